@@ -1,0 +1,1 @@
+"""tfface: 3D face shape and camera pose from one or several photographs."""

@@ -1,0 +1,1 @@
+"""Camera, rotation, alignment and meshes: pure functions on arrays or tensors."""
