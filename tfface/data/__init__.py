@@ -1,0 +1,1 @@
+"""People to learn from, their photographs, and the road of both into training."""

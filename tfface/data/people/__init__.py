@@ -1,0 +1,1 @@
+"""Sources of people: whoever stands in front of the camera, behind one interface (``base.PeopleSource``)."""
