@@ -1,0 +1,69 @@
+# Everything a newcomer types. Each target that runs code makes the virtual environment first.
+#   make PYTHON=python3.12     the Python to make it with, 3.10 to 3.13
+#   make VENV=/some/folder     where it goes
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := runs/demo
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+
+.PHONY: help demo test lint format typecheck unit wheel constraints clean
+
+help:  ## say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): setup.py pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "tfface needs Python 3.10 to 3.13; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 || echo missing)." \
+	    "Name another one: make PYTHON=python3.12" >&2; exit 1; }
+	"$(PYTHON)" -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev,hed]'
+	@touch "$@"
+
+demo: $(INSTALLED)  ## learn from synthetic people and reconstruct: table and picture in runs/demo; goes on where it was stopped
+	"$(BIN)/python" -m tfface.prepare --flagfile=configs/demo_prepare.cfg
+	"$(BIN)/python" -m tfface.train --flagfile=configs/demo_single_view.cfg
+	"$(BIN)/python" -m tfface.train --flagfile=configs/demo_multi_view.cfg
+	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/demo_evaluate.cfg
+	@echo "The table and the picture are in $(DEMO):"
+	@find $(DEMO) \( -name '*.png' -o -name '*.md' \) | sort
+
+test: lint typecheck unit  ## everything that must pass before a commit lands
+
+lint: $(INSTALLED)  ## check style and formatting
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+
+format: $(INSTALLED)  ## rewrite the sources as the linter wants them
+	"$(BIN)/ruff" check --fix .
+	"$(BIN)/ruff" format .
+
+typecheck: $(INSTALLED)  ## check the types
+	"$(BIN)/mypy"
+
+unit: $(INSTALLED)  ## run the tests, JOBS=2 at a time
+	"$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile
+
+wheel: $(INSTALLED)  ## build the wheel and the source archive into dist/
+	"$(BIN)/python" -m build
+
+constraints: $(INSTALLED)  ## pin the newest releases of everything in constraints.txt, for all Pythons at once
+	{ sed -n '/^#/p' constraints.txt; \
+	  "$(BIN)/uv" pip compile setup.py --universal --python-version=3.10 --no-python-downloads --upgrade \
+	    --extra=dev --extra=hed --no-header --no-annotate --quiet; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean:  ## remove what was built, but neither the environment nor runs/
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find tfface tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

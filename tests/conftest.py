@@ -1,0 +1,46 @@
+"""What every test shares: quiet libraries, few threads, fixed seeds and the ICT-FaceKit checkout."""
+
+import os
+
+# Read when the libraries are first imported, hence before anything else. With pytest -n each worker takes its share
+# of the cores, otherwise every worker's thread pool would take them all.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_THREADS = str(max(1, (os.cpu_count() or 1) // _WORKERS))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(_pool, _THREADS)
+
+import pathlib  # noqa: E402
+import random  # noqa: E402
+import sys  # noqa: E402
+
+import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+# The same examples in every run, and no verdict from the clock of a busy machine.
+hypothesis.settings.register_profile("tfface", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("tfface")
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> None:
+    """Every test starts from the same global seeds, whatever ran before it in the same process."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    keras = sys.modules.get("keras")  # tests that do not use Keras need not wait for its import
+    if keras is not None:
+        keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def ict_facekit_dir() -> pathlib.Path:
+    """The checkout of ICT-FaceKit that ICT_FACEKIT_DIR names."""
+    folder = os.environ.get("ICT_FACEKIT_DIR")
+    if not folder:
+        pytest.skip("ICT_FACEKIT_DIR is not set: it names a checkout of ICT-FaceKit")
+    path = pathlib.Path(folder)
+    if not path.is_dir():
+        pytest.fail(f"ICT_FACEKIT_DIR: expected a folder, got {folder!r}")
+    return path
