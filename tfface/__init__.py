@@ -1,1 +1,46 @@
-"""tfface: 3D face shape and camera pose from one or several photographs."""
+"""tfface: 3D face shape and camera pose from one or several photographs.
+
+Importing the package is light: TensorFlow and Keras load when something that needs them is touched. Once Keras is
+loaded, before or after ``import tfface``, it knows the layers of this package, so that
+``keras.saving.load_model("model.keras")`` opens a trained model.
+"""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+from tfface.version import __version__
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["__version__", "load"]
+
+_SUBPACKAGES = ("evaluation", "face", "geometry", "losses", "metrics", "models", "schema", "training")
+
+
+@wrapt.when_imported("keras")
+def _register_layers(_: Any) -> None:
+    importlib.import_module("tfface.models.layers")
+
+
+def load(path: str | os.PathLike[str]) -> "keras.Model":
+    """Opens a trained model (``.keras``); the same as ``keras.saving.load_model`` after ``import tfface``.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If the file is not a Keras model.
+    """
+    import keras
+
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"model: no such file: {os.fspath(path)}")
+    return keras.saving.load_model(path)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"tfface.{name}")
+    raise AttributeError(f"module 'tfface' has no attribute {name!r}")

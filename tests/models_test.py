@@ -1,0 +1,236 @@
+"""Every network: construction, what it predicts before training, masks, cut, start from another, save and load."""
+
+import json
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+import tfface
+from tfface import models, schema
+from tfface.geometry import camera
+from tfface.models import encoder, layers
+from tfface.models.cut import CACHED_FEATURES, cut
+
+KINDS = [
+    ("single_view", "concat"),
+    *(("multi_view", merge) for merge in sorted(models.AGGREGATIONS)),
+    ("shape_only", "concat"),
+    ("shape_only", "attention"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _clear():
+    yield
+    keras.backend.clear_session()
+
+
+@pytest.mark.parametrize(("kind", "merge"), KINDS)
+def test_call_save_and_load(kind, merge, tmp_path):
+    model = tiny.randomized(tiny.build(kind, merge))
+    path = tmp_path / "model.keras"
+    model.save(path)
+    loaded = tfface.load(path)
+    assert json.dumps(loaded.get_config()) == json.dumps(model.get_config())
+    for batch in (1, 3):
+        inputs = tiny.inputs(model, batch)
+        outputs, again = model(inputs), loaded(inputs)
+        assert set(outputs) == {field.key for field in schema.MODEL_OUTPUTS} - (
+            {"quaternions", "translations"} if kind == "shape_only" else set()
+        )
+        views = 1 if kind == "single_view" else 3
+        shapes = {"coefficients": (4,), "vertices": (12, 3), "quaternions": (views, 4), "translations": (views, 3)}
+        for key, value in outputs.items():
+            assert value.shape == (batch, *shapes[key])
+            assert value.dtype == tf.float32
+            np.testing.assert_array_equal(value, again[key])
+
+
+@pytest.mark.parametrize("kind", ["single_view", "multi_view"])
+def test_before_training_it_is_the_mean_face_frontal_and_centred(kind):
+    model = tiny.build(kind)
+    outputs = model(tiny.inputs(model))
+    np.testing.assert_allclose(outputs["coefficients"], 0)
+    np.testing.assert_allclose(outputs["vertices"], np.broadcast_to(tiny.face_model().mean, (2, 12, 3)), atol=1e-4)
+    np.testing.assert_allclose(outputs["quaternions"], np.broadcast_to([0, 0, 0, 1], outputs["quaternions"].shape))
+    center = camera.project(
+        tf.zeros((1, 1, 1, 3)), outputs["quaternions"], outputs["translations"], tiny.inputs(model)["intrinsics"]
+    )
+    np.testing.assert_allclose(center, np.full(center.shape, tiny.IMAGE_SIZE / 2), atol=1e-3)
+
+
+def test_translation_decoder_inverts_the_statistics():
+    """Standardised by the statistics of a set of cameras, the numbers of those cameras decode to their translations."""
+    rng = np.random.default_rng(0)
+    translations = (rng.normal(0, 20, (50, 3)) + np.array([5, -10, 600])).astype(np.float32)
+    intrinsics = np.zeros((50, 3, 3), np.float32)
+    intrinsics[:, 0, 0], intrinsics[:, 1, 1], intrinsics[:, 2, 2] = rng.uniform(200, 260, 50), 230, 1
+    intrinsics[:, :2, 2] = rng.uniform(25, 40, (50, 2))
+    quaternions = np.tile(np.float32([0, 0, 0, 1]), (50, 1))
+    statistics = models.CameraStatistics.measure(quaternions, translations, intrinsics, (64, 48))
+    focal = intrinsics[:, [0, 1], [0, 1]]
+    center = focal * translations[:, :2] / translations[:, 2:] + intrinsics[:, :2, 2]
+    size = np.log(focal[:, 0] * layers.TranslationDecoder.REFERENCE_LENGTH / (translations[:, 2] * 48))
+    values = np.concatenate([center / [48, 64], size[:, None]], axis=-1)
+    raw = (values - statistics.translation_mean) / statistics.translation_std
+    np.testing.assert_allclose(raw.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(raw.std(0), 1, atol=1e-4)
+    decoder = layers.TranslationDecoder((64, 48), statistics.translation_mean, statistics.translation_std)
+    decoded = decoder(raw[:, None].astype(np.float32), intrinsics[:, None])
+    np.testing.assert_allclose(decoded[:, 0], translations, rtol=1e-4, atol=1e-2)
+
+
+def test_poses_stay_finite_on_any_input():
+    decoder = layers.TranslationDecoder((32, 32))
+    raw = np.float32([[[1e6, -1e6, 1e6]], [[0, 0, -1e6]]])
+    intrinsics = np.broadcast_to(np.float32([[90, 0, 16], [0, 90, 16], [0, 0, 1]]), (2, 1, 3, 3))
+    assert np.isfinite(decoder(raw, intrinsics)).all()
+    assert np.isfinite(layers.QuaternionDecoder()(np.float32([[[1e6, 0, 0, -1e6]]]))).all()
+
+
+@pytest.mark.parametrize("merge", sorted(models.MASKABLE))
+def test_a_masked_view_changes_nothing(merge):
+    model = tiny.randomized(tiny.build("multi_view", merge))
+    inputs = tiny.inputs(model)
+    inputs["view_mask"] = np.float32([[1, 1, 0], [1, 0, 1]])
+    before = model(inputs)["coefficients"]
+    inputs["images"][0, 2], inputs["images"][1, 1] = 0, 255
+    np.testing.assert_allclose(model(inputs)["coefficients"], before, atol=1e-5)
+    inputs["images"][0, 0] = 0
+    assert np.abs(model(inputs)["coefficients"] - before)[0].max() > 1e-4
+    inputs["view_mask"][:] = 0
+    assert np.isfinite(model(inputs)["coefficients"]).all()
+
+
+@pytest.mark.parametrize("merge", sorted(models.AGGREGATIONS))
+def test_an_untrained_merge_is_the_average_of_the_views(merge):
+    block = models.merge.merge_block(merge, 3, 4, 8)
+    coefficients = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    mask = np.float32([[1, 1, 1], [1, 1, 0]]) if merge in models.MASKABLE else np.ones((2, 3), np.float32)
+    expected = (coefficients * mask[..., None]).sum(1) / mask.sum(1)[:, None]
+    if merge == "max":  # the average is what max refines, too
+        assert block.get_layer("average") is not None
+    np.testing.assert_allclose(block([coefficients, mask]), expected, atol=1e-6)
+
+
+def test_multi_view_starts_from_single_view():
+    single = tiny.randomized(tiny.build("single_view"))
+    multi = tiny.build("multi_view", camera=models.camera_statistics(single))
+    assert set(models.initialize(multi, single)) == {"vgg16", "shape_mlp", "quaternion_mlp", "translation_mlp"}
+    inputs = tiny.inputs(multi)
+    outputs = multi(inputs)
+    each = [single({"images": inputs["images"][:, [n]], "intrinsics": inputs["intrinsics"][:, [n]]}) for n in range(3)]
+    np.testing.assert_allclose(outputs["coefficients"], np.mean([e["coefficients"] for e in each], 0), atol=1e-4)
+    for key in ("quaternions", "translations"):
+        np.testing.assert_allclose(outputs[key], np.concatenate([e[key] for e in each], 1), rtol=1e-4, atol=1e-4)
+
+
+def test_shape_only_starts_from_multi_view():
+    multi = tiny.randomized(tiny.build("multi_view"))
+    shape = tiny.build("shape_only")
+    assert {"vgg16", "merge_concat"} <= set(models.initialize(shape, multi))
+
+
+def test_initialize_refuses_another_3dmm():
+    other = models.single_view(tiny.face_model(seed=1), image_size=32, hidden_units=8)
+    with pytest.raises(ValueError, match="another 3DMM"):
+        models.initialize(tiny.build("multi_view"), other)
+
+
+@pytest.mark.parametrize("part", ["heads", "block5", "block2"])
+@pytest.mark.parametrize("kind", ["single_view", "multi_view", "shape_only"])
+def test_cut_halves_give_the_whole(kind, part):
+    model = tiny.randomized(tiny.build(kind, "attention"))
+    lower, upper = cut(model, part)
+    inputs = tiny.inputs(model)
+    images = inputs.pop("images")
+    features = lower(images.reshape(-1, *images.shape[2:]))
+    features = np.reshape(features, (*images.shape[:2], *features.shape[1:]))
+    halves, whole = upper({CACHED_FEATURES: features, **inputs}), model({"images": images, **inputs})
+    for key, value in whole.items():
+        np.testing.assert_allclose(halves[key], value, rtol=1e-4, atol=1e-4)
+    shared = {id(weight) for weight in model.weights}
+    assert all(id(weight) in shared for weight in upper.trainable_weights)
+    frozen = {id(weight) for weight in lower.trainable_weights}
+    assert not any(id(weight) in frozen for weight in upper.trainable_weights)
+
+
+def test_unknown_merge_and_part_are_named():
+    with pytest.raises(ValueError, match="merge: expected one of add, attention"):
+        tiny.build("multi_view", "median")
+    with pytest.raises(ValueError, match="part: expected one of heads"):
+        cut(tiny.build("single_view"), "block1")
+
+
+def test_views_share_one_encoder():
+    model = tiny.build("multi_view", num_views=5)
+    assert sum(layer.name == "vgg16" for layer in model.layers) == 1
+    assert sum(np.prod(w.shape) for w in model.get_layer("vgg16").weights) == 14_714_688
+
+
+def test_mixed_precision_stays_inside_the_encoder():
+    model = tiny.build("single_view", encoder_dtype="mixed_bfloat16")
+    assert model.get_layer("vgg16").get_layer("block1_conv1").compute_dtype == "bfloat16"
+    outputs = tiny.randomized(model)(tiny.inputs(model))
+    assert {value.dtype for value in outputs.values()} == {tf.float32}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+class TestEncoderWeights:
+    def _write(self, path, name):
+        rng = np.random.default_rng(0)
+        with h5py.File(path, "w") as file:
+            for layer in encoder.vgg16((32, 32)).layers:
+                if weights := layer.get_weights():
+                    kernel, bias = name(layer.name)
+                    file[kernel] = rng.normal(size=weights[0].shape).astype(np.float32)
+                    file[bias] = rng.normal(size=weights[1].shape).astype(np.float32)
+
+    def test_files_of_both_kinds(self, tmp_path):
+        applications, hed = tmp_path / "vgg.h5", tmp_path / "hed.h5"
+        self._write(applications, lambda name: (f"{name}/{name}_W_1:0", f"{name}/{name}_b_1:0"))
+
+        def hed_name(name):
+            block, index = name.split("_conv")
+            suffix = "" if index == "1" else f"_{int(index) - 1}"
+            return f"{block}/layers/conv2d{suffix}/vars/0", f"{block}/layers/conv2d{suffix}/vars/1"
+
+        self._write(hed, hed_name)
+        first, second = encoder.vgg16((32, 32), str(applications)), encoder.vgg16((32, 32), str(hed))
+        for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_a_missing_convolution_is_named(self, tmp_path):
+        path = tmp_path / "vgg.h5"
+        self._write(path, lambda name: (f"{name}/{name}_W_1:0", f"{name}/{name}_b_1:0"))
+        with h5py.File(path, "a") as file:
+            del file["block4_conv2"]
+        with pytest.raises(ValueError, match="block4_conv2 of a VGG-16 is missing"):
+            encoder.vgg16((32, 32), str(path))
+
+    def test_what_is_no_file_and_what_is_no_hdf5(self, tmp_path):
+        with pytest.raises(ValueError, match="expected imagenet, hed, none or the path of a file"):
+            encoder.vgg16((32, 32), str(tmp_path / "absent.h5"))
+        (tmp_path / "text.h5").write_text("no")
+        with pytest.raises(ValueError, match="not a readable HDF5 file"):
+            encoder.vgg16((32, 32), str(tmp_path / "text.h5"))
+
+    def test_a_small_picture_is_refused(self):
+        with pytest.raises(ValueError, match="expected at least 32 px"):
+            encoder.vgg16((31, 64))
+
+
+def test_hostile_model_is_refused(tmp_path):
+    path = tmp_path / "hostile.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(path)
+    with pytest.raises(ValueError, match="Lambda"):
+        tfface.load(path)
+
+
+def test_load_names_a_missing_file():
+    with pytest.raises(FileNotFoundError, match=r"no such file: absent\.keras"):
+        tfface.load("absent.keras")

@@ -1,0 +1,174 @@
+"""Every command line flag of tfface, one definition each, and which entry point takes which.
+
+An entry point calls `define` before ``app.run``, and reads its flags with `values`. A run's resolved flags are saved
+beside it with `save`, as a flagfile that repeats it.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from absl import flags
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flag:
+    define: Callable[..., Any]
+    default: Any
+    help: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _text(default: str | None, text: str) -> _Flag:
+    return _Flag(flags.DEFINE_string, default, text)
+
+
+def _switch(default: bool, text: str) -> _Flag:
+    return _Flag(flags.DEFINE_boolean, default, text)
+
+
+def _integer(default: int | None, text: str, lower: int | None = 0, upper: int | None = None) -> _Flag:
+    return _Flag(flags.DEFINE_integer, default, text, {"lower_bound": lower, "upper_bound": upper})
+
+
+def _number(default: float, text: str, lower: float | None = 0.0, upper: float | None = None) -> _Flag:
+    return _Flag(flags.DEFINE_float, default, text, {"lower_bound": lower, "upper_bound": upper})
+
+
+def _choice(default: str, values: list[str], text: str) -> _Flag:
+    return _Flag(flags.DEFINE_enum, default, text, {"enum_values": values})
+
+
+def _names(default: list[str], text: str) -> _Flag:
+    return _Flag(flags.DEFINE_list, default, text)
+
+
+_FLAGS: dict[str, _Flag] = {
+    # People and records.
+    "people": _choice("anthropometric", ["anthropometric", "ict", "capture"], "Whom to photograph: see the README."),
+    "ict_facekit": _text(
+        None, "Checkout of ICT-FaceKit (with FaceXModel/); the default is the variable ICT_FACEKIT_DIR."
+    ),
+    "download": _switch(False, "Fetch what the people need (ICT-FaceKit) into --ict_facekit first, with checksums."),
+    "capture_dir": _text(None, "Capture folder with one folder a subject, for --people=capture."),
+    "subjects": _integer(3000, "How many synthetic people.", 3),
+    "views": _integer(5, "Photographs a person, for synthetic people.", 1),
+    "image_size": _integer(64, "Side of the crops in px.", 32, 1024),
+    "modes": _integer(64, "Modes of the 3DMM (fewer if there are fewer training subjects).", 1),
+    "workers": _integer(0, "Worker processes; 0 means one a core."),
+    "records": _text(None, "Folder of the records that tfface.prepare wrote."),
+    "output": _text(None, "Folder to write; what was begun there is gone on with."),
+    "seed": _integer(0, "Seed of everything random."),
+    # The model.
+    "model_kind": _choice("single_view", ["single_view", "multi_view", "shape_only"], "Which network."),
+    "num_views": _integer(3, "Views of a multi view model.", 1, 64),
+    "merge": _choice("concat", ["add", "concat", "mean", "max", "attention"], "Merge block of a multi view model."),
+    "hidden_units": _integer(256, "Hidden units of each MLP.", 1),
+    "encoder_weights": _text("hed", "imagenet, hed, none, or the path of an HDF5 file."),
+    "encoder_dtype": _choice(
+        "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Precision of the convolutions; all else is float32."
+    ),
+    "initialize_from": _text(None, "A trained model (.keras) whose weights to start from."),
+    # Training.
+    "strategy": _choice("auto", ["auto", "one", "mirrored", "multi_worker"], "tf.distribute strategy."),
+    "batch_size": _integer(32, "Subjects a step, over all replicas.", 1),
+    "stages": _names(
+        ["all:20000"],
+        "What to train, stage by stage, as part:steps[:learning_rate]. Parts: heads, block2 .. block5 (that block and "
+        "everything above it), all. What lies below a part is frozen, computed once and cached.",
+    ),
+    "learning_rate": _number(1e-4, "Adam's learning rate, for stages that name none."),
+    "schedule": _choice("constant", ["constant", "cosine"], "Learning rate over a stage, behind the warm-up."),
+    "warmup_steps": _integer(0, "Steps over which a stage's learning rate rises from 0."),
+    "mirror": _switch(True, "Train on every scene and on its mirror image."),
+    "augment": _choice("none", ["none", "mild", "strong"], "Variation of the crops while training on images."),
+    "cached_variants": _integer(1, "Augmented variants of each crop in a cache of frozen features.", 1, 64),
+    "validate_every": _integer(500, "Steps between validations.", 1),
+    "patience": _integer(0, "Stop a stage after so many validations without a better one; 0 never does."),
+    "checkpoint_every": _integer(500, "Steps between checkpoints.", 1),
+    "best_by": _choice(
+        "similarity_mm",
+        ["similarity_mm", "rigid_mm", "reprojection_px", "loss"],
+        "Measure on the validation split that chooses the best checkpoint.",
+    ),
+    "cache_dir": _text(None, "Folder for cached features; the default is OUTPUT/cache, removed when the run ends."),
+    "overfit_one_batch": _switch(False, "Train on the first batch over and over: a model that learns must fit it."),
+    "deterministic": _switch(False, "Bit for bit the same weights from the same seed on the same machine; slower."),
+    "pictures": _integer(4, "Validation subjects drawn for TensorBoard at each validation."),
+    # Evaluation.
+    "models": _names([], "Models to evaluate, as name=path (.keras)."),
+    "split": _choice("test", ["train", "validation", "test"], "Split to evaluate on."),
+    "examples": _integer(4, "Subjects in the picture.", 1, 32),
+}
+
+ENTRIES: dict[str, tuple[str, ...]] = {
+    "prepare": (
+        "people",
+        "ict_facekit",
+        "download",
+        "capture_dir",
+        "subjects",
+        "views",
+        "image_size",
+        "modes",
+        "workers",
+        "output",
+        "seed",
+    ),
+    "train": (
+        "records",
+        "output",
+        "seed",
+        "model_kind",
+        "num_views",
+        "merge",
+        "hidden_units",
+        "encoder_weights",
+        "encoder_dtype",
+        "initialize_from",
+        "strategy",
+        "batch_size",
+        "stages",
+        "learning_rate",
+        "schedule",
+        "warmup_steps",
+        "mirror",
+        "augment",
+        "cached_variants",
+        "validate_every",
+        "patience",
+        "checkpoint_every",
+        "best_by",
+        "cache_dir",
+        "overfit_one_batch",
+        "deterministic",
+        "pictures",
+    ),
+    "evaluate": ("records", "models", "output", "split", "examples", "batch_size", "seed"),
+}
+_REQUIRED = {"prepare": ("output",), "train": ("records", "output"), "evaluate": ("records", "output")}
+
+
+def define(entry: str) -> None:
+    """Defines the flags of an entry point (a key of `ENTRIES`)."""
+    for name in ENTRIES[entry]:
+        flag = _FLAGS[name]
+        flag.define(name=name, default=flag.default, help=flag.help, **flag.options)
+    flags.mark_flags_as_required(list(_REQUIRED[entry]))
+
+
+def values(entry: str) -> dict[str, Any]:
+    """The resolved flags of an entry point, by name."""
+    return {name: flags.FLAGS[name].value for name in ENTRIES[entry]}
+
+
+def save(entry: str, path: str) -> None:
+    """Writes the resolved flags as a flagfile that repeats the run."""
+    lines = [f"# python -m tfface.{entry} --flagfile={os.path.basename(path)}"]
+    given = (flags.FLAGS[name] for name in ENTRIES[entry])
+    lines.extend(flag.serialize() for flag in given if flag.value is not None)
+    beside = f"{path}.tmp"
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    os.replace(beside, path)

@@ -1,0 +1,115 @@
+"""The merge block of section 3.2: the shape coefficients of N views become those of one subject.
+
+Every kind is one aggregation, which a small MLP then refines: ``merged = average + MLP(aggregation)``. The MLP's last
+layer starts at zero, so that an untrained merge block gives the average of the views, which is where training from a
+single view model should start.
+
+To add a kind, write its aggregation as a layer and name it in `AGGREGATIONS`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class _ViewsLayer(keras.layers.Layer):
+    """A layer from ``[B, N, K]`` and a mask ``[B, N]`` to ``[B, K]``."""
+
+    def compute_output_shape(
+        self, coefficients_shape: Sequence[int | None], view_mask_shape: Sequence[int | None] | None = None
+    ) -> tuple[int | None, ...]:
+        del view_mask_shape
+        return (coefficients_shape[0], coefficients_shape[2])
+
+
+@keras.saving.register_keras_serializable("tfface")
+class SumViews(_ViewsLayer):
+    """Sum over the views; a masked view adds nothing."""
+
+    def call(self, coefficients: Any, view_mask: Any) -> Any:
+        return ops.sum(coefficients * view_mask[..., None], axis=1)
+
+
+@keras.saving.register_keras_serializable("tfface")
+class MeanViews(_ViewsLayer):
+    """Mean over the views that exist; zeros where none does."""
+
+    def call(self, coefficients: Any, view_mask: Any) -> Any:
+        weights = view_mask[..., None]
+        return ops.sum(coefficients * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
+
+
+@keras.saving.register_keras_serializable("tfface")
+class MaxViews(_ViewsLayer):
+    """The largest value of each coefficient over the views that exist; zeros where none does."""
+
+    def call(self, coefficients: Any, view_mask: Any) -> Any:
+        present = view_mask[..., None] > 0
+        largest = ops.max(ops.where(present, coefficients, -1e9), axis=1)
+        return ops.where(ops.any(present, axis=1), largest, 0.0)
+
+
+@keras.saving.register_keras_serializable("tfface")
+class AttendViews(_ViewsLayer):
+    """Mean over the views with weights of its own for each coefficient: a view counts for what it shows.
+
+    ``weight[n, k] = softmax_n(W c_n + b)``; W starts at zero, which gives the plain mean.
+    """
+
+    def build(self, coefficients_shape: Sequence[int | None], view_mask_shape: Sequence[int | None]) -> None:
+        del view_mask_shape
+        modes = coefficients_shape[2]
+        self.kernel = self.add_weight(name="kernel", shape=(modes, modes), initializer="zeros")
+        self.bias = self.add_weight(name="bias", shape=(modes,), initializer="zeros")
+
+    def call(self, coefficients: Any, view_mask: Any) -> Any:
+        present = view_mask[..., None]
+        scores = ops.matmul(coefficients, self.kernel) + self.bias
+        weights = ops.softmax(scores - (1.0 - present) * 1e9, axis=1) * present
+        return ops.sum(weights * coefficients, axis=1)
+
+
+@keras.saving.register_keras_serializable("tfface")
+class ConcatViews(_ViewsLayer):
+    """The coefficients of all views side by side, ``[B, N * K]``; the order of the views is that of their yaw."""
+
+    def call(self, coefficients: Any, view_mask: Any) -> Any:
+        del view_mask
+        return ops.reshape(coefficients, (-1, coefficients.shape[1] * coefficients.shape[2]))
+
+    def compute_output_shape(
+        self, coefficients_shape: Sequence[int | None], view_mask_shape: Sequence[int | None] | None = None
+    ) -> tuple[int | None, ...]:
+        del view_mask_shape
+        return (coefficients_shape[0], coefficients_shape[1] * coefficients_shape[2])
+
+
+AGGREGATIONS = {
+    "add": SumViews,
+    "concat": ConcatViews,
+    "mean": MeanViews,
+    "max": MaxViews,
+    "attention": AttendViews,
+}
+MASKABLE = frozenset({"mean", "max", "attention"})
+"""Kinds that also take fewer than N views, through `schema.VIEW_MASK`."""
+
+
+def merge_block(kind: str, num_views: int, num_modes: int, hidden_units: int = 256) -> keras.Model:
+    """A Keras model from the views' coefficients ``[B, N, K]`` and their mask ``[B, N]`` to ``[B, K]``.
+
+    Raises:
+      ValueError: If the kind is unknown.
+    """
+    if kind not in AGGREGATIONS:
+        raise ValueError(f"merge: expected one of {', '.join(sorted(AGGREGATIONS))}, got {kind!r}")
+    coefficients = keras.Input((num_views, num_modes), name="coefficients")
+    view_mask = keras.Input((num_views,), name="view_mask")
+    aggregated = AGGREGATIONS[kind](name="aggregation")(coefficients, view_mask)
+    average = aggregated if kind in {"mean", "attention"} else MeanViews(name="average")(coefficients, view_mask)
+    hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden")(aggregated)
+    change = keras.layers.Dense(num_modes, kernel_initializer="zeros", name="output")(hidden)
+    merged = keras.layers.Add(name="merged")([average, change])
+    return keras.Model([coefficients, view_mask], merged, name=f"merge_{kind}")

@@ -1,0 +1,1 @@
+"""Training: one loop on tf.distribute, in stages, with exact resumption."""

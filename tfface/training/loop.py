@@ -1,0 +1,147 @@
+"""The training loop, one for every `tf.distribute` strategy.
+
+`model.fit` of Keras 3 cannot run under MultiWorkerMirroredStrategy, so the loop is our own: ``strategy.run`` around a
+GradientTape, gradients summed over the replicas and divided by the global batch.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfface.training import objectives
+from tfface.training.run_directory import Position, RunDirectory
+from tfface.training.stages import Stage
+
+Stream = Callable[[int], tf.data.Dataset]
+"""Batches of `schema.EXAMPLE` from a step on, without end and the same for the same step."""
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss of a step was not a finite number; the newest checkpoint is the last good position."""
+
+
+class StageTrainer:
+    """Trains one stage: a network that shares its weights with the whole model, from batches that suit it."""
+
+    def __init__(
+        self,
+        network: keras.Model,
+        variables: list[Any],
+        objective: objectives.Objective,
+        optimizer: keras.optimizers.Optimizer,
+        strategy: tf.distribute.Strategy,
+        batch_size: int,
+    ):
+        self.network = network
+        self.objective = objective
+        self.optimizer = optimizer
+        self.strategy = strategy
+        self.batch_size = batch_size
+        self._variables = variables
+        with strategy.scope():
+            optimizer.build(variables)
+        self._step = tf.function(self._distributed_step)
+        self._measure = tf.function(self._distributed_measure)
+
+    def step(self, batch: Any) -> float:
+        """One step on a distributed batch; the mean loss over it, before the step."""
+        return float(self._step(batch))
+
+    def validate(self, batches: tf.data.Dataset) -> dict[str, float]:
+        """The measures of `objectives.measures` over all batches."""
+        sums: dict[str, float] = {}
+        for batch in self.strategy.experimental_distribute_dataset(batches):
+            for key, value in self._measure(batch).items():
+                sums[key] = sums.get(key, 0.0) + float(value)
+        return objectives.means(sums)
+
+    def _inputs(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {key: batch[key] for key in self.network.input}
+
+    def _replica_step(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in self._variables])
+            per_example = self.objective(batch, self.network(self._inputs(batch), training=True))
+            loss = tf.reduce_sum(per_example) / self.batch_size
+        gradients = tape.gradient(loss, [variable.value for variable in self._variables])
+        self.optimizer.apply(gradients, self._variables)
+        return loss
+
+    def _distributed_step(self, batch: Any) -> tf.Tensor:
+        losses = self.strategy.run(self._replica_step, args=(batch,))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+
+    def _replica_measure(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return objectives.measures(batch, self.network(self._inputs(batch), training=False), self.objective)
+
+    def _distributed_measure(self, batch: Any) -> dict[str, tf.Tensor]:
+        sums = self.strategy.run(self._replica_measure, args=(batch,))
+        return {key: self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for key, value in sums.items()}
+
+
+def run_stage(
+    trainer: StageTrainer,
+    stage: Stage,
+    stream: Stream,
+    validation: tf.data.Dataset,
+    *,
+    model: keras.Model,
+    position: Position,
+    run: RunDirectory,
+    manager: tf.train.CheckpointManager,
+    best_by: str,
+    validate_every: int,
+    checkpoint_every: int,
+    patience: int,
+    on_validation: Callable[[int, dict[str, float]], None],
+) -> None:
+    """Runs a stage from its position to its end, or until `patience` validations brought nothing better.
+
+    Raises:
+      NonFiniteLossError: At the first loss that is not finite; names the step.
+    """
+    start = int(position.step.numpy())
+    batches = iter(trainer.strategy.experimental_distribute_dataset(stream(start)))
+    bar = tqdm(
+        total=stage.steps,
+        initial=start,
+        desc=f"{stage.part} (lr {stage.learning_rate:g})",
+        unit="step",
+        dynamic_ncols=True,
+        disable=not run.chief,
+        mininterval=1.0,
+    )
+    begun, smoothed = time.monotonic(), None
+    with bar:
+        for step in range(start, stage.steps):
+            loss = trainer.step(next(batches))
+            if loss != loss or loss in (float("inf"), float("-inf")):
+                raise NonFiniteLossError(
+                    f"the loss of step {step} of stage {stage} is {loss}; the newest checkpoint "
+                    f"({manager.latest_checkpoint or 'none yet'}) is the last good position"
+                )
+            position.step.assign_add(1)
+            position.total_steps.assign_add(1)
+            smoothed = loss if smoothed is None else 0.98 * smoothed + 0.02 * loss
+            images = (step + 1 - start) * trainer.batch_size / (time.monotonic() - begun)
+            bar.set_postfix_str(f"loss {smoothed:.3f}, {images:.0f} subjects/s", refresh=False)
+            bar.update()
+            done = step + 1
+            if done % validate_every == 0 or done == stage.steps:
+                measured = trainer.validate(validation)
+                on_validation(int(position.total_steps.numpy()), {"training_loss": smoothed, **measured})
+                if measured[best_by] < float(position.best.numpy()):
+                    position.best.assign(measured[best_by])
+                    position.without_better.assign(0)
+                    run.save_model(model, "best")
+                else:
+                    position.without_better.assign_add(1)
+                if patience and int(position.without_better.numpy()) >= patience:
+                    tqdm.write(f"{stage.part}: no better {best_by} in {patience} validations, going on")
+                    break
+            if done % checkpoint_every == 0 and done < stage.steps:
+                manager.save()

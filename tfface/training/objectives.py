@@ -1,0 +1,69 @@
+"""What a step minimises and what a validation measures, from a batch (`schema.EXAMPLE`) and a model's outputs."""
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from tfface import losses, metrics, schema
+
+Batch = Mapping[str, tf.Tensor]
+Objective = Callable[[Batch, Batch], tf.Tensor]
+
+
+def reprojection(batch: Batch, outputs: Batch) -> tf.Tensor:
+    """Eq. 2 per example, ``[B]``, px^2."""
+    return losses.reprojection(*_scene(batch), *_scene(outputs), _intrinsics(batch), batch[schema.VIEW_MASK.key])
+
+
+def shape(batch: Batch, outputs: Batch) -> tf.Tensor:
+    """Mean squared error of the vertices per example, ``[B]``, mm^2."""
+    return losses.vertex_mse(batch[schema.VERTICES.key], outputs[schema.VERTICES.key])
+
+
+def objective(model_kind: str) -> Objective:
+    """The objective of a model kind."""
+    return shape if model_kind == "shape_only" else reprojection
+
+
+def measures(batch: Batch, outputs: Batch, loss: Objective) -> dict[str, tf.Tensor]:
+    """The measures of a validation, each a sum over the batch, beside ``count`` (subjects) and ``views``."""
+    true_shape, predicted_shape = batch[schema.VERTICES.key], outputs[schema.VERTICES.key]
+    view_mask = batch[schema.VIEW_MASK.key]
+    sums = {
+        "count": tf.cast(tf.shape(true_shape)[0], tf.float32),
+        "views": tf.reduce_sum(view_mask),
+        "loss": tf.reduce_sum(loss(batch, outputs)),
+    }
+    for alignment, key in (("none", "vertex_mm"), ("rigid", "rigid_mm"), ("similarity", "similarity_mm")):
+        sums[key] = tf.reduce_sum(metrics.vertex_error(predicted_shape, true_shape, alignment))
+    if schema.QUATERNIONS.key in outputs:
+        quaternions, translations = outputs[schema.QUATERNIONS.key], outputs[schema.TRANSLATIONS.key]
+        per_view = {
+            "reprojection_px": metrics.reprojection_error(*_scene(batch), *_scene(outputs), _intrinsics(batch)),
+            "rotation_deg": metrics.rotation_error(quaternions, batch[schema.QUATERNIONS.key]),
+            "translation_mm": metrics.translation_error(translations, batch[schema.TRANSLATIONS.key]),
+        }
+        for key, value in per_view.items():
+            sums[key] = tf.reduce_sum(tf.where(view_mask > 0, value, tf.zeros_like(value)))
+    return sums
+
+
+PER_VIEW = frozenset({"reprojection_px", "rotation_deg", "translation_mm"})
+"""Measures that are means over views; the others are means over subjects."""
+
+
+def means(sums: Mapping[str, float]) -> dict[str, float]:
+    """The mean measures from their sums over a split."""
+    return {
+        key: value / max(sums["views" if key in PER_VIEW else "count"], 1.0)
+        for key, value in sums.items()
+        if key not in {"count", "views"}
+    }
+
+
+def _scene(tensors: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    return tensors[schema.VERTICES.key], tensors[schema.QUATERNIONS.key], tensors[schema.TRANSLATIONS.key]
+
+
+def _intrinsics(batch: Batch) -> tf.Tensor:
+    return batch[schema.INTRINSICS.key]
