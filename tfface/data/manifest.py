@@ -1,0 +1,143 @@
+"""The manifest beside a set of records: what is in it, what it was made from, and what its files must look like."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfface import schema
+from tfface.data.splits import SPLITS
+
+FILE_NAME = "manifest.json"
+FACE_MODEL_NAME = "face_model.h5"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One TFRecord file of a split.
+
+    Attributes:
+      file: its path below the folder of the records, with forward slashes.
+      records: the number of records, one a subject.
+      bytes: its size.
+      sha256: of its content, hexadecimal.
+    """
+
+    file: str
+    records: int
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a folder of records contains.
+
+    Attributes:
+      conventions: `schema.CONVENTIONS_VERSION` of the writer.
+      command: what decides the content: the options of `preparation.prepare` and the fingerprint of its source.
+      versions: of the programs that wrote it, by name.
+      image_size: height and width of every stored image, px.
+      num_vertices: P of the stored shapes.
+      face_model: SHA-256 of `FACE_MODEL_NAME`, hexadecimal.
+      shards: by split, in the order of the records.
+      subjects: by split, the subject ids in the order of the records.
+      views: by split, the number of stored images.
+    """
+
+    conventions: int
+    command: Mapping[str, Any]
+    versions: Mapping[str, str]
+    image_size: tuple[int, int]
+    num_vertices: int
+    face_model: str
+    shards: Mapping[str, tuple[Shard, ...]]
+    subjects: Mapping[str, tuple[str, ...]]
+    views: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        for name in ("shards", "subjects", "views"):
+            if set(getattr(self, name)) != set(SPLITS):
+                raise ValueError(f"{name}: expected the splits {SPLITS}, got {tuple(getattr(self, name))}")
+        for split in SPLITS:
+            recorded = sum(shard.records for shard in self.shards[split])
+            if recorded != len(self.subjects[split]):
+                raise ValueError(f"shards[{split!r}]: {recorded} records for {len(self.subjects[split])} subjects")
+            for shard in self.shards[split]:
+                if Path(shard.file).is_absolute() or ".." in Path(shard.file).parts:
+                    raise ValueError(f"shards[{split!r}]: {shard.file!r} leaves the folder of the records")
+        everybody = [subject for split in SPLITS for subject in self.subjects[split]]
+        if len(set(everybody)) != len(everybody):
+            raise ValueError("subjects: a subject id appears more than once")
+
+
+def write(folder: str | os.PathLike[str], manifest: Manifest) -> None:
+    """Writes `manifest` into `folder`, in one step."""
+    write_json(Path(folder) / FILE_NAME, dataclasses.asdict(manifest))
+
+
+def read(folder: str | os.PathLike[str]) -> Manifest:
+    """Reads the manifest of `folder`.
+
+    Raises:
+      ValueError: naming the file, if it is missing, not JSON, not a manifest, or of other conventions.
+    """
+    path = Path(folder) / FILE_NAME
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields["image_size"] = tuple(int(size) for size in fields["image_size"])
+        fields["shards"] = {k: tuple(Shard(**shard) for shard in v) for k, v in fields["shards"].items()}
+        fields["subjects"] = {k: tuple(v) for k, v in fields["subjects"].items()}
+        manifest = Manifest(**fields)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: not found; the folder holds no finished records") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: not a manifest of records: {error}") from error
+    if manifest.conventions != schema.CONVENTIONS_VERSION:
+        raise ValueError(
+            f"{path}: written under conventions version {manifest.conventions}, this program is at "
+            f"{schema.CONVENTIONS_VERSION}; prepare the records again"
+        )
+    return manifest
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON beside `path`, flushes it to disk and moves it into place."""
+    beside = path.with_name(path.name + ".partial")
+    with open(beside, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def differences(before: Any, after: Any, name: str = "") -> list[str]:
+    """Lists where two trees of mappings, sequences and numbers differ, one line for each leaf.
+
+    Args:
+      before: a tree as `json.loads` gives it.
+      after: another.
+      name: path of the two in a larger tree.
+
+    Returns:
+      Lines `name.of.leaf: before -> after`, empty if the trees are equal.
+    """
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        lines = []
+        for key in sorted({*before, *after}):
+            inner = f"{name}.{key}" if name else str(key)
+            lines += differences(before.get(key), after.get(key), inner)
+        return lines
+    return [] if before == after else [f"{name}: {before!r} -> {after!r}"]

@@ -1,0 +1,315 @@
+"""From a source of people to a folder of records: split, 3DMM, alignment, photographs, assembly.
+
+The folder holds, when it is finished, `manifest.json`, `face_model.h5` and the TFDS data set `faces/`. While it is
+being made, `in_progress/` keeps every finished step, so that a preparation that was killed goes on where it was.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tqdm
+from absl import logging
+
+from tfface import schema, version
+from tfface.data import manifest, parts, splits, workers
+from tfface.data.people.base import PeopleSource, View
+from tfface.face import MorphableModel, build
+from tfface.geometry import alignment, rotation
+
+IN_PROGRESS = "in_progress"
+CHUNK = 16
+"""Subjects in a part file: what is lost, for each worker, when a preparation is killed."""
+
+_PACKAGES = ("numpy", "pillow", "scipy", "tensorflow", "tensorflow-datasets")
+
+
+def prepare(
+    source: PeopleSource,
+    out_dir: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    modes: int = 64,
+    fractions: Sequence[float] = splits.FRACTIONS,
+    options: Mapping[str, Any] | None = None,
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> manifest.Manifest:
+    """Makes records of all subjects of a source.
+
+    1. Subjects are divided by `seed`. 2. The 3DMM is built from the shapes of the training split alone. 3. Every shape
+    is aligned rigidly, without scale, to the 3DMM's mean, and its poses follow exactly:
+    cam_from_model = cam_from_source source_from_model. 4. The views are made by worker processes, which do not load
+    TensorFlow. 5. The records are assembled and the manifest is written.
+
+    The content depends on the arguments, not on the number of workers nor on interruptions. Killed anywhere, the same
+    call goes on where it was; on a finished folder it returns at once.
+
+    Args:
+      source: the people.
+      out_dir: the folder, made if it does not exist.
+      seed: of the division of subjects.
+      modes: number of modes of the 3DMM, fewer if the training split has fewer subjects.
+      fractions: shares of train, validation and test.
+      options: whatever else decides the content, such as the options that opened the source, as JSON values. They are
+        recorded and must be the same when a preparation goes on.
+      num_workers: number of processes, all cores by default.
+      progress: whether to show a progress bar.
+
+    Returns:
+      The manifest.
+
+    Raises:
+      ValueError: if the folder holds a preparation with other arguments (the differences are listed), if another
+        process is at work in it, or if a subject is faulty (it is named).
+    """
+    out = Path(out_dir)
+    command = _command(source, seed, modes, fractions, options)
+    work = out / IN_PROGRESS
+    work.mkdir(parents=True, exist_ok=True)
+    with _locked(work):
+        if (out / manifest.FILE_NAME).exists():
+            finished = manifest.read(out)
+            _refuse_other(out / manifest.FILE_NAME, finished.command, command)
+            shutil.rmtree(work)
+            return finished
+        if (work / "command.json").exists():
+            _refuse_other(work / "command.json", json.loads((work / "command.json").read_text("utf-8")), command)
+        else:
+            manifest.write_json(work / "command.json", command)
+        indices = splits.split_subjects(len(source), seed=seed, fractions=fractions)
+        model = _face_model(source, indices["train"], modes, work, out, num_workers, progress)
+        part_files = _photographs(source, indices, model, work, num_workers, progress)
+        finished = _assemble(part_files, out, work, command, progress)
+        manifest.write(out, finished)
+        shutil.rmtree(work)
+    return finished
+
+
+def align_to_model(view: View, model_from_source: alignment.Transform) -> View:
+    """The same photograph with its pose in the model frame.
+
+    With x_model = R x_source + s, the camera x_cam = Q x_source + t is x_cam = Q R^T x_model + (t - Q R^T s).
+
+    Args:
+      view: pose cam_from_source.
+      model_from_source: rigid, scale 1.
+
+    Returns:
+      The view with its pose cam_from_model.
+    """
+    cam_from_source = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float64))
+    cam_from_model = cam_from_source @ model_from_source.rotation.T
+    translation = np.asarray(view.translation, np.float64) - cam_from_model @ model_from_source.translation
+    return dataclasses.replace(
+        view,
+        quaternion=rotation.quaternion_from_matrix(cam_from_model).astype(np.float32),
+        translation=translation.astype(np.float32),
+    )
+
+
+def _command(
+    source: PeopleSource, seed: int, modes: int, fractions: Sequence[float], options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Everything that decides the content, as JSON gives it back."""
+    template = source.template
+    extent = np.ptp(template.vertices, axis=0)
+    topology = hashlib.sha256()
+    for array in (template.triangles, template.symmetry):
+        topology.update(np.ascontiguousarray(array, np.int64).tobytes())
+    topology.update(json.dumps(dict(template.landmarks), sort_keys=True).encode())
+    ids = hashlib.sha256("\n".join(source.subject_id(i) for i in range(len(source))).encode())
+    command = {
+        "seed": seed,
+        "modes": modes,
+        "fractions": list(fractions),
+        "options": dict(options or {}),
+        "source": {
+            "name": source.name,
+            "subjects": len(source),
+            "subject_ids": ids.hexdigest(),
+            "vertices": len(template.vertices),
+            "extent_mm": [round(float(size), 1) for size in extent],
+            "topology": topology.hexdigest(),
+        },
+        "tfface": version.__version__,
+        "conventions": schema.CONVENTIONS_VERSION,
+    }
+    return json.loads(json.dumps(command))
+
+
+def _refuse_other(path: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    lines = manifest.differences(before, after)
+    if lines:
+        raise ValueError(
+            f"{path}: the folder was begun by another command; choose another folder or the same options. "
+            f"Differences (there -> here):\n  " + "\n  ".join(lines)
+        )
+
+
+@contextlib.contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Holds `work` for this process; the lock ends with the process, however that ends."""
+    with open(work / "lock", "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{work}: another process is preparing this folder") from None
+        yield
+
+
+def _face_model(
+    source: PeopleSource,
+    train: np.ndarray,
+    modes: int,
+    work: Path,
+    out: Path,
+    num_workers: int | None,
+    progress: bool,
+) -> MorphableModel:
+    """Builds the 3DMM from the training split, or loads the one that was built before the interruption."""
+    path = out / manifest.FACE_MODEL_NAME
+    if path.exists() and (work / "face_model.done").exists():
+        return MorphableModel.load(path)
+    shapes_path = work / "shapes.npy"
+    template = source.template
+    shapes = np.lib.format.open_memmap(
+        shapes_path, mode="w+", dtype=np.float32, shape=(len(train), len(template.vertices), 3)
+    )
+    jobs = [(begin, train[begin : begin + CHUNK].tolist()) for begin in range(0, len(train), CHUNK)]
+    with tqdm.tqdm(total=len(train), desc="shapes", unit="subject", disable=not progress) as bar:
+        for begin, block in workers.run(_template_shapes, jobs, source, workers=num_workers):
+            shapes[begin : begin + len(block)] = block
+            bar.update(len(block))
+    model = build(
+        shapes,
+        template.triangles,
+        template.landmarks,
+        template.symmetry,
+        modes=min(modes, len(train) - 1),
+        reference=template.vertices,
+    )
+    del shapes
+    model.save(path)
+    (work / "face_model.done").touch()
+    shapes_path.unlink()
+    return MorphableModel.load(path)
+
+
+def _template_shapes(source: PeopleSource, job: tuple[int, list[int]]) -> tuple[int, np.ndarray]:
+    """Shapes of a chunk of subjects, turned to the template so that the 3DMM inherits the template's axes."""
+    begin, indices = job
+    shapes = np.stack([_shape(source, index) for index in indices])
+    return begin, alignment.rigid(shapes, source.template.vertices).apply(shapes).astype(np.float32)
+
+
+def _shape(source: PeopleSource, index: int) -> np.ndarray:
+    shape = np.asarray(source.shape(index))
+    expected = source.template.vertices.shape
+    if shape.shape != expected or not np.isfinite(shape).all():
+        raise ValueError(
+            f"subject {source.subject_id(index)!r}: shape: expected {expected} finite numbers, got {shape.shape} with "
+            f"{np.count_nonzero(~np.isfinite(shape))} not finite"
+        )
+    return shape
+
+
+@dataclasses.dataclass(frozen=True)
+class _PartJob:
+    path: Path
+    indices: list[int]
+
+
+def _photographs(
+    source: PeopleSource,
+    indices: Mapping[str, np.ndarray],
+    model: MorphableModel,
+    work: Path,
+    num_workers: int | None,
+    progress: bool,
+) -> dict[str, list[Path]]:
+    """Writes the part files that are not there yet."""
+    part_files: dict[str, list[Path]] = {}
+    jobs, done = [], 0
+    for split, members in indices.items():
+        part_files[split] = []
+        for number, begin in enumerate(range(0, len(members), CHUNK)):
+            job = _PartJob(work / f"{split}-{number:06d}.npz", members[begin : begin + CHUNK].tolist())
+            part_files[split].append(job.path)
+            if _is_whole(job, source):
+                done += len(job.indices)
+            else:
+                jobs.append(job)
+    with tqdm.tqdm(total=len(source), initial=done, desc="photographs", unit="subject", disable=not progress) as bar:
+        for count in workers.run(_write_part, jobs, (source, model.mean), workers=num_workers):
+            bar.update(count)
+    return part_files
+
+
+def _is_whole(job: _PartJob, source: PeopleSource) -> bool:
+    if not job.path.exists():
+        return False
+    try:
+        subjects = parts.read(job.path)
+    except ValueError as error:
+        logging.warning("%s; made again", error)
+        return False
+    return [subject.subject for subject in subjects] == [source.subject_id(index) for index in job.indices]
+
+
+def _write_part(shared: tuple[PeopleSource, np.ndarray], job: _PartJob) -> int:
+    source, mean = shared
+    subjects = [_subject(source, mean, index) for index in job.indices]
+    size = None
+    for subject in subjects:
+        size = parts.check(subject, size)
+    parts.write(job.path, subjects)
+    return len(subjects)
+
+
+def _subject(source: PeopleSource, mean: np.ndarray, index: int) -> parts.Subject:
+    shape = _shape(source, index)
+    model_from_source = alignment.rigid(shape, mean)
+    try:
+        views = source.views(index)
+    except Exception as error:
+        raise RuntimeError(f"subject {source.subject_id(index)!r}: {error}") from error
+    return parts.Subject(
+        subject=source.subject_id(index),
+        vertices=model_from_source.apply(np.asarray(shape, np.float64)).astype(np.float32),
+        views=[align_to_model(view, model_from_source) for view in views],
+    )
+
+
+def _assemble(
+    part_files: Mapping[str, Sequence[Path]], out: Path, work: Path, command: Mapping[str, Any], progress: bool
+) -> manifest.Manifest:
+    """Turns the part files into records and describes them."""
+    from tfface.data import records  # loads TensorFlow, which nothing before this step needs
+
+    written = records.write(out, part_files, work, progress=progress)
+    return manifest.Manifest(
+        conventions=schema.CONVENTIONS_VERSION,
+        command=command,
+        versions={
+            "tfface": version.__version__,
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in _PACKAGES},
+        },
+        image_size=written.image_size,
+        num_vertices=written.num_vertices,
+        face_model=manifest.sha256(out / manifest.FACE_MODEL_NAME),
+        shards=written.shards,
+        subjects=written.subjects,
+        views=written.views,
+    )

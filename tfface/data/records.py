@@ -1,0 +1,251 @@
+"""Records: a TensorFlow Datasets data set, one subject a record, and the checks that its files are whole."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import shutil
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+import tqdm
+
+from tfface.data import manifest, parts
+from tfface.data.splits import SPLITS
+
+FORMAT_VERSION = "1.0.0"
+"""Of the layout of a record, in the sense of TensorFlow Datasets."""
+
+_MIN_SHARD_BYTES, _MAX_SHARD_BYTES = 32 << 20, 128 << 20
+_HEADER_BYTES, _FOOTER_BYTES = 12, 4  # of a TFRecord: length and its CRC before the data, the data's CRC behind
+
+
+def features(num_vertices: int, image_size: tuple[int, int]) -> tfds.features.FeaturesDict:
+    """The layout of a record: its keys, shapes and types.
+
+    Args:
+      num_vertices: P.
+      image_size: height and width of the images, px.
+
+    Returns:
+      subject; vertices [P, 3], model frame; views, each with image, intrinsics [3, 3], quaternion [4] and
+      translation [3], cam_from_model.
+    """
+    view = {
+        "image": tfds.features.Image(shape=(*image_size, 3)),
+        "intrinsics": tfds.features.Tensor(shape=(3, 3), dtype=np.float32),
+        "quaternion": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+        "translation": tfds.features.Tensor(shape=(3,), dtype=np.float32),
+    }
+    # As raw bytes, vertices are read and written many times faster than as a list of numbers.
+    vertices = tfds.features.Tensor(shape=(num_vertices, 3), dtype=np.float32, encoding=tfds.features.Encoding.BYTES)
+    return tfds.features.FeaturesDict(
+        {"subject": tfds.features.Text(), "vertices": vertices, "views": tfds.features.Sequence(view)}
+    )
+
+
+def parse(serialized: tf.Tensor, num_vertices: int, image_size: tuple[int, int]) -> dict[str, Any]:
+    """Reads one record, leaving its images encoded.
+
+    Args:
+      serialized: string scalar.
+      num_vertices: P.
+      image_size: height and width of the images, px.
+
+    Returns:
+      A dict in the layout of `features`, `views` as a dict of stacked tensors [V, ...], `image` a string [V].
+    """
+    skip = {"views": {"image": tfds.decode.SkipDecoding()}}
+    return features(num_vertices, image_size).deserialize_example(serialized, decoders=skip)
+
+
+class Faces(tfds.core.GeneratorBasedBuilder):
+    """The data set of registered faces and photographs; `write` makes it from part files."""
+
+    name = "faces"
+    VERSION = tfds.core.Version(FORMAT_VERSION)
+    code_path = None  # Nothing lies beside this module: TFDS need not look for download checksums there.
+
+    def __init__(
+        self,
+        *,
+        data_dir: str,
+        part_files: Mapping[str, Sequence[Path]],
+        num_vertices: int,
+        image_size: tuple[int, int],
+        bar: tqdm.tqdm,
+    ) -> None:
+        self._part_files, self._bar = part_files, bar
+        self._num_vertices, self._image_size = num_vertices, image_size
+        super().__init__(data_dir=data_dir)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Registered 3D faces and photographs of them with known cameras, one subject a record.",
+            features=features(self._num_vertices, self._image_size),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[str, Any]]]:
+        return {split: self._generate_examples(self._part_files[split]) for split in SPLITS}
+
+    def _generate_examples(self, paths: Sequence[Path]) -> Iterator[tuple[str, Any]]:
+        for path in paths:
+            subjects = parts.read(path)
+            size = parts.image_size_of(subjects[0].views[0].image)
+            if size != self._image_size:
+                name = subjects[0].subject
+                raise ValueError(f"subject {name!r}: image: expected {self._image_size} (height, width), got {size}")
+            for subject in subjects:
+                views = [
+                    {
+                        "image": view.image,
+                        "intrinsics": view.intrinsics,
+                        "quaternion": view.quaternion,
+                        "translation": view.translation,
+                    }
+                    for view in subject.views
+                ]
+                yield subject.subject, {"subject": subject.subject, "vertices": subject.vertices, "views": views}
+                self._bar.update()
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What `write` wrote; the fields are those of `manifest.Manifest`."""
+
+    num_vertices: int
+    image_size: tuple[int, int]
+    shards: dict[str, tuple[manifest.Shard, ...]]
+    subjects: dict[str, tuple[str, ...]]
+    views: dict[str, int]
+
+
+def write(folder: Path, part_files: Mapping[str, Sequence[Path]], work: Path, *, progress: bool = True) -> Written:
+    """Assembles part files to TFRecord files in `folder`, replacing unfinished ones, and reads them back.
+
+    Args:
+      folder: where the data set goes, as `faces/<version>/`.
+      part_files: part files by split.
+      work: a folder for temporary files.
+      progress: whether to show a progress bar.
+
+    Returns:
+      The shards with their checksums, and what is in them.
+
+    Raises:
+      ValueError: naming the file or subject at fault.
+    """
+    shutil.rmtree(folder / Faces.name, ignore_errors=True)
+    first = parts.read(part_files[SPLITS[0]][0])[0]
+    num_vertices, image_size = len(first.vertices), parts.image_size_of(first.views[0].image)
+    with tqdm.tqdm(desc="records", unit="subject", disable=not progress) as bar, _quiet_tfds():
+        builder = Faces(
+            data_dir=os.fspath(folder), part_files=part_files, num_vertices=num_vertices, image_size=image_size, bar=bar
+        )
+        builder.download_and_prepare(
+            download_dir=work / "downloads",
+            download_config=tfds.download.DownloadConfig(
+                try_download_gcs=False, min_shard_size=_MIN_SHARD_BYTES, max_shard_size=_MAX_SHARD_BYTES
+            ),
+        )
+    shards, subjects, views = {}, {}, {}
+    for split in SPLITS:
+        paths = sorted(Path(str(builder.data_path)).glob(f"{Faces.name}-{split}.tfrecord-*"))
+        contents = [_subjects_and_views(path) for path in paths]
+        subjects[split] = tuple(subject for names, _ in contents for subject in names)
+        views[split] = sum(count for _, count in contents)
+        shards[split] = tuple(
+            manifest.Shard(
+                file=path.relative_to(folder).as_posix(),
+                records=len(names),
+                bytes=path.stat().st_size,
+                sha256=manifest.sha256(path),
+            )
+            for path, (names, _) in zip(paths, contents, strict=True)
+        )
+    return Written(num_vertices, image_size, shards, subjects, views)
+
+
+def _subjects_and_views(path: Path) -> tuple[list[str], int]:
+    """Subject ids of a shard, in order, and the number of its images."""
+    layout = {"subject": tf.io.FixedLenFeature([], tf.string), "views/image": tf.io.VarLenFeature(tf.string)}
+    names, count = [], 0
+    for batch in tf.data.TFRecordDataset(os.fspath(path)).batch(64).map(lambda x: tf.io.parse_example(x, layout)):
+        names += [name.decode() for name in batch["subject"].numpy()]
+        count += int(tf.size(batch["views/image"].values))
+    return names, count
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Without what TFDS prints about downloads; the bar of `write` tells how far it is."""
+    active = tfds.core.utils.tqdm_utils._active
+    tfds.display_progress_bar(enable=False)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.display_progress_bar(enable=active)
+
+
+def verify(folder: str | os.PathLike[str], split: str, *, checksums: bool = False) -> manifest.Manifest:
+    """Holds the shards of a split against the manifest.
+
+    TensorFlow reads a TFRecord that was cut between two records without complaint, so the records are counted, which
+    needs no more than their headers.
+
+    Args:
+      folder: of the records.
+      split: which one.
+      checksums: whether to read the whole files and compare their SHA-256 as well.
+
+    Returns:
+      The manifest.
+
+    Raises:
+      ValueError: naming every shard that is missing, cut, or different.
+    """
+    contents = manifest.read(folder)
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
+    faults = []
+    for shard in contents.shards[split]:
+        path = Path(folder) / shard.file
+        try:
+            records = count_records(path)
+            if records != shard.records:
+                faults.append(f"{path}: expected {shard.records} records, got {records}")
+            elif path.stat().st_size != shard.bytes:
+                faults.append(f"{path}: expected {shard.bytes} bytes, got {path.stat().st_size}")
+            elif checksums and manifest.sha256(path) != shard.sha256:
+                faults.append(f"{path}: its SHA-256 is not that of the manifest")
+        except (OSError, ValueError) as error:
+            faults.append(f"{path}: {error}")
+    if faults:
+        raise ValueError(f"records in {os.fspath(folder)}, split {split!r}: damaged shards:\n  " + "\n  ".join(faults))
+    return contents
+
+
+def count_records(path: str | os.PathLike[str]) -> int:
+    """Number of records in a TFRecord file, by stepping from header to header.
+
+    Raises:
+      ValueError: if the file ends inside a record.
+    """
+    count = 0
+    with open(path, "rb") as file:
+        size, position = os.fstat(file.fileno()).st_size, 0
+        while position < size:
+            header = os.pread(file.fileno(), _HEADER_BYTES, position)
+            length = struct.unpack("<Q", header[:8])[0] if len(header) == _HEADER_BYTES else size
+            position += _HEADER_BYTES + length + _FOOTER_BYTES
+            if position > size:
+                raise ValueError(f"the file ends inside record {count}")
+            count += 1
+    return count

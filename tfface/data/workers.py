@@ -1,0 +1,91 @@
+"""Spreading work over processes that know no TensorFlow, use one core each and never outlive the process that asked."""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+_shared: Any = None  # What `run` was told to share, in a worker process.
+
+
+def run(
+    function: Callable[[Any, Job], Result], jobs: Sequence[Job], shared: Any, *, workers: int | None = None
+) -> Iterator[Result]:
+    """Calls `function(shared, job)` for every job in fresh processes and yields the results as they come.
+
+    The processes are spawned, not forked, with single-threaded linear algebra, so a result does not depend on their
+    number. They end with the process that called: at an error, at an interrupt and if it is killed.
+
+    Args:
+      function: of a module's top level. Its arguments and results are pickled.
+      jobs: arguments, one a call.
+      shared: sent to each process once.
+      workers: number of processes, all cores by default.
+
+    Yields:
+      The results, in no particular order.
+
+    Raises:
+      ValueError: if `workers` is not positive.
+      Exception: the first that `function` raises; jobs that have not begun are dropped.
+    """
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers: expected at least 1, got {workers}")
+    if not jobs:
+        return
+    context = multiprocessing.get_context("spawn")
+    with _single_threaded_children():
+        pool = concurrent.futures.ProcessPoolExecutor(
+            min(workers, len(jobs)), context, initializer=_start, initargs=(shared,)
+        )
+        try:
+            futures = [pool.submit(_call, function, job) for job in jobs]
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _call(function: Callable[[Any, Job], Result], job: Job) -> Result:
+    return function(_shared, job)
+
+
+def _start(shared: Any) -> None:
+    """Prepares a worker process: an interrupt is the parent's business, and so is the end of its life."""
+    global _shared  # noqa: PLW0603
+    _shared = shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _single_threaded_children() -> Iterator[None]:
+    """Processes that are started inside have one thread each in their linear algebra libraries."""
+    before = {name: os.environ.get(name) for name in _THREAD_COUNTS}
+    os.environ.update(dict.fromkeys(_THREAD_COUNTS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
