@@ -9,7 +9,7 @@ import numpy as np
 from tfface import schema
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class View:
     """One photograph and the camera that took it.
 
@@ -26,7 +26,7 @@ class View:
     translation: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Template:
     """The face surface that all shapes of a source are registered to, in the source frame.
 

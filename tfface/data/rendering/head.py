@@ -20,7 +20,7 @@ class Part(enum.IntEnum):
     """The lining of mouth and eye sockets, seen only through a gap."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class HeadModel:
     """The topology of a full, renderable head and its mean shape, on which brows, lips, hair ... are laid out.
 

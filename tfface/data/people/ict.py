@@ -1,0 +1,250 @@
+"""People whose shapes have real human statistics: identities drawn from the ICT Face Model Light.
+
+Data and vertex ranges: ICT-FaceKit (MIT licence), README, "Face Model Topology" and "Facial Landmarks"; Li et al.,
+"Learning Formation of Physically-Based Face Attributes", CVPR 2020. The files are centimetres, y up, facing +z; turned
+by 180 degrees about x and scaled by ten they are in the source frame, so nothing is mirrored.
+"""
+
+import functools
+import hashlib
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface import schema
+from tfface.data import rendering
+from tfface.data.people import base
+from tfface.face import symmetry
+
+NUM_MODES = 100
+NUM_FILE_VERTICES = 26719
+NUM_FACE_VERTICES = 9409
+"""Vertices 0..9408, the face area: the 3DMM's shape."""
+NUM_NARROW_FACE_VERTICES = 6706
+"""Vertices 0..6705, the narrow face area: face without ears, neck and the top of the forehead."""
+NEUTRAL_FILE = "generic_neutral_mesh.obj"
+
+_SKIN = range(11248)
+_EYES = (range(21451, 22221), range(23021, 23791))  # The outer shells of the left and the right eyeball.
+_KEPT = np.concatenate([np.asarray(part) for part in (_SKIN, *_EYES)])
+_SOURCE_FROM_FILE = 10 * np.array([1, -1, -1], np.float32)
+_IRIS_RADIUS = 6.0
+
+# fmt: off
+_LANDMARKS = (
+    1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443, 268, 493, 1914,
+    2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147, 4269, 3360, 1507, 1542, 1537,
+    1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518,
+    5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966,
+)
+# fmt: on
+
+
+def identity_file(mode: int) -> str:
+    """File name of an identity mode, 0..99."""
+    return f"identity{mode:03d}.obj"
+
+
+def data_folder(directory: str | os.PathLike[str]) -> pathlib.Path:
+    """The folder with the meshes: `directory` itself, or FaceXModel below it if `directory` is a checkout.
+
+    Raises:
+      ValueError: if neither holds the neutral mesh.
+    """
+    root = pathlib.Path(directory)
+    for folder in (root / "FaceXModel", root):
+        if (folder / NEUTRAL_FILE).is_file():
+            return folder
+    raise ValueError(
+        f"{root}: expected a checkout of ICT-FaceKit, or the folder that tfface.data.people.download fetches, with "
+        f"{NEUTRAL_FILE}; it is not there"
+    )
+
+
+def read_vertices(path: pathlib.Path) -> npt.NDArray[np.float32]:
+    """Vertices of one of the model's OBJ files, [26719, 3] float32, mm, source frame.
+
+    Raises:
+      ValueError: if the file has another number of vertices.
+    """
+    content = path.read_bytes()
+    start, end = content.find(b"\nv "), content.rfind(b"\nv ")
+    end = content.find(b"\n", end + 1)
+    values = np.array(content[start:end].replace(b"\nv ", b" ").split(), np.float32) if start >= 0 else np.zeros(0)
+    if values.size != 3 * NUM_FILE_VERTICES:
+        raise ValueError(f"{path}: expected {NUM_FILE_VERTICES} vertices of three numbers, got {values.size} numbers")
+    return values.reshape(-1, 3) * _SOURCE_FROM_FILE
+
+
+def read_triangles(path: pathlib.Path) -> npt.NDArray[np.int32]:
+    """Polygons of an OBJ file as triangles, fanned out from each polygon's first corner, [F, 3] int32."""
+    content = path.read_bytes()
+    polygons = [
+        [int(corner.partition(b"/")[0]) - 1 for corner in line.split()[1:]]
+        for line in content[content.find(b"\nf ") :].splitlines()
+        if line.startswith(b"f ")
+    ]
+    triangles = [(p[0], p[i], p[i + 1]) for p in polygons for i in range(1, len(p) - 1)]
+    return np.array(triangles, np.int32)
+
+
+def _modes_file(folder: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
+    """The cached neutral head and modes, [1 + 100, V, 3] float32; written first if the files are new or have changed.
+
+    Reading a hundred OBJ files takes many seconds; mapping one array into memory takes none.
+    """
+    paths = [folder / NEUTRAL_FILE, *(folder / identity_file(mode) for mode in range(NUM_MODES))]
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"{path}: expected an OBJ file of ICT-FaceKit, it is not there")
+        digest.update(path.read_bytes())
+    cached = cache_dir / f"ict-{digest.hexdigest()}.npy"
+    if cached.is_file():
+        return cached
+    meshes = np.stack([read_vertices(path)[_KEPT] for path in paths])
+    meshes[1:] -= meshes[0]
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=cache_dir, suffix=".part", delete=False) as file:
+        np.save(file, meshes)
+    os.replace(file.name, cached)
+    return cached
+
+
+@functools.lru_cache(maxsize=4)
+def _meshes(modes_file: str) -> npt.NDArray[np.float32]:
+    """Neutral head and modes, [101, V, 3], mapped into memory once a process."""
+    return np.load(modes_file, mmap_mode="r")
+
+
+@functools.lru_cache(maxsize=4)
+def _head(folder: str, modes_file: str) -> rendering.HeadModel:
+    """The renderable head, once a process."""
+    neutral = np.array(_meshes(modes_file)[0])
+    new_index = np.full(NUM_FILE_VERTICES, -1, np.int32)
+    new_index[_KEPT] = np.arange(len(_KEPT))
+    triangles = new_index[read_triangles(pathlib.Path(folder) / NEUTRAL_FILE)]
+    triangles = triangles[(triangles >= 0).all(axis=1)]
+    part = np.full(len(triangles), rendering.Part.SKIN, np.int8)
+    first = len(_SKIN)
+    for eye in _EYES:
+        mine = (triangles[:, 0] >= first) & (triangles[:, 0] < first + len(eye))
+        pole = neutral[first + np.argmin(neutral[first : first + len(eye), 2])]
+        radius = np.linalg.norm(neutral[triangles].mean(axis=1)[:, :2] - pole[:2], axis=1)
+        front = neutral[triangles[:, 0], 2] < neutral[first : first + len(eye), 2].mean()
+        part[mine] = rendering.Part.SCLERA
+        part[mine & front & (radius < _IRIS_RADIUS)] = rendering.Part.IRIS
+        first += len(eye)
+    return rendering.HeadModel(
+        triangles=triangles,
+        part=part,
+        template_vertices=neutral,
+        face_index=np.arange(NUM_FACE_VERTICES, dtype=np.int32),
+        landmarks=dict(zip(schema.IBUG68, _LANDMARKS, strict=True)),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _template(folder: str, modes_file: str) -> base.Template:
+    """The face area, once a process."""
+    head = _head(folder, modes_file)
+    vertices = head.template_vertices[:NUM_FACE_VERTICES]
+    triangles = head.triangles[(head.triangles < NUM_FACE_VERTICES).all(axis=1)]
+    return base.Template(vertices, triangles, head.landmarks, symmetry.find_symmetry(vertices, triangles))
+
+
+class IctPeople:
+    """A population with the identity statistics of ICT-FaceKit, photographed by `tfface.data.rendering`.
+
+    Subject i has the coefficients c ~ N(0, 1)^K, drawn again where |c| exceeds `truncation`, from a generator that
+    depends on (seed, i) alone, and the shape neutral + sum_k c_k mode_k.
+    """
+
+    name = "ict"
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        num_subjects: int,
+        *,
+        seed: int = 0,
+        settings: rendering.PhotographySettings | None = None,
+        num_modes: int = NUM_MODES,
+        truncation: float = 3.0,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ):
+        """Opens the data; the first time, this reads all of it and takes about ten seconds.
+
+        Args:
+          directory: a checkout of ICT-FaceKit, or its folder FaceXModel.
+          num_subjects: the size of the population.
+          seed: of shapes and photographs.
+          settings: of the photographer; the default population if None.
+          num_modes: how many of the 100 identity modes vary.
+          truncation: the largest coefficient, in standard deviations.
+          cache_dir: where the modes are kept in one file, ~/.cache/tfface (XDG_CACHE_HOME) if None.
+
+        Raises:
+          ValueError: if files are missing or not those of ICT-FaceKit, or a number is out of range.
+        """
+        if num_subjects < 1:
+            raise ValueError(f"num_subjects: expected at least 1, got {num_subjects}")
+        if not 1 <= num_modes <= NUM_MODES:
+            raise ValueError(f"num_modes: expected 1..{NUM_MODES}, got {num_modes}")
+        if not truncation > 0:
+            raise ValueError(f"truncation: expected a positive number, got {truncation}")
+        if cache_dir is None:
+            cache_dir = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tfface"
+        folder = data_folder(directory)
+        self._files = str(folder), str(_modes_file(folder, pathlib.Path(cache_dir)))
+        self._num_subjects = num_subjects
+        self._seed = seed
+        self._settings = settings or rendering.PhotographySettings()
+        self._num_modes = num_modes
+        self._truncation = truncation
+
+    @property
+    def template(self) -> base.Template:
+        """The face area of the neutral mesh."""
+        return _template(*self._files)
+
+    @property
+    def head(self) -> rendering.HeadModel:
+        """What is rendered: face area, head and neck, eyeballs."""
+        return _head(*self._files)
+
+    def __len__(self) -> int:
+        return self._num_subjects
+
+    def subject_id(self, index: int) -> str:
+        """Seed and number of the subject."""
+        return f"ict-{self._seed}-{self._checked(index):06d}"
+
+    def coefficients(self, index: int) -> npt.NDArray[np.float32]:
+        """Identity coefficients of a subject, [num_modes] float32, in standard deviations."""
+        rng = np.random.default_rng([self._seed, self._checked(index), 0])
+        drawn = rng.standard_normal(self._num_modes)
+        while (outside := np.abs(drawn) > self._truncation).any():
+            drawn[outside] = rng.standard_normal(int(outside.sum()))
+        return drawn.astype(np.float32)
+
+    def shape(self, index: int) -> npt.NDArray[np.float32]:
+        """The subject's face area, [9409, 3] float32, mm, source frame."""
+        return self._deformed(index, NUM_FACE_VERTICES)
+
+    def views(self, index: int) -> list[base.View]:
+        """The subject's photographs."""
+        rng = np.random.default_rng([self._seed, self._checked(index), 1])
+        return rendering.photograph(self.head, self._deformed(index, len(_KEPT)), self._settings, rng)
+
+    def _deformed(self, index: int, num_vertices: int) -> npt.NDArray[np.float32]:
+        meshes = _meshes(self._files[1])[: 1 + self._num_modes, :num_vertices]
+        return meshes[0] + np.tensordot(self.coefficients(index), meshes[1:], axes=1)
+
+    def _checked(self, index: int) -> int:
+        if not 0 <= index < self._num_subjects:
+            raise ValueError(f"index: expected 0..{self._num_subjects - 1}, got {index}")
+        return index

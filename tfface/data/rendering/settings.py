@@ -1,0 +1,73 @@
+"""What the synthetic photographer varies, and how much: an easy and a hard population differ in nothing else."""
+
+import dataclasses
+
+from tfface import schema
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotographySettings:
+    """Ranges of one population of photographs. Everything is drawn uniformly inside its range unless said otherwise.
+
+    Attributes:
+      image_size: px, height and width of each photograph.
+      num_views: photographs a person. From three on, the first three are near `schema.SELECTED_YAWS`.
+      yaw_range: degrees, yaw lies in -yaw_range..yaw_range.
+      yaw_jitter: degrees, how far the three selected views may be from `schema.SELECTED_YAWS`.
+      pitch_deviation: degrees, standard deviation of pitch, cut off at 2.5 of them.
+      roll_deviation: degrees, standard deviation of roll, cut off at 2.5 of them.
+      distance_range: mm, from the camera to the centre of the face; log-uniform.
+      off_centre: degrees, the largest angle between the optical axis and the centre of the face. The crop of a face
+        that is off the axis has its principal point off its own centre.
+      margin: how much larger the crop is than the square around the 68 projected landmarks, as a share of it.
+      box_jitter: the largest error of that square's side and of its centre, as a share of its side.
+      hair_probability: share of people with a volume of hair instead of a short crop or a bald head.
+      occluder_probability: share of people with a cap or a fringe over the forehead.
+      appearance: 0..1, strength of what varies on the skin beside its tone: blemishes, freckles, make-up, beard.
+      lighting: 0..1, strength of what varies in the light: contrast, hardness, cast shadows, colour.
+      camera: 0..1, strength of what varies in the camera: exposure, colour balance, noise, blur.
+      jpeg_quality: lowest and highest quality of the JPEG file.
+      supersampling: rays a pixel along each axis.
+
+    Raises:
+      ValueError: if a value is out of range.
+    """
+
+    image_size: int = 64
+    num_views: int = 5
+    yaw_range: float = 60.0
+    yaw_jitter: float = 10.0
+    pitch_deviation: float = 8.0
+    roll_deviation: float = 5.0
+    distance_range: tuple[float, float] = (350.0, 900.0)
+    off_centre: float = 8.0
+    margin: float = 0.08
+    box_jitter: float = 0.06
+    hair_probability: float = 0.75
+    occluder_probability: float = 0.15
+    appearance: float = 1.0
+    lighting: float = 1.0
+    camera: float = 1.0
+    jpeg_quality: tuple[int, int] = (70, 95)
+    supersampling: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "num_views", "supersampling"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("hair_probability", "occluder_probability", "appearance", "lighting", "camera"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected 0..1, got {getattr(self, name)}")
+        for name in ("yaw_jitter", "pitch_deviation", "roll_deviation", "off_centre", "margin", "box_jitter"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        if not max(map(abs, schema.SELECTED_YAWS)) <= self.yaw_range <= 90:
+            raise ValueError(f"yaw_range: expected {max(schema.SELECTED_YAWS)}..90, got {self.yaw_range}")
+        if self.box_jitter >= 0.5:
+            raise ValueError(f"box_jitter: expected less than 0.5, got {self.box_jitter}")
+        near, far = self.distance_range
+        if not 200 <= near <= far:
+            raise ValueError(f"distance_range: expected 200 mm <= near <= far, got {self.distance_range}")
+        low, high = self.jpeg_quality
+        if not 1 <= low <= high <= 100:
+            raise ValueError(f"jpeg_quality: expected 1 <= low <= high <= 100, got {self.jpeg_quality}")
