@@ -6,6 +6,7 @@ from typing import Any
 from tfface.data.people.base import PeopleSource, Template, View
 
 SOURCES = {
+    "anthropometric": ("tfface.data.people.anthropometric", "AnthropometricPeople"),
     "ict": ("tfface.data.people.ict", "IctPeople"),
 }
 """Module and class of each source, by name; imported when the source is opened."""
