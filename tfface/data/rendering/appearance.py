@@ -99,8 +99,8 @@ def sample_appearance(layout: Layout, settings: PhotographySettings, rng: np.ran
         canvas=canvas,
         eye_profile=_eye_profile(dark, rng),
         hair=hair,
-        gloss=rng.uniform(0.3, 1.0),
-        roughness=rng.uniform(0.32, 0.5),
+        gloss=rng.uniform(0.2, 0.9),
+        roughness=rng.uniform(0.36, 0.55),
         bald=bald,
     )
 
@@ -203,7 +203,7 @@ def _paint_eyes_and_brows(canvas: Array, layout: Layout, hair: Array, noise: Arr
     edge = np.abs(across + 0.5 * half + rng.uniform(-1, 1)) / thickness
     alpha = smoothstep(1.25, 0.6, edge + 0.12 * noise[window])
     alpha *= smoothstep(-0.08, 0.1, along) * smoothstep(1.1, 0.9, along)
-    alpha *= np.float32(rng.uniform(0.45, 0.95)) * np.clip(1 - 0.25 * noise[window], 0, 1)
+    alpha *= np.float32(rng.uniform(0.55, 0.98)) * np.clip(1 - 0.25 * noise[window], 0, 1)
     _cover(canvas, window, alpha, hair * np.float32(rng.uniform(0.5, 0.9)), 0.3)
 
 

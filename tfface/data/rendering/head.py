@@ -18,6 +18,10 @@ class Part(enum.IntEnum):
     IRIS = 2
     INNER = 3
     """The lining of mouth and eye sockets, seen only through a gap."""
+    HAIR = 4
+    """A volume of hair. Never in a `HeadModel`: the photographer puts it on."""
+    CLOTH = 5
+    """A cap. Never in a `HeadModel` either."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -35,6 +35,12 @@ class Lighting:
     sky: Array
     ground: Array
 
+    @property
+    def white(self) -> Array:
+        """Colour of a white thing that faces the camera, [3], mean 1."""
+        white = 0.7 * self.key_colour + 0.5 * (self.sky + self.ground)
+        return white / white.mean()
+
 
 def light_colour(temperature: float) -> npt.NDArray[np.float64]:
     """Colour of a black body relative to daylight of 6500 K, mean 1, [3] (Planck's law at three wavelengths)."""
@@ -61,7 +67,7 @@ def sample_lighting(settings: PhotographySettings, rng: np.random.Generator) -> 
     return Lighting(
         key=direction(azimuth, elevation),
         key_colour=(contrast * light_colour(key_temperature)).astype(np.float32),
-        key_radius=float(strength * rng.choice((0.02, 0.1, 0.25)) + (1 - strength) * 0.25),
+        key_radius=float(strength * rng.choice((0.02, 0.05, 0.12)) + (1 - strength) * 0.12),
         shadows=bool(rng.random() < 0.85),
         rim=direction(rng.choice((-1, 1)) * rng.uniform(60, 120), rng.uniform(-10, 50)),
         rim_colour=(rim_strength * light_colour(rng.uniform(3000, 9000))).astype(np.float32),

@@ -53,7 +53,7 @@ class Landmarks:
 
 
 def smoothstep(low: float, high: float, values: npt.NDArray[np.floating]) -> Array:
-    """0 below `low`, 1 above `high`, a smooth cubic between."""
+    """0 at `low` and beyond, 1 at `high` and beyond, a smooth cubic between; it falls if `high` is the smaller."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
@@ -177,13 +177,46 @@ def beard(points: npt.NDArray[np.floating], landmarks: Landmarks) -> Array:
     return np.minimum(np.minimum(top, bottom), back).astype(np.float32)
 
 
-def hairline(points: npt.NDArray[np.floating], landmarks: Landmarks) -> Array:
-    """How far above the hairline, mm, positive where hair grows, [...]; the hair covers temples and nape, not ears."""
+def hairline(points: npt.NDArray[np.floating], landmarks: Landmarks, fringe: float = 0.0, long: bool = False) -> Array:
+    """How far above the hairline, mm, positive where hair covers the head, [...]; temples and nape, but not the ears.
+
+    Args:
+      points: [..., 3], mm.
+      landmarks: of the same head.
+      fringe: mm by which the hairline above the forehead is lower than it grows; negative if it recedes.
+      long: whether the hair hangs over the ears and down the neck.
+    """
     jaw = landmarks.named("jaw_")
     ear = float(np.abs(landmarks.azimuth(jaw[[0, 16]])).mean())
     ear_top, ear_base = jaw[[0, 16], 1].mean(), jaw[[1, 15], 1].mean()
-    front = landmarks.glabella - 0.74 * landmarks.third
-    temple = landmarks.glabella - 0.1 * landmarks.third
+    front = landmarks.glabella - 0.74 * landmarks.third + fringe
+    temple = landmarks.glabella - 0.1 * landmarks.third + 0.5 * min(fringe, 0)
     angles = [0.0, 0.45 * ear, 0.72 * ear, ear - 0.1, ear, ear + 0.05, ear + 0.55, ear + 0.75, np.pi]
-    lines = [front, front + 2, temple, ear_top + 5, ear_base, ear_top - 4, ear_top, ear_base + 35, ear_base + 50]
+    lines = [
+        front,
+        front + 2,
+        max(temple, front),
+        ear_top + 5,
+        ear_base,
+        ear_top - 4,
+        ear_top,
+        ear_base + 35,
+        ear_base + 50,
+    ]
+    if long:
+        far = ear_base + 5 * landmarks.third
+        lines[3:] = [ear_base, far, far, far, far, far]
     return (np.interp(np.abs(landmarks.azimuth(points)), angles, lines) - points[..., 1]).astype(np.float32)
+
+
+def cap_line(points: npt.NDArray[np.floating], landmarks: Landmarks, depth: float) -> Array:
+    """How far above the rim of a cap, mm, positive below it where the cap sits, [...].
+
+    Args:
+      points: [..., 3], mm.
+      landmarks: of the same head.
+      depth: mm from the glabella up to the rim in front; at the back it lies lower.
+    """
+    turn = 0.5 - 0.5 * np.cos(landmarks.azimuth(points))
+    front, back = landmarks.glabella - depth, landmarks.glabella + 0.25 * landmarks.third
+    return (front + turn * (back - front) - points[..., 1]).astype(np.float32)

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.data.people.base import View
-from tfface.data.rendering import appearance, background, framing, lighting, sensor, shading
+from tfface.data.rendering import appearance, background, framing, headwear, lighting, renderer, sensor, shading
 from tfface.data.rendering.head import HeadModel
 from tfface.data.rendering.layout import layout_of
 from tfface.data.rendering.settings import PhotographySettings
@@ -35,15 +35,16 @@ def photograph(
         raise ValueError(f"vertices: expected {head.template_vertices.shape} as in the template, got {vertices.shape}")
     layout = layout_of(head)
     look = appearance.sample_appearance(layout, settings, rng)
-    scene = shading.build_scene(head, layout, vertices, look)
+    worn = headwear.sample_headwear(head, vertices, look.hair, look.bald, settings, rng)
+    scene = shading.build_scene(head, layout, vertices, look, worn)
     landmarks = vertices[[head.landmarks[name] for name in schema.IBUG68]]
     views = []
     for yaw in framing.sample_yaws(settings, rng):
         shot = framing.sample_shot(landmarks, float(yaw), settings, rng)
         light = lighting.sample_lighting(settings, rng)
-        colour, coverage = shading.render(scene, shot, light, settings.supersampling)
+        colour, coverage = renderer.render(scene, shot, light, settings.supersampling)
         behind = background.sample_background(shot.size_hw, rng)
-        picture = sensor.expose(colour + (1 - coverage)[..., None] * behind, coverage, settings, rng)
+        picture = sensor.expose(colour + (1 - coverage)[..., None] * behind, coverage, light.white, settings, rng)
         image = sensor.encode(picture, settings, rng)
         views.append(View(image, shot.intrinsics, shot.quaternion, shot.translation))
     return views

@@ -14,7 +14,9 @@ Array = npt.NDArray[np.float32]
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
-def expose(picture: Array, coverage: Array, settings: PhotographySettings, rng: np.random.Generator) -> Array:
+def expose(
+    picture: Array, coverage: Array, white: Array, settings: PhotographySettings, rng: np.random.Generator
+) -> Array:
     """Turns linear light into the sRGB picture of a camera that meters the face.
 
     Dark and light skin are not exposed to the same grey: the gain goes with a power below 1 of what was metered.
@@ -22,6 +24,7 @@ def expose(picture: Array, coverage: Array, settings: PhotographySettings, rng: 
     Args:
       picture: [H, W, 3], linear RGB.
       coverage: [H, W], share of the person, which is metered.
+      white: [3], what the light makes of white; the camera corrects most of it.
       settings: `camera` is the strength of all of this.
       rng: source of randomness.
 
@@ -31,11 +34,11 @@ def expose(picture: Array, coverage: Array, settings: PhotographySettings, rng: 
     strength = settings.camera
     metered = float((picture @ _LUMINANCE * coverage).sum() / max(float(coverage.sum()), 1e-6))
     target = 0.25 * np.exp(strength * rng.uniform(-0.35, 0.35))
-    gain = (target / max(metered, 1e-3)) ** 0.8
-    balance = np.exp(strength * rng.uniform(-0.08, 0.08, 3))
+    gain = (target / max(metered, 1e-3)) ** 0.6
+    balance = white ** -rng.uniform(0.6, 1.0) * np.exp(strength * rng.uniform(-0.05, 0.05, 3))
     exposed = picture * (gain * balance).astype(np.float32)
     exposed = _blur(exposed, strength, rng)
-    photons = 10 ** rng.uniform(2.7, 4.0)
+    photons = 10 ** rng.uniform(3.2, 4.5)
     variance = strength**2 * (np.maximum(exposed, 0) / photons + 1e-6)
     exposed += np.sqrt(variance) * rng.standard_normal(exposed.shape, np.float32)
     # A shoulder keeps highlights: linear below the knee, approaching 1 above.

@@ -1,22 +1,25 @@
-"""One picture of a person in linear light: rays, colours of what they meet, light and shadow."""
+"""What a ray sees: colours of the surfaces, and the light that they send to the camera."""
 
 import dataclasses
 
 import numpy as np
 import numpy.typing as npt
 
+from tfface.data.rendering import headwear
 from tfface.data.rendering.appearance import PROFILE_STEP, Appearance
-from tfface.data.rendering.framing import Shot
 from tfface.data.rendering.head import HeadModel, Part
+from tfface.data.rendering.headwear import Headwear
 from tfface.data.rendering.layout import Layout
 from tfface.data.rendering.lighting import Lighting
-from tfface.geometry import camera, mesh, raycast, rotation
+from tfface.geometry import mesh, raycast
 
 Array = npt.NDArray[np.float32]
 
 _NORMAL, _TEXEL, _AMBIENT, _EYE = slice(0, 3), slice(3, 5), 5, slice(6, 8)
 _SHADOW_OFFSET = 0.6
 """mm above the surface at which shadow rays start: more than smooth normals leave flat triangles."""
+# Light wanders below the skin and comes out red beyond the edge of the shade: a wrapped cosine, widest in red.
+_WRAP = np.array([0.22, 0.10, 0.06], np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,101 +29,105 @@ class Scene:
     Attributes:
       caster: the tree of the person's surface, source frame.
       part: [T] int8.
-      attributes: [V, 8], what is interpolated over a triangle: normal, place on the canvas, ambient light, and
-        offset from the eye's axis.
+      corners: [T, 3, 8], what is interpolated over each triangle, by corner: normal, place on the canvas or in the
+        picture of strands, ambient light, and offset from the eye's axis.
       appearance: the person's colours.
+      cloth: [3], linear RGB, colour of the cap.
     """
 
     caster: raycast.Raycaster
     part: npt.NDArray[np.int8]
-    attributes: Array
+    corners: Array
     appearance: Appearance
+    cloth: Array
 
 
-def build_scene(head: HeadModel, layout: Layout, vertices: Array, appearance: Appearance) -> Scene:
+def build_scene(
+    head: HeadModel, layout: Layout, vertices: Array, appearance: Appearance, worn: list[Headwear]
+) -> Scene:
     """Builds the tree and the normals, once a person."""
-    attributes = np.concatenate(
-        (
-            mesh.vertex_normals(vertices, head.triangles),
-            layout.vertex_texel,
-            layout.ambient[:, None],
-            layout.eye_offset,
-        ),
-        axis=1,
-    )
-    return Scene(
-        raycast.Raycaster(vertices, head.triangles), head.part, attributes.astype(np.float32, copy=False), appearance
-    )
+    texel, ambient = [layout.vertex_texel], [layout.ambient]
+    surfaces, triangles, part = [vertices], [head.triangles], [head.part]
+    cloth = np.zeros(3, np.float32)
+    first = len(vertices)
+    for piece in worn:
+        surfaces.append(piece.vertices)
+        triangles.append(piece.triangles + first)
+        part.append(np.full(len(piece.triangles), piece.part, np.int8))
+        texel.append(piece.texel)
+        ambient.append(np.full(len(piece.vertices), 0.9, np.float32))
+        first += len(piece.vertices)
+        if piece.part == Part.CLOTH:
+            cloth = piece.colour
+    caster = raycast.Raycaster(np.concatenate(surfaces), np.concatenate(triangles))
+    attributes = np.zeros((first, 8), np.float32)
+    attributes[:, _NORMAL] = mesh.vertex_normals(caster.vertices, caster.triangles)
+    attributes[:, _TEXEL] = np.concatenate(texel)
+    attributes[:, _AMBIENT] = np.concatenate(ambient)
+    attributes[: len(vertices), _EYE] = layout.eye_offset
+    return Scene(caster, np.concatenate(part), attributes[caster.triangles], appearance, cloth)
 
 
-def render(scene: Scene, shot: Shot, lighting: Lighting, supersampling: int) -> tuple[Array, Array]:
-    """Renders one picture.
+def shade(
+    scene: Scene,
+    hits: raycast.Hits,
+    centre: Array,
+    directions: Array,
+    model_from_cam: Array,
+    lighting: Lighting,
+    disc: Array,
+) -> Array:
+    """Colour of what rays meet.
 
     Args:
       scene: the person.
-      shot: the camera.
+      hits: [S], where the rays meet the person; each of them does.
+      centre: [3], mm, source frame, the camera's centre.
+      directions: [S, 3], source frame, the rays.
+      model_from_cam: [3, 3], rotation.
       lighting: the light, camera frame.
-      supersampling: rays a pixel along each axis.
+      disc: [S, 2], the point of the key light's unit disc that each ray looks at for shadow.
 
     Returns:
-      (colour, coverage): [H, W, 3] linear RGB, already multiplied by [H, W] the share of the pixel that is the person.
+      [S, 3], linear RGB.
     """
-    height, width = (side * supersampling for side in shot.size_hw)
-    intrinsics = camera.resize_intrinsics(shot.intrinsics.astype(np.float64), shot.size_hw, (height, width))
-    fragments = raycast.raster(scene.caster, shot.quaternion, shot.translation, intrinsics, (height, width))
-    rows, columns = np.nonzero(fragments.triangle >= 0)
-    samples = np.zeros((height, width, 3), np.float32)
-    samples[rows, columns] = _shade(scene, shot, intrinsics, fragments, rows, columns, lighting)
-    blocks = (shot.size_hw[0], supersampling, shot.size_hw[1], supersampling)
-    coverage = (fragments.triangle >= 0).reshape(blocks).mean(axis=(1, 3), dtype=np.float32)
-    return samples.reshape(*blocks, 3).mean(axis=(1, 3)), coverage
-
-
-def _shade(
-    scene: Scene,
-    shot: Shot,
-    intrinsics: npt.NDArray[np.float64],
-    fragments: raycast.Fragments,
-    rows: npt.NDArray[np.intp],
-    columns: npt.NDArray[np.intp],
-    lighting: Lighting,
-) -> Array:
-    """Colour of the samples that show the person, [S, 3], linear RGB."""
-    triangle = fragments.triangle[rows, columns]
-    corners = scene.attributes[scene.caster.triangles[triangle]]
-    values = np.einsum("sc,sck->sk", fragments.barycentric[rows, columns], corners)
-    normals = values[:, _NORMAL]
-    normals /= np.sqrt(np.einsum("sk,sk->s", normals, normals) + 1e-12)[:, None]
-
-    cam_from_model = rotation.matrix_from_quaternion(shot.quaternion)
-    px = np.stack((columns + 0.5, rows + 0.5), axis=-1)
-    points_cam = camera.rays_from_px(px, intrinsics) * fragments.depth[rows, columns][:, None]
-    points = ((points_cam - shot.translation) @ cam_from_model).astype(np.float32)
-    centre = (-shot.translation @ cam_from_model).astype(np.float32)
-    view = centre - points
-    view /= np.sqrt(np.einsum("sk,sk->s", view, view))[:, None]
-    # Smooth normals may turn away from the viewer where the surface does not.
-    facing = np.einsum("sk,sk->s", normals, view)
-    normals += np.maximum(0.02 - facing, 0)[:, None] * view
-
-    albedo, gloss, roughness = _surface(scene, scene.part[triangle], values)
-    key = lighting.key @ cam_from_model
-    visible = np.ones(len(triangle), np.float32)
-    if lighting.shadows:
-        visible = _visible_light(scene.caster, points, normals, key, lighting.key_radius, rows, columns)
+    values = np.einsum("sc,sck->sk", hits.barycentric, scene.corners[hits.triangle])
+    part = scene.part[hits.triangle]
+    points = centre + hits.distance[:, None] * directions
+    view = -directions / _length(directions)
+    normals = values[:, _NORMAL] / _length(values[:, _NORMAL])
+    facing = _dot(normals, view)
+    # Headwear is seen from both sides; on skin, a smooth normal may turn away where the surface does not.
+    inside_out = (part >= Part.HAIR) & (facing < 0)
+    normals[inside_out] *= -1
+    facing = np.where(inside_out, -facing, facing)
+    albedo, gloss, roughness = _surface(scene, part, values)
     ambient = values[:, _AMBIENT]
-    up = (normals @ (cam_from_model.T @ np.array([0, -1, 0], np.float32))) * 0.5 + 0.5
-    irradiance = (lighting.ground + up[:, None] * (lighting.sky - lighting.ground)) * ambient[:, None]
-    # Light wanders below the skin and comes out red beyond the edge of the shade: a wrapped cosine, widest in red.
-    wrap = np.array([0.22, 0.10, 0.06], np.float32)
+    # What shows the inside of the head, through a nostril or between the lips, is dark.
+    inside = np.flatnonzero(facing < -0.25)
+    albedo[inside], ambient[inside] = albedo[inside] * 0.2, 0.1
+    normals += np.maximum(0.02 - facing, 0)[:, None] * view
+    key, rim, up = ((model_from_cam @ d).astype(np.float32) for d in (lighting.key, lighting.rim, (0, -1, 0)))
+    irradiance = lighting.ground + (0.5 + 0.5 * (normals @ up))[:, None] * (lighting.sky - lighting.ground)
+    irradiance = (irradiance + np.maximum(normals @ rim, 0)[:, None] * lighting.rim_colour) * ambient[:, None]
     cosine = normals @ key
-    irradiance += lighting.key_colour * (np.maximum(cosine[:, None] + wrap, 0) / (1 + wrap)) * visible[:, None]
-    rim = lighting.rim @ cam_from_model
-    irradiance += lighting.rim_colour * (np.maximum(normals @ rim, 0) * ambient)[:, None]
-
+    visible = np.ones(len(points), np.float32)
+    if lighting.shadows:
+        lit = np.flatnonzero(cosine > -_WRAP[0])
+        visible[lit] = _key_visible(scene.caster, points[lit], normals[lit], key, lighting.key_radius * disc[lit])
+    irradiance += lighting.key_colour * (np.maximum(cosine[:, None] + _WRAP, 0) / (1 + _WRAP) * visible[:, None])
     highlight = _highlight(normals, view, key, roughness) * gloss * visible * np.maximum(cosine, 0)
-    mirrored = 0.03 * gloss * ambient * (1 - np.maximum(facing, 0)) ** 4
-    return albedo * irradiance + lighting.key_colour * highlight[:, None] + lighting.sky * mirrored[:, None]
+    grazing = 0.03 * gloss * ambient * (1 - np.clip(facing, 0, 1)) ** 4
+    return albedo * irradiance + lighting.key_colour * highlight[:, None] + lighting.sky * grazing[:, None]
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return np.einsum("sk,sk->s", a, b)
+
+
+def _length(vectors: Array) -> Array:
+    """[S, 1], never 0."""
+    return np.sqrt(_dot(vectors, vectors) + np.float32(1e-12))[:, None]
 
 
 def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[Array, Array, Array]:
@@ -136,6 +143,12 @@ def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[A
         gloss[eye], roughness[eye] = 1.5, 0.12
     inner = part == Part.INNER
     albedo[inner], gloss[inner] = (0.10, 0.02, 0.02), 0.2
+    for kind, colour in ((Part.HAIR, look.hair), (Part.CLOTH, scene.cloth)):
+        mine = np.flatnonzero(part == kind)
+        if len(mine):
+            column, row = values[mine, _TEXEL].T.astype(np.intp)
+            albedo[mine] = colour * headwear.strands()[row, column][:, None]
+            gloss[mine], roughness[mine] = 0.5, 0.45 if kind == Part.HAIR else 0.8
     return albedo, gloss, roughness
 
 
@@ -145,7 +158,7 @@ def sample_bilinear(image: Array, xy: Array) -> Array:
     x = np.clip(xy[:, 0] - 0.5, 0, width - 1.001)
     y = np.clip(xy[:, 1] - 0.5, 0, height - 1.001)
     column, row = x.astype(np.intp), y.astype(np.intp)
-    right, down = (x - column)[:, None], (y - row)[:, None]
+    right, down = (x - column)[:, None].astype(np.float32), (y - row)[:, None].astype(np.float32)
     flat = image.reshape(height * width, -1)
     index = row * width + column
     top = flat[index] + right * (flat[index + 1] - flat[index])
@@ -153,32 +166,12 @@ def sample_bilinear(image: Array, xy: Array) -> Array:
     return top + down * (bottom - top)
 
 
-def _visible_light(
-    caster: raycast.Raycaster,
-    points: Array,
-    normals: Array,
-    key: Array,
-    radius: float,
-    rows: npt.NDArray[np.intp],
-    columns: npt.NDArray[np.intp],
-) -> Array:
-    """1 where the key light reaches a sample, 0 in its cast shadow, [S].
-
-    Each of the samples of a pixel looks at another point of the light's disc, so that their mean is a soft shadow. The
-    offsets are turned from pixel to pixel by interleaved gradient noise (Jimenez, "Next generation post processing in
-    Call of Duty: Advanced Warfare", SIGGRAPH 2014), which hides that they are few.
-    """
-    lit = np.flatnonzero(normals @ key > -0.25)
-    rows, columns = rows[lit], columns[lit]
-    turn = 2 * np.pi * np.mod(52.9829189 * np.mod(0.06711056 * (columns // 2) + 0.00583715 * (rows // 2), 1), 1)
-    quarter = turn + (np.pi / 2) * (2 * (rows % 2) + (columns % 2))
+def _key_visible(caster: raycast.Raycaster, points: Array, normals: Array, key: Array, disc: Array) -> Array:
+    """1 where the key light reaches a point, 0 in its cast shadow, [S]; `disc` is [S, 2], the point of the light."""
     across = np.cross(key, (0.0, 1.0, 0.0) if abs(key[1]) < 0.9 else (1.0, 0.0, 0.0))
     across /= np.linalg.norm(across)
-    disc = 0.7 * radius * (np.cos(quarter)[:, None] * across + np.sin(quarter)[:, None] * np.cross(key, across))
-    starts = points[lit] + _SHADOW_OFFSET * normals[lit]
-    visible = np.zeros(len(points), np.float32)
-    visible[lit] = ~caster.occluded(starts, key + disc)
-    return visible
+    axes = np.stack((across, np.cross(key, across))).astype(np.float32)
+    return ~caster.occluded(points + _SHADOW_OFFSET * normals, key + disc @ axes)
 
 
 def _highlight(normals: Array, view: Array, light: Array, roughness: Array) -> Array:
@@ -187,9 +180,9 @@ def _highlight(normals: Array, view: Array, light: Array, roughness: Array) -> A
     Masking and the denominator 4 (n.l)(n.v) are together approximated by 1 / (4 (l.h)^2) (Kelemen, Szirmay-Kalos 2001).
     """
     half = view + light
-    half /= np.sqrt(np.einsum("sk,sk->s", half, half) + 1e-12)[:, None]
+    half /= _length(half)
     alpha2 = (roughness * roughness) ** 2
-    n_h = np.maximum(np.einsum("sk,sk->s", normals, half), 0)
+    n_h = np.maximum(_dot(normals, half), 0)
     l_h = np.maximum(half @ light, 0.1)
     spread = alpha2 / (n_h * n_h * (alpha2 - 1) + 1) ** 2
     fresnel = 0.04 + 0.96 * (1 - l_h) ** 5

@@ -8,16 +8,17 @@ R = exp(-A / sqrt(3 (1 + scattering / absorption))), at one wavelength for each 
 import numpy as np
 import numpy.typing as npt
 
-WAVELENGTHS = np.array([610.0, 550.0, 465.0])
+WAVELENGTHS = np.array([610.0, 550.0, 455.0])
 """nm, for red, green and blue."""
 
 _MELANOSOME_ABSORPTION = 6.6e11 * WAVELENGTHS**-3.33  # 1/cm
 _BLOODLESS_ABSORPTION = 0.244 + 85.3 * np.exp(-(WAVELENGTHS - 154) / 66.2)  # 1/cm
 _SCATTERING = 2e5 * WAVELENGTHS**-1.5 + 2e12 * WAVELENGTHS**-4  # 1/cm
 # Whole blood, 150 g/l of haemoglobin of which 75 % carries oxygen, after the tables of S. Prahl, 1/cm.
-_BLOOD_ABSORPTION = np.array([18.7, 244.0, 180.0])
+_BLOOD_ABSORPTION = np.array([18.7, 244.0, 330.0])
 _EPIDERMIS_PATH = 0.006 * 2.5  # cm: its thickness there and back, on a slanted path.
 _DERMIS_FACTOR = 7.5  # A of the formula above.
+_SURFACE = 0.02  # Scattered by the rough horny layer, whatever the pigment.
 
 MELANIN_RANGE = (0.03, 0.26)
 """Share of the epidermis' volume that melanosomes take, from very light to dark skin."""
@@ -38,7 +39,7 @@ def reflectance(melanin: npt.ArrayLike, blood: npt.ArrayLike) -> npt.NDArray[np.
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]
     absorption = blood * _BLOOD_ABSORPTION + (1 - blood) * _BLOODLESS_ABSORPTION
     dermis = np.exp(-_DERMIS_FACTOR / np.sqrt(3 * (1 + _SCATTERING / absorption)))
-    return dermis * np.exp(-melanin * _MELANOSOME_ABSORPTION * _EPIDERMIS_PATH)
+    return _SURFACE + (1 - _SURFACE) * dermis * np.exp(-melanin * _MELANOSOME_ABSORPTION * _EPIDERMIS_PATH)
 
 
 def log_slopes(melanin: float, blood: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -47,9 +48,9 @@ def log_slopes(melanin: float, blood: float) -> tuple[npt.NDArray[np.float32], n
     A pattern on the skin is then one product and one sum on the logarithm of its colour.
     """
     step = 0.05
-    by_melanin = -_MELANOSOME_ABSORPTION * _EPIDERMIS_PATH
-    more, less = reflectance(melanin, blood * np.exp(step)), reflectance(melanin, blood * np.exp(-step))
-    return by_melanin.astype(np.float32), (np.log(more / less) / (2 * step)).astype(np.float32)
+    by_melanin = np.log(reflectance(melanin * (1 + step), blood) / reflectance(melanin * (1 - step), blood))
+    by_blood = np.log(reflectance(melanin, blood * np.exp(step)) / reflectance(melanin, blood * np.exp(-step)))
+    return (by_melanin / (2 * step * melanin)).astype(np.float32), (by_blood / (2 * step)).astype(np.float32)
 
 
 def typology_angle(colour: npt.ArrayLike) -> npt.NDArray[np.float64]:
