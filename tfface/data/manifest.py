@@ -46,6 +46,7 @@ class Manifest:
       shards: by split, in the order of the records.
       subjects: by split, the subject ids in the order of the records.
       views: by split, the number of stored images.
+      max_views: the largest number of images of one subject.
     """
 
     conventions: int
@@ -57,6 +58,7 @@ class Manifest:
     shards: Mapping[str, tuple[Shard, ...]]
     subjects: Mapping[str, tuple[str, ...]]
     views: Mapping[str, int]
+    max_views: int
 
     def __post_init__(self) -> None:
         for name in ("shards", "subjects", "views"):

@@ -297,7 +297,7 @@ def _assemble(
     """Turns the part files into records and describes them."""
     from tfface.data import records  # loads TensorFlow, which nothing before this step needs
 
-    written = records.write(out, part_files, work, progress=progress)
+    written = records.write(out, part_files, work, total=command["source"]["subjects"], progress=progress)
     return manifest.Manifest(
         conventions=schema.CONVENTIONS_VERSION,
         command=command,
@@ -312,4 +312,5 @@ def _assemble(
         shards=written.shards,
         subjects=written.subjects,
         views=written.views,
+        max_views=written.max_views,
     )

@@ -49,19 +49,27 @@ def features(num_vertices: int, image_size: tuple[int, int]) -> tfds.features.Fe
     )
 
 
-def parse(serialized: tf.Tensor, num_vertices: int, image_size: tuple[int, int]) -> dict[str, Any]:
-    """Reads one record, leaving its images encoded.
+def parse(serialized: tf.Tensor, num_vertices: int) -> dict[str, tf.Tensor]:
+    """Reads one record of the layout of `features`, leaving its images encoded.
 
     Args:
       serialized: string scalar.
       num_vertices: P.
-      image_size: height and width of the images, px.
 
     Returns:
-      A dict in the layout of `features`, `views` as a dict of stacked tensors [V, ...], `image` a string [V].
+      subject, string; vertices [P, 3]; and of its V views image [V], string, intrinsics [V, 3, 3], quaternion [V, 4]
+      and translation [V, 3].
     """
-    skip = {"views": {"image": tfds.decode.SkipDecoding()}}
-    return features(num_vertices, image_size).deserialize_example(serialized, decoders=skip)
+    views = {"image": ((), tf.string), "intrinsics": ((3, 3), tf.float32)}
+    views |= {"quaternion": ((4,), tf.float32), "translation": ((3,), tf.float32)}
+    layout = {key: tf.io.FixedLenFeature([], tf.string) for key in ("subject", "vertices")}
+    layout |= {
+        f"views/{key}": tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True)
+        for key, (shape, dtype) in views.items()
+    }
+    record = tf.io.parse_single_example(serialized, layout)
+    vertices = tf.reshape(tf.io.decode_raw(record["vertices"], tf.float32), [num_vertices, 3])
+    return {"subject": record["subject"], "vertices": vertices, **{key: record[f"views/{key}"] for key in views}}
 
 
 class Faces(tfds.core.GeneratorBasedBuilder):
@@ -124,15 +132,24 @@ class Written:
     shards: dict[str, tuple[manifest.Shard, ...]]
     subjects: dict[str, tuple[str, ...]]
     views: dict[str, int]
+    max_views: int
 
 
-def write(folder: Path, part_files: Mapping[str, Sequence[Path]], work: Path, *, progress: bool = True) -> Written:
+def write(
+    folder: Path,
+    part_files: Mapping[str, Sequence[Path]],
+    work: Path,
+    *,
+    total: int | None = None,
+    progress: bool = True,
+) -> Written:
     """Assembles part files to TFRecord files in `folder`, replacing unfinished ones, and reads them back.
 
     Args:
       folder: where the data set goes, as `faces/<version>/`.
       part_files: part files by split.
       work: a folder for temporary files.
+      total: number of subjects, for the progress bar.
       progress: whether to show a progress bar.
 
     Returns:
@@ -144,7 +161,7 @@ def write(folder: Path, part_files: Mapping[str, Sequence[Path]], work: Path, *,
     shutil.rmtree(folder / Faces.name, ignore_errors=True)
     first = parts.read(part_files[SPLITS[0]][0])[0]
     num_vertices, image_size = len(first.vertices), parts.image_size_of(first.views[0].image)
-    with tqdm.tqdm(desc="records", unit="subject", disable=not progress) as bar, _quiet_tfds():
+    with tqdm.tqdm(total=total, desc="records", unit="subject", disable=not progress) as bar, _quiet_tfds():
         builder = Faces(
             data_dir=os.fspath(folder), part_files=part_files, num_vertices=num_vertices, image_size=image_size, bar=bar
         )
@@ -159,7 +176,7 @@ def write(folder: Path, part_files: Mapping[str, Sequence[Path]], work: Path, *,
         paths = sorted(Path(str(builder.data_path)).glob(f"{Faces.name}-{split}.tfrecord-*"))
         contents = [_subjects_and_views(path) for path in paths]
         subjects[split] = tuple(subject for names, _ in contents for subject in names)
-        views[split] = sum(count for _, count in contents)
+        views[split] = [count for _, counts in contents for count in counts]
         shards[split] = tuple(
             manifest.Shard(
                 file=path.relative_to(folder).as_posix(),
@@ -169,17 +186,24 @@ def write(folder: Path, part_files: Mapping[str, Sequence[Path]], work: Path, *,
             )
             for path, (names, _) in zip(paths, contents, strict=True)
         )
-    return Written(num_vertices, image_size, shards, subjects, views)
+    return Written(
+        num_vertices=num_vertices,
+        image_size=image_size,
+        shards=shards,
+        subjects=subjects,
+        views={split: sum(counts) for split, counts in views.items()},
+        max_views=max(max(counts) for counts in views.values()),
+    )
 
 
-def _subjects_and_views(path: Path) -> tuple[list[str], int]:
-    """Subject ids of a shard, in order, and the number of its images."""
-    layout = {"subject": tf.io.FixedLenFeature([], tf.string), "views/image": tf.io.VarLenFeature(tf.string)}
-    names, count = [], 0
+def _subjects_and_views(path: Path) -> tuple[list[str], list[int]]:
+    """Subject id and number of images of each record of a shard, in order."""
+    layout = {"subject": tf.io.FixedLenFeature([], tf.string), "views/image": tf.io.RaggedFeature(tf.string)}
+    subjects, counts = [], []
     for batch in tf.data.TFRecordDataset(os.fspath(path)).batch(64).map(lambda x: tf.io.parse_example(x, layout)):
-        names += [name.decode() for name in batch["subject"].numpy()]
-        count += int(tf.size(batch["views/image"].values))
-    return names, count
+        subjects += [subject.decode() for subject in batch["subject"].numpy()]
+        counts += batch["views/image"].row_lengths().numpy().tolist()
+    return subjects, counts
 
 
 @contextlib.contextmanager
@@ -249,3 +273,26 @@ def count_records(path: str | os.PathLike[str]) -> int:
                 raise ValueError(f"the file ends inside record {count}")
             count += 1
     return count
+
+
+def unreadable_images(folder: str | os.PathLike[str], split: str) -> list[str]:
+    """Searches a split for photographs that cannot be decoded.
+
+    Returns:
+      One line a photograph: its shard, subject and view, and what is wrong.
+
+    Raises:
+      ValueError: naming the manifest, if that cannot be read.
+    """
+    contents = manifest.read(folder)
+    faults = []
+    for shard in contents.shards[split]:
+        path = os.path.join(folder, shard.file)
+        for serialized in tf.data.TFRecordDataset(path):
+            record = parse(serialized, contents.num_vertices)
+            for number, image in enumerate(record["image"].numpy()):
+                try:
+                    parts.image_size_of(image, decode=True)
+                except ValueError as error:
+                    faults.append(f"{path}: subject {record['subject'].numpy().decode()!r}, view {number}: {error}")
+    return faults

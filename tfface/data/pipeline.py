@@ -1,0 +1,343 @@
+"""From records to batches of `schema.EXAMPLE`, with tf.data.
+
+Everything random about a subject (its views, its mirror image, its augmentation) is drawn by stateless operations from
+(seed, epoch, position of the subject in its split), so that a stream does not depend on threads and can begin at any
+step. An endless stream of training examples walks through the split in another order in every epoch; a batch may hold
+the end of one epoch and the beginning of the next, and no subject is ever left out.
+"""
+
+import dataclasses
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from tfface import schema
+from tfface.data import augment, manifest, preprocess, records, selection, symmetrise
+from tfface.face import MorphableModel
+
+Batch = TypeVar("Batch")
+Choice = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""(yaws [V], stateless seed [2]) -> indices of views [N], -1 for none."""
+
+SHUFFLE_BUFFER = 2048
+"""Records that wait to be drawn, in their encoded form."""
+
+_SHARDS_AT_ONCE, _RECORDS_AT_ONCE = 4, 16
+
+
+def training_examples(
+    folder: str | os.PathLike[str],
+    split: str = "train",
+    *,
+    num_views: int,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    mirror: bool = True,
+    augmentation: augment.Augmentation | None = None,
+    image_size: tuple[int, int] | None = None,
+    shuffle_buffer: int = SHUFFLE_BUFFER,
+    worker: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """Endless batches for training; the same arguments give the same batches, whatever the machine.
+
+    Args:
+      folder: of the records.
+      split: which subjects.
+      num_views: N; one view is any of the subject's, more are those near the targets of `selection`, with variation.
+      batch_size: B, subjects a step over all workers.
+      seed: of everything random.
+      start_step: the step whose batch comes first; what lies before it is skipped undecoded.
+      mirror: whether each scene appears mirrored in half of the epochs, at random.
+      augmentation: what to vary.
+      image_size: height and width of the crops, px; by default that of the stored images.
+      shuffle_buffer: number of records that wait to be drawn.
+      worker: (index, number of workers). Worker i gets the i-th part of every batch and decodes nothing else.
+
+    Returns:
+      Batches by key of `schema.EXAMPLE`, [B / workers, N, ...].
+
+    Raises:
+      ValueError: if a shard is damaged (it is named), or an argument does not fit.
+    """
+    source = _Source.open(folder, split)
+    index, workers = worker
+    if batch_size < 1 or not 0 <= index < workers or batch_size % workers:
+        raise ValueError(
+            f"batch_size: expected a positive multiple of the number of workers, got {batch_size} for worker {worker}"
+        )
+    subjects = len(source.contents.subjects[split])
+    epoch, skipped = divmod(start_step * batch_size, subjects)
+    # Element e of the stream is at place e % batch_size of its batch, wherever an epoch ends.
+    stream = source.shuffled(epoch, seed, min(shuffle_buffer, subjects)).skip(skipped)
+    if workers > 1:
+        share = batch_size // workers
+        stream = stream.enumerate().filter(lambda place, _: place % batch_size // share == index)
+        stream = stream.map(lambda _, element: element)
+
+    def choose(yaws: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
+        return selection.sample_views_in_graph(yaws, num_views, draw)
+
+    return _batches(
+        source,
+        stream,
+        choose,
+        num_views,
+        batch_size // workers,
+        seed=seed,
+        mirror=None if mirror else False,
+        augmentation=augmentation,
+        image_size=image_size,
+        drop_remainder=True,
+    )
+
+
+def evaluation_examples(
+    folder: str | os.PathLike[str],
+    split: str,
+    *,
+    num_views: int,
+    batch_size: int,
+    image_size: tuple[int, int] | None = None,
+) -> tf.data.Dataset:
+    """Every subject of a split once, in the order of the manifest, in the views nearest to the target yaws.
+
+    Args:
+      folder: of the records.
+      split: which subjects.
+      num_views: N.
+      batch_size: B; the last batch may be smaller.
+      image_size: height and width of the crops, px; by default that of the stored images.
+
+    Returns:
+      Batches by key of `schema.EXAMPLE`, [B, N, ...].
+
+    Raises:
+      ValueError: if a shard is damaged; it is named.
+    """
+    source = _Source.open(folder, split)
+
+    def choose(yaws: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        return selection.nearest_views_in_graph(yaws, num_views)
+
+    return _batches(source, source.in_order(), choose, num_views, batch_size, image_size=image_size)
+
+
+def all_views(
+    folder: str | os.PathLike[str],
+    split: str,
+    *,
+    batch_size: int,
+    mirrored: bool = False,
+    augmentation: augment.Augmentation | None = None,
+    variant: int = 0,
+    seed: int = 0,
+    image_size: tuple[int, int] | None = None,
+) -> tf.data.Dataset:
+    """Every subject of a split once, in the order of the manifest, in all of its views, in their stored order.
+
+    Args:
+      folder: of the records.
+      split: which subjects.
+      batch_size: B; the last batch may be smaller.
+      mirrored: whether to give the mirror images of the scenes.
+      augmentation: what to vary.
+      variant: stands for the epoch where numbers for the augmentation are drawn.
+      seed: of the augmentation.
+      image_size: height and width of the crops, px; by default that of the stored images.
+
+    Returns:
+      Batches by key of `schema.EXAMPLE`, [B, V, ...], where V is `max_views` of the manifest; `view_mask` tells which
+      views a subject has.
+
+    Raises:
+      ValueError: if a shard is damaged; it is named.
+    """
+    source = _Source.open(folder, split)
+    places = tf.range(source.contents.max_views)
+
+    def choose(yaws: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        return tf.where(places < tf.size(yaws), places, -1)
+
+    return _batches(
+        source,
+        source.in_order(variant),
+        choose,
+        source.contents.max_views,
+        batch_size,
+        seed=seed,
+        mirror=mirrored,
+        augmentation=augmentation,
+        image_size=image_size,
+    )
+
+
+def single_views(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Every existing view of multi view batches as an example of its own: [B, 1, ...], the last batch maybe smaller."""
+
+    def views(example: Mapping[str, tf.Tensor]) -> tf.data.Dataset:
+        shared = (schema.SUBJECT.key, schema.VERTICES.key)
+        count = tf.shape(example[schema.VIEW_MASK.key])[0]
+        repeated = {
+            key: tf.repeat(value[None], count, axis=0) if key in shared else value[:, None]
+            for key, value in example.items()
+        }
+        exists = example[schema.VIEW_MASK.key] > 0
+        chosen = {key: tf.boolean_mask(value, exists) for key, value in repeated.items()}
+        return tf.data.Dataset.from_tensor_slices(chosen)
+
+    return _sharded_by_element(batches.unbatch().flat_map(views).batch(batch_size).prefetch(tf.data.AUTOTUNE))
+
+
+def naming_faults(batches: Iterable[Batch], folder: str | os.PathLike[str], split: str) -> Iterator[Batch]:
+    """Passes batches on; where reading or decoding fails, finds out which shard or photograph is at fault.
+
+    Args:
+      batches: a data set of this module, as it is or distributed.
+      folder: of its records.
+      split: of its records.
+
+    Yields:
+      The batches.
+
+    Raises:
+      ValueError: naming the damaged shards, or else the subjects whose photographs cannot be decoded.
+    """
+    try:
+        yield from batches
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+        records.verify(folder, split, checksums=True)
+        faults = records.unreadable_images(folder, split)
+        if not faults:
+            raise
+        raise ValueError(f"{os.fspath(folder)}, split {split!r}: " + "; ".join(faults)) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """The records of a split, verified, as streams of (epoch, position of the subject in the split, record)."""
+
+    contents: manifest.Manifest
+    paths: list[str]
+    starts: list[int]
+    symmetry: np.ndarray
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], split: str) -> "_Source":
+        contents = records.verify(folder, split)
+        shards = contents.shards[split]
+        starts = np.cumsum([0, *(shard.records for shard in shards)])[:-1].tolist()
+        model = MorphableModel.load(os.path.join(folder, manifest.FACE_MODEL_NAME))
+        if model.symmetry is None or model.num_vertices != contents.num_vertices:
+            raise ValueError(
+                f"{os.path.join(folder, manifest.FACE_MODEL_NAME)}: expected a symmetric 3DMM of "
+                f"{contents.num_vertices} vertices, got {model.num_vertices}"
+            )
+        return cls(contents, [os.path.join(folder, shard.file) for shard in shards], starts, model.symmetry)
+
+    def in_order(self, epoch: int = 0) -> tf.data.Dataset:
+        serialized = tf.data.TFRecordDataset(self.paths)
+        return serialized.enumerate().map(lambda position, record: (np.int64(epoch), position, record))
+
+    def shuffled(self, first_epoch: int, seed: int, buffer: int) -> tf.data.Dataset:
+        """Epochs without end: the shards in random order, some at a time, and their records through a buffer."""
+
+        def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
+            # Of this function's graph alone: the order shall not follow tf.random.set_seed of the whole program.
+            tf.random.set_seed(1)
+            key = _seed_of(seed, epoch)
+            order = tf.random.experimental.stateless_shuffle(tf.range(len(self.paths)), key)
+            shards = tf.data.Dataset.from_tensor_slices((tf.gather(self.paths, order), tf.gather(self.starts, order)))
+            numbered = shards.interleave(
+                lambda path, start: tf.data.TFRecordDataset(path).enumerate(tf.cast(start, tf.int64)),
+                cycle_length=_SHARDS_AT_ONCE,
+                block_length=_RECORDS_AT_ONCE,
+            )
+            numbered = numbered.shuffle(buffer, seed=tf.cast(key[0], tf.int64), reshuffle_each_iteration=False)
+            return numbered.map(lambda position, record: (epoch, position, record))
+
+        return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_records)
+
+
+def _batches(
+    source: _Source,
+    stream: tf.data.Dataset,
+    choose: Choice,
+    num_views: int,
+    batch_size: int,
+    *,
+    image_size: tuple[int, int] | None,
+    seed: int = 0,
+    mirror: bool | None = False,
+    augmentation: augment.Augmentation | None = None,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Decodes the chosen views of a stream of records, batches them, mirrors and varies them.
+
+    `mirror` is True for all, False for none and None for a random half.
+    """
+    stored = source.contents.image_size
+    blank = _blank_image(stored)
+
+    def decode(epoch: tf.Tensor, position: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+        mirror_seed, view_seed, augment_seed, noise_seed = tf.unstack(
+            tf.random.split(tf.random.fold_in(_seed_of(seed, epoch), position), 4)
+        )
+        subject = records.parse(record, source.contents.num_vertices)
+        mirrored = tf.random.stateless_uniform([], mirror_seed) < 0.5 if mirror is None else tf.constant(mirror)
+        yaws = selection.yaws_in_graph(subject["quaternion"])
+        chosen = choose(tf.where(mirrored, -yaws, yaws), view_seed)
+        exists, rows = chosen >= 0, tf.maximum(chosen, 0)
+        encoded = tf.unstack(tf.where(exists, tf.gather(subject["image"], rows), blank), num_views)
+        return {
+            schema.SUBJECT.key: subject["subject"],
+            schema.IMAGES.key: tf.stack([tf.ensure_shape(preprocess.decode(image), [*stored, 3]) for image in encoded]),
+            schema.INTRINSICS.key: tf.gather(subject["intrinsics"], rows),
+            schema.VIEW_MASK.key: tf.cast(exists, tf.float32),
+            schema.VERTICES.key: subject["vertices"],
+            schema.QUATERNIONS.key: tf.gather(subject["quaternion"], rows),
+            schema.TRANSLATIONS.key: tf.gather(subject["translation"], rows),
+            "mirrored": mirrored,
+            "draws": augment.draw(augment_seed, num_views),
+            "noise_seed": noise_seed,
+        }
+
+    def finish(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        batch = dict(batch)
+        mirrored, draws, noise_seeds = batch.pop("mirrored"), batch.pop("draws"), batch.pop("noise_seed")
+        batch[schema.IMAGES.key], batch[schema.INTRINSICS.key] = preprocess.resize(
+            batch[schema.IMAGES.key], batch[schema.INTRINSICS.key], image_size or stored
+        )
+        if mirror is not False:
+            batch = symmetrise.mirror_where(batch, source.symmetry, mirrored)
+        if augmentation is not None:
+            batch = augment.augment(batch, draws, noise_seeds[0], augmentation)
+        return {field.key: batch[field.key] for field in schema.EXAMPLE}
+
+    decoded = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = decoded.batch(batch_size, drop_remainder=drop_remainder)
+    finished = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _sharded_by_element(finished.prefetch(tf.data.AUTOTUNE))
+
+
+def _seed_of(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """Stateless seed [2] of an epoch."""
+    return tf.random.fold_in(tf.constant([seed, 0], tf.int64), epoch)
+
+
+def _blank_image(size: tuple[int, int]) -> bytes:
+    """A black PNG, which stands for a view that does not exist."""
+    file = io.BytesIO()
+    Image.new("RGB", size[::-1]).save(file, "PNG")
+    return file.getvalue()
+
+
+def _sharded_by_element(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.with_options(options)
