@@ -86,18 +86,20 @@ def project(points: Any, quaternion: Any, translation: Any, intrinsics: Any) -> 
         )
     _check_shapes(points, quaternion, translation, intrinsics)
     cam_from_model = rotation_matrix_3d.from_quaternion(quaternion)
-    points_cam = tf.einsum("...pj,...ij->...pi", points, cam_from_model) + translation[..., None, :]
-    depth = tf.maximum(points_cam[..., 2:], MIN_DEPTH)
-    return (
-        tf.einsum("...pj,...ij->...pi", points_cam[..., :2] / depth, intrinsics[..., :2, :2])
-        + intrinsics[..., None, :2, 2]
-    )
+    # K's upper left part, which does not involve depth, is multiplied into R and t: nine numbers instead of P points.
+    # Coordinates come first, [..., 3, P], as this product is several times faster than the one with P first.
+    focal, centre = intrinsics[..., :2, :2], intrinsics[..., :2, 2:]
+    matrix = tf.concat((focal @ cam_from_model[..., :2, :], cam_from_model[..., 2:, :]), axis=-2)
+    offset = tf.concat((focal @ translation[..., :2, None], translation[..., 2:, None]), axis=-2)
+    scaled = tf.matmul(matrix, points, transpose_b=True) + offset
+    px = scaled[..., :2, :] / tf.maximum(scaled[..., 2:, :], MIN_DEPTH) + centre
+    return tf.linalg.matrix_transpose(px)
 
 
 def project_array(
     points: npt.ArrayLike, quaternion: npt.ArrayLike, translation: npt.ArrayLike, intrinsics: npt.ArrayLike
 ) -> Array:
-    """`project` in NumPy: same arguments, same formula, same result. float64 if one of the arguments is.
+    """`project` in NumPy: same arguments, same formula, same result; in float64 if one of the arguments is.
 
     Raises:
       ValueError: If the shapes do not fit.
@@ -108,8 +110,8 @@ def project_array(
     _check_shapes(points, quaternion, translation, intrinsics)
     cam_from_model = rotation.matrix_from_quaternion(quaternion)
     points_cam = points @ np.swapaxes(cam_from_model, -1, -2) + translation[..., None, :]
-    depth = np.maximum(points_cam[..., 2:], MIN_DEPTH)
-    return (points_cam[..., :2] / depth) @ np.swapaxes(intrinsics[..., :2, :2], -1, -2) + intrinsics[..., None, :2, 2]
+    xy = points_cam[..., :2] / np.maximum(points_cam[..., 2:], MIN_DEPTH)
+    return xy @ np.swapaxes(intrinsics[..., :2, :2], -1, -2) + intrinsics[..., None, :2, 2]
 
 
 def rays_from_px(px: npt.ArrayLike, intrinsics: npt.ArrayLike) -> Array:
@@ -152,7 +154,7 @@ def intrinsics_from_fov(size_hw: tuple[int, int], fov_degrees: npt.ArrayLike) ->
     if height <= 0 or width <= 0:
         raise ValueError(f"size_hw must be positive, got {tuple(size_hw)}.")
     if not np.all((fov > 0) & (fov < 180)):
-        raise ValueError(f"fov_degrees must lie between 0 and 180, got {fov_degrees}.")
+        raise ValueError(f"fov_degrees must lie between 0 and 180, got {fov.tolist()}.")
     intrinsics = np.zeros((*fov.shape, 3, 3))
     intrinsics[..., 0, 0] = intrinsics[..., 1, 1] = 0.5 * width / np.tan(np.radians(fov) / 2)
     intrinsics[..., :2, 2] = 0.5 * width, 0.5 * height
