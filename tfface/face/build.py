@@ -9,7 +9,7 @@ import scipy.linalg
 from tfface.face.morphable_model import MorphableModel
 from tfface.geometry import alignment
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating]
 
 _RANK_TOLERANCE = 1e-12
 """Share of the largest eigenvalue below which one is rounding error."""

@@ -15,8 +15,8 @@ from tfface.face import statismo, symmetry
 from tfface.geometry import mesh
 from tfface.schema import CONVENTIONS_VERSION
 
-Array = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int32]
+Array = npt.NDArray[np.floating]
+Indices = npt.NDArray[np.integer]
 
 _ORTHONORMALITY = 1e-3  # Largest error of a scalar product of two modes in a basis that is accepted.
 

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from tfface.geometry import alignment, mesh
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 
 _MIRROR = np.diag([-1.0, 1.0, 1.0])

@@ -94,42 +94,41 @@ def similarity(source: npt.ArrayLike, target: npt.ArrayLike, weights: npt.ArrayL
 
 
 def _align(source: npt.ArrayLike, target: npt.ArrayLike, weights: npt.ArrayLike | None, with_scale: bool) -> Transform:
-    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    for name, points in (("source", source), ("target", target)):
-        if points.ndim < 2 or points.shape[-1] != 3 or points.shape[-2:] != source.shape[-2:]:
-            raise ValueError(
-                "source and target must have the same shape [..., P, 3], got "
-                f"{list(source.shape)} and {list(target.shape)}."
-            )
+    x, y = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    if x.ndim < 2 or x.shape[-1] != 3 or x.shape[-2:] != y.shape[-2:]:
+        raise ValueError(
+            f"source and target must have the same shape [..., P, 3], got {list(x.shape)} and {list(y.shape)}."
+        )
+    for name, points in (("source", x), ("target", y)):
         if not np.isfinite(points).all():
             raise ValueError(f"{name} must be finite.")
-    weights = _normalised(weights, source.shape[-2])
-    source_mean, target_mean = (weights[..., None, :] @ source)[..., 0, :], (weights[..., None, :] @ target)[..., 0, :]
-    source, target = source - source_mean[..., None, :], target - target_mean[..., None, :]
-    weighted = weights[..., None] * source
-    u, singular, vt = np.linalg.svd(np.swapaxes(target, -1, -2) @ weighted)
+    shares = _normalised(weights, x.shape[-2])
+    x_mean, y_mean = (shares[..., None, :] @ x)[..., 0, :], (shares[..., None, :] @ y)[..., 0, :]
+    x, y = x - x_mean[..., None, :], y - y_mean[..., None, :]
+    weighted = shares[..., None] * x
+    u, singular, vt = np.linalg.svd(np.swapaxes(y, -1, -2) @ weighted)
     signs = np.ones_like(singular)
     signs[..., 2] = np.where(np.linalg.det(u) * np.linalg.det(vt) < 0, -1, 1)
     rotation = (u * signs[..., None, :]) @ vt
     scale = np.ones(rotation.shape[:-2])
     if with_scale:
-        variance = (weighted * source).sum(axis=(-1, -2))
+        variance = (weighted * x).sum(axis=(-1, -2))
         if not np.all(variance > 0):
             raise ValueError("source must hold at least two different points of positive weight to have a scale.")
         scale = (singular * signs).sum(axis=-1) / variance
-    translation = target_mean - scale[..., None] * _rotate(rotation, source_mean)
+    translation = y_mean - scale[..., None] * _rotate(rotation, x_mean)
     return Transform(scale, rotation, translation)
 
 
 def _normalised(weights: npt.ArrayLike | None, num_points: int) -> Array:
     """Weights [..., P] that sum to 1."""
-    weights = np.ones(num_points) if weights is None else np.asarray(weights, np.float64)
-    if weights.shape[-1:] != (num_points,):
-        raise ValueError(f"weights must have the shape [..., {num_points}], got {list(weights.shape)}.")
-    total = weights.sum(axis=-1, keepdims=True)
-    if not (np.all(weights >= 0) and np.all(total > 0) and np.all(np.isfinite(total))):
+    shares = np.ones(num_points) if weights is None else np.asarray(weights, np.float64)
+    if shares.shape[-1:] != (num_points,):
+        raise ValueError(f"weights must have the shape [..., {num_points}], got {list(shares.shape)}.")
+    total = shares.sum(axis=-1, keepdims=True)
+    if not (np.all(shares >= 0) and np.all(total > 0) and np.all(np.isfinite(total))):
         raise ValueError("weights must be finite and non-negative with a positive sum.")
-    return weights / total
+    return shares / total
 
 
 def generalised_procrustes(
@@ -166,8 +165,7 @@ def generalised_procrustes(
     if np.ndim(shapes) != 3 or np.shape(shapes)[2] != 3 or 0 in np.shape(shapes):
         raise ValueError(f"shapes must have the shape [M, P, 3], got {list(np.shape(shapes))}.")
     weights = _normalised(weights, shapes.shape[1])
-    if scale:
-        size = float(np.mean(np.concatenate([_size(part, weights) for part in _blocks(shapes, block)])))
+    size = np.mean(np.concatenate([_size(part, weights) for part in _blocks(shapes, block)])) if scale else None
     mean = _centred(np.asarray(shapes[0], np.float64), weights)
     for _ in range(max_iterations):
         previous, transforms = mean, []
@@ -176,7 +174,7 @@ def generalised_procrustes(
             transforms.append(_align(part, previous, weights, scale))
             mean += transforms[-1].apply(part).sum(axis=0) / len(shapes)
         mean = _centred(mean, weights)
-        if scale:
+        if size is not None:
             mean *= size / _size(mean, weights)
         # The mean of aligned shapes turns a little with every round; only its change of form counts.
         mean = rigid(mean, previous, weights).apply(mean)
@@ -191,7 +189,11 @@ def generalised_procrustes(
 
 def _blocks(shapes: npt.NDArray[np.floating], block: int) -> Iterator[Array]:
     for start in range(0, len(shapes), block):
-        yield np.asarray(shapes[start : start + block], np.float64)
+        part = np.asarray(shapes[start : start + block], np.float64)
+        finite = np.isfinite(part).all(axis=(1, 2))
+        if not finite.all():
+            raise ValueError(f"shapes must be finite, got NaN or infinity in shape {start + int(np.argmin(finite))}.")
+        yield part
 
 
 def _centred(points: Array, weights: Array) -> Array:

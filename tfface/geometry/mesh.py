@@ -5,12 +5,13 @@ import itertools
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.floating]
-Indices = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.integer]
 
 FORMATS = (".obj", ".ply", ".stl", ".glb")
 
@@ -229,19 +230,20 @@ def read_mesh(path: str | os.PathLike[str], dtype: npt.DTypeLike = np.float32) -
 
 def _read_obj(path: pathlib.Path) -> tuple[Array, npt.NDArray[np.int64]]:
     """Vertices and triangles of an OBJ file; trimesh would split and reorder vertices by their texture coordinates."""
-    positions, triangles = [], []
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            keyword, _, rest = line.partition(" ")
-            if keyword == "v":
-                positions.append(rest.split(None, 3)[:3])
-            elif keyword == "f":
-                corners = [int(corner.partition("/")[0]) for corner in rest.split()]
-                if len(corners) < 3 or 0 in corners:
-                    raise ValueError(f"line {number} is not a face: {line.strip()!r}.")
-                # Positive indices count from 1, negative ones back from the vertex read last.
-                corners = [corner - 1 if corner > 0 else len(positions) + corner for corner in corners]
-                triangles.extend((corners[0], b, c) for b, c in itertools.pairwise(corners[1:]))
+    positions: list[list[str]] = []
+    triangles: list[tuple[int, int, int]] = []
+    text = path.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ")
+    for line in text.splitlines():
+        keyword, *fields = line.split() or ("",)
+        if keyword == "v":
+            positions.append(fields[:3])
+        elif keyword == "f":
+            corners = [int(field.partition("/")[0]) for field in fields]
+            if len(corners) < 3 or 0 in corners:
+                raise ValueError(f"{line.strip()!r} is not a face.")
+            # Positive indices count from 1, negative ones back from the vertex read last.
+            corners = [corner - 1 if corner > 0 else len(positions) + corner for corner in corners]
+            triangles.extend((corners[0], b, c) for b, c in itertools.pairwise(corners[1:]))
     if not positions or not triangles:
         raise ValueError(f"it has {len(positions)} vertices and {len(triangles)} faces.")
     return np.asarray(positions, np.float64), np.asarray(triangles, np.int64)
@@ -292,7 +294,7 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh, colors: npt.ArrayLike |
         if path.suffix.lower() == ".stl":
             raise ValueError(f"{path}: STL files have no colors.")
     geometry = trimesh.Trimesh(mesh.vertices, mesh.triangles, vertex_colors=colors, process=False)
-    content = geometry.export(file_type=path.suffix[1:].lower())
+    content: Any = geometry.export(file_type=path.suffix[1:].lower())
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with beside.open("wb") as file:

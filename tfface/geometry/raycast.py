@@ -60,11 +60,11 @@ class Raycaster:
           ValueError: If the mesh is empty, not finite, has wrong shapes or an index out of range.
         """
         self.vertices = np.ascontiguousarray(vertices, np.float32)
-        self.triangles = np.ascontiguousarray(mesh.checked_triangles(self.vertices, triangles))
+        self.triangles = np.ascontiguousarray(mesh.checked_triangles(self.vertices, triangles), np.int32)
         self._scene = EmbreeScene()
         TriangleMesh(self._scene, self.vertices, self.triangles)
 
-    def __reduce__(self) -> tuple[type["Raycaster"], tuple[Array, npt.NDArray[np.int32]]]:
+    def __reduce__(self) -> tuple[type["Raycaster"], tuple[Array, npt.NDArray[np.integer]]]:
         return Raycaster, (self.vertices, self.triangles)
 
     def cast(self, origins: npt.ArrayLike, directions: npt.ArrayLike) -> Hits:
