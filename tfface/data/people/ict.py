@@ -18,6 +18,7 @@ from tfface import schema
 from tfface.data import rendering
 from tfface.data.people import base
 from tfface.face import symmetry
+from tfface.geometry import mesh
 
 NUM_MODES = 100
 NUM_FILE_VERTICES = 26719
@@ -76,27 +77,15 @@ def read_vertices(path: pathlib.Path) -> npt.NDArray[np.float32]:
     values = np.array(content[start:end].replace(b"\nv ", b" ").split(), np.float32) if start >= 0 else np.zeros(0)
     if values.size != 3 * NUM_FILE_VERTICES:
         raise ValueError(f"{path}: expected {NUM_FILE_VERTICES} vertices of three numbers, got {values.size} numbers")
-    return values.reshape(-1, 3) * _SOURCE_FROM_FILE
+    return (values.reshape(-1, 3) * _SOURCE_FROM_FILE).astype(np.float32)
 
 
-def read_triangles(path: pathlib.Path) -> npt.NDArray[np.int32]:
-    """Polygons of an OBJ file as triangles, fanned out from each polygon's first corner, [F, 3] int32."""
-    content = path.read_bytes()
-    polygons = [
-        [int(corner.partition(b"/")[0]) - 1 for corner in line.split()[1:]]
-        for line in content[content.find(b"\nf ") :].splitlines()
-        if line.startswith(b"f ")
-    ]
-    triangles = [(p[0], p[i], p[i + 1]) for p in polygons for i in range(1, len(p) - 1)]
-    return np.array(triangles, np.int32)
-
-
-def _modes_file(folder: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
-    """The cached neutral head and modes, [1 + 100, V, 3] float32; written first if the files are new or have changed.
+def _modes_file(folder: pathlib.Path, num_modes: int, cache_dir: pathlib.Path) -> pathlib.Path:
+    """The cached neutral head and modes, [1 + K, V, 3] float32; written first if the files are new or have changed.
 
     Reading a hundred OBJ files takes many seconds; mapping one array into memory takes none.
     """
-    paths = [folder / NEUTRAL_FILE, *(folder / identity_file(mode) for mode in range(NUM_MODES))]
+    paths = [folder / NEUTRAL_FILE, *(folder / identity_file(mode) for mode in range(num_modes))]
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         if not path.is_file():
@@ -108,15 +97,15 @@ def _modes_file(folder: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
     meshes = np.stack([read_vertices(path)[_KEPT] for path in paths])
     meshes[1:] -= meshes[0]
     cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache_dir, suffix=".part", delete=False) as file:
-        np.save(file, meshes)
-    os.replace(file.name, cached)
+    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".modes-") as writing:
+        np.save(pathlib.Path(writing) / cached.name, meshes)
+        os.replace(pathlib.Path(writing) / cached.name, cached)
     return cached
 
 
 @functools.lru_cache(maxsize=4)
 def _meshes(modes_file: str) -> npt.NDArray[np.float32]:
-    """Neutral head and modes, [101, V, 3], mapped into memory once a process."""
+    """Neutral head and modes, [1 + K, V, 3], mapped into memory once a process."""
     return np.load(modes_file, mmap_mode="r")
 
 
@@ -126,7 +115,7 @@ def _head(folder: str, modes_file: str) -> rendering.HeadModel:
     neutral = np.array(_meshes(modes_file)[0])
     new_index = np.full(NUM_FILE_VERTICES, -1, np.int32)
     new_index[_KEPT] = np.arange(len(_KEPT))
-    triangles = new_index[read_triangles(pathlib.Path(folder) / NEUTRAL_FILE)]
+    triangles = new_index[mesh.read_mesh(pathlib.Path(folder) / NEUTRAL_FILE).triangles]
     triangles = triangles[(triangles >= 0).all(axis=1)]
     part = np.full(len(triangles), rendering.Part.SKIN, np.int8)
     first = len(_SKIN)
@@ -176,7 +165,7 @@ class IctPeople:
         truncation: float = 3.0,
         cache_dir: str | os.PathLike[str] | None = None,
     ):
-        """Opens the data; the first time, this reads all of it and takes about ten seconds.
+        """Opens the data; the first time, this reads the modes' files and takes about ten seconds for all of them.
 
         Args:
           directory: a checkout of ICT-FaceKit, or its folder FaceXModel.
@@ -199,7 +188,7 @@ class IctPeople:
         if cache_dir is None:
             cache_dir = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tfface"
         folder = data_folder(directory)
-        self._files = str(folder), str(_modes_file(folder, pathlib.Path(cache_dir)))
+        self._files = str(folder), str(_modes_file(folder, num_modes, pathlib.Path(cache_dir)))
         self._num_subjects = num_subjects
         self._seed = seed
         self._settings = settings or rendering.PhotographySettings()
@@ -241,7 +230,7 @@ class IctPeople:
         return rendering.photograph(self.head, self._deformed(index, len(_KEPT)), self._settings, rng)
 
     def _deformed(self, index: int, num_vertices: int) -> npt.NDArray[np.float32]:
-        meshes = _meshes(self._files[1])[: 1 + self._num_modes, :num_vertices]
+        meshes = np.asarray(_meshes(self._files[1]))[:, :num_vertices]
         return meshes[0] + np.tensordot(self.coefficients(index), meshes[1:], axes=1)
 
     def _checked(self, index: int) -> int:

@@ -67,7 +67,7 @@ def _patterns(shape: tuple[int, int]) -> Array:
     return np.stack([noise / noise.std() for noise in smooth]).astype(np.float32)
 
 
-def _choose(colours: npt.ArrayLike, rng: np.random.Generator, shares: npt.ArrayLike | None = None) -> Array:
+def _choose(colours: npt.ArrayLike, rng: np.random.Generator, shares: npt.NDArray[np.floating] | None = None) -> Array:
     """One of several colours, blended a little with its neighbour and made lighter or darker."""
     colours = np.asarray(colours, np.float32)
     i = rng.choice(len(colours), p=shares)
@@ -125,8 +125,9 @@ def _pigments(
     relative = strength * (0.07 * coarse + rng.uniform(0.0, 0.35) * layout.eye_bags)
     if rng.random() < 0.25 * strength:
         freckles = smoothstep(1.3, 2.2, middle) * np.minimum(layout.cheeks + layout.nose_tip, 1)
-        relative += rng.uniform(0.2, 0.8) * freckles
-    darker = melanin * relative
+        relative = relative + rng.uniform(0.2, 0.8) * freckles
+    darker = (melanin * relative).astype(np.float32)
+    more_blood = more_blood.astype(np.float32, copy=False)
     for count, radius, field, amount in (
         (rng.poisson(2.0 * strength), (0.7, 1.8), darker, (0.1, 0.3)),  # Moles.
         (rng.poisson(3.0 * strength), (1.0, 3.0), more_blood, (0.5, 1.2)),  # Blemishes.

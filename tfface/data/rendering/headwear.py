@@ -19,9 +19,9 @@ from tfface.geometry import raycast
 
 Array = npt.NDArray[np.float32]
 
-_COLUMNS, _DOME_ROWS, _WALL_ROWS = 72, 12, 20
-_SUNKEN = -4.0
-"""mm: where there is no hair, the shell lies this deep below the skin and cannot be seen."""
+_COLUMNS, _DOME_ROWS, _WALL_ROWS = 96, 14, 22
+_SUNKEN = -12.0
+"""mm: how deep below the skin the shell may lie where there is no hair, so that it comes out along a smooth line."""
 STRANDS = (128, 512)
 """Size of the picture of hair strands: (along, across) the hair."""
 
@@ -165,8 +165,7 @@ def _sample_hair(
         thickness = np.minimum(thickness, 4 + 30 * down)
     lumps = scipy.ndimage.gaussian_filter(rng.standard_normal(depth.shape), (1.5, 1.2), mode=("nearest", "wrap"))
     lumps *= 1 / max(float(lumps.std()), 1e-6)
-    grown = masks.smoothstep(-2, 16, depth + 2.5 * lumps)
-    lift = _SUNKEN + grown * (thickness * (1 + 0.12 * lumps) - _SUNKEN)
+    lift = _lift(depth + 2 * lumps, thickness * (1 + 0.12 * lumps), 0.6)
     return _shell(grid, skin, lift, Part.HAIR, colour)
 
 
@@ -175,8 +174,8 @@ def _sample_cap(grid: _Grid, skin: Array, rng: np.random.Generator) -> Headwear:
     colour = (rng.random(3) * rng.uniform(0.03, 0.6) + 0.01).astype(np.float32)
     brim = rng.random() < 0.6
     depth = masks.cap_line(grid.points, landmarks, rng.uniform(0.15, 0.45) * landmarks.third)
-    lift = np.where(depth > 0, 7.0 + (rng.uniform(0, 12) if brim else 3.0) * masks.smoothstep(0, 50, depth), _SUNKEN)
-    shell = _shell(grid, skin, lift.astype(np.float32), Part.CLOTH, colour)
+    lift = _lift(depth, 7.0 + (rng.uniform(0, 12) if brim else 3.0) * masks.smoothstep(0, 50, depth), 2.0)
+    shell = _shell(grid, skin, lift, Part.CLOTH, colour)
     if not brim:
         return shell
     # The brim grows out of the lowest row of the cap in front.
@@ -203,8 +202,18 @@ def _sample_cap(grid: _Grid, skin: Array, rng: np.random.Generator) -> Headwear:
     )
 
 
+def _lift(
+    depth: npt.NDArray[np.floating], thickness: npt.NDArray[np.floating], slope: float
+) -> npt.NDArray[np.floating]:
+    """Height above the skin, mm, of what begins at depth 0, rises with a slope and is at most `thickness` high.
+
+    Where a triangle passes through the skin, its lift is linear in the depth: the visible edge is a smooth line.
+    """
+    return np.clip(slope * depth, _SUNKEN, thickness)
+
+
 def _shell(grid: _Grid, skin: Array, lift: npt.NDArray[np.floating], part: Part, colour: Array) -> Headwear:
     """The part of the grid that rises above the skin, `lift` mm along the outward directions."""
     vertices = (skin + lift[..., None] * grid.outward).reshape(-1, 3).astype(np.float32)
-    shown = (lift.ravel() > _SUNKEN)[grid.triangles].any(axis=1)
+    shown = (lift.ravel() > 0)[grid.triangles].any(axis=1)
     return Headwear(vertices, grid.triangles[shown], part, grid.texel.reshape(-1, 2), colour)

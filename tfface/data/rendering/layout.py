@@ -13,9 +13,9 @@ from tfface.geometry import mesh, raycast
 
 Array = npt.NDArray[np.float32]
 
-TEXEL = 0.9
+TEXEL = 1.0
 """mm of the template's height, and of the arc of a head of ordinary breadth, that one texel covers."""
-_AZIMUTH_LIMIT = np.radians(130)
+_AZIMUTH_LIMIT = np.radians(125)
 _ARC_RADIUS = 85.0
 _OCCLUSION_RAYS = 64
 

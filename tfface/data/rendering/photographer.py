@@ -1,5 +1,7 @@
 """Takes the photographs of a person."""
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,12 @@ from tfface.data.rendering import appearance, background, framing, headwear, lig
 from tfface.data.rendering.head import HeadModel
 from tfface.data.rendering.layout import layout_of
 from tfface.data.rendering.settings import PhotographySettings
+from tfface.geometry import rotation
+
+_PUPIL_RADIUS = 11.0
+"""mm from the centre of the eyeball to the plane of the pupil."""
+_GAZE_LIMIT = 4.5
+"""mm, how far a pupil moves from its eye's axis along x and along y."""
 
 
 def photograph(
@@ -42,9 +50,22 @@ def photograph(
     for yaw in framing.sample_yaws(settings, rng):
         shot = framing.sample_shot(landmarks, float(yaw), settings, rng)
         light = lighting.sample_lighting(settings, rng)
-        colour, coverage = renderer.render(scene, shot, light, settings.supersampling)
+        looking = dataclasses.replace(scene, gaze=_sample_gaze(shot, landmarks, rng))
+        colour, coverage = renderer.render(looking, shot, light, settings.supersampling)
         behind = background.sample_background(shot.size_hw, rng)
         picture = sensor.expose(colour + (1 - coverage)[..., None] * behind, coverage, light.white, settings, rng)
         image = sensor.encode(picture, settings, rng)
         views.append(View(image, shot.intrinsics, shot.quaternion, shot.translation))
     return views
+
+
+def _sample_gaze(
+    shot: framing.Shot, landmarks: npt.NDArray[np.float32], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """(x, y) of the pupils, mm off the eyes' axes: half of the people look at the camera, the others somewhere."""
+    cam_from_model = rotation.matrix_from_quaternion(shot.quaternion)
+    towards = -shot.translation @ cam_from_model - landmarks[36:48].mean(axis=0)
+    offset = rng.normal(0, 1.3, 2)
+    if rng.random() < 0.5:
+        offset = 0.3 * offset + _PUPIL_RADIUS * towards[:2] / np.linalg.norm(towards)
+    return np.clip(offset, -_GAZE_LIMIT, _GAZE_LIMIT).astype(np.float32)

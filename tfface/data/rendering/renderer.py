@@ -12,7 +12,7 @@ from tfface.geometry import camera, raycast, rotation
 
 Array = npt.NDArray[np.float32]
 
-_CONTRAST = 0.08
+_CONTRAST = 0.12
 """A pixel is rendered with more rays if it differs from a neighbour by more than this share of their brightness."""
 
 
@@ -31,8 +31,8 @@ def render(scene: Scene, shot: Shot, lighting: Lighting, supersampling: int) -> 
       (colour, coverage): [H, W, 3] linear RGB, already multiplied by [H, W] the share of the pixel that is the person.
     """
     rows, columns = (index.ravel() for index in np.indices(shot.size_hw))
-    picture, coverage = _sample(scene, shot, lighting, rows, columns, _places(1))
-    picture, coverage = picture.reshape(*shot.size_hw, 3), coverage.reshape(shot.size_hw)
+    colour, share = _sample(scene, shot, lighting, rows, columns, _places(1))
+    picture, coverage = colour.reshape(*shot.size_hw, 3), share.reshape(shot.size_hw)
     if supersampling > 1:
         busy = np.flatnonzero(_has_contrast(picture, coverage))
         places = _places(supersampling)
@@ -44,7 +44,7 @@ def render(scene: Scene, shot: Shot, lighting: Lighting, supersampling: int) -> 
 def _places(count: int) -> Array:
     """Where rays go through a pixel: the centres of count x count squares, [count^2, 2], (x, y)."""
     along = (np.arange(count, dtype=np.float32) + 0.5) / count
-    return np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
+    return np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2).astype(np.float32)
 
 
 def _has_contrast(picture: Array, coverage: Array) -> npt.NDArray[np.bool_]:
@@ -67,11 +67,11 @@ def _sample(
     columns: npt.NDArray[np.intp],
     places: Array,
 ) -> tuple[Array, Array]:
-    """Casts rays through pixels at some places: mean colour [Q, 3] and share that meets the person [Q] of each pixel."""
+    """Casts rays through pixels at some places: mean colour [Q, 3] and share on the person [Q] of each pixel."""
     corner = np.stack((columns, rows), axis=-1).astype(np.float32)
     px = (corner[:, None, :] + places).reshape(-1, 2)
-    cam_from_model = rotation.matrix_from_quaternion(shot.quaternion)
-    directions = camera.rays_from_px(px, shot.intrinsics) @ cam_from_model
+    cam_from_model = rotation.matrix_from_quaternion(shot.quaternion).astype(np.float32)
+    directions = (camera.rays_from_px(px, shot.intrinsics) @ cam_from_model).astype(np.float32)
     centre = -shot.translation @ cam_from_model
     hits = scene.caster.cast(centre, directions)
     found = np.flatnonzero(hits.triangle >= 0)

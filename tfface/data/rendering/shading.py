@@ -33,6 +33,7 @@ class Scene:
         picture of strands, ambient light, and offset from the eye's axis.
       appearance: the person's colours.
       cloth: [3], linear RGB, colour of the cap.
+      gaze: [2], mm, (x, y) by which the pupils are off the eyes' axes.
     """
 
     caster: raycast.Raycaster
@@ -40,6 +41,7 @@ class Scene:
     corners: Array
     appearance: Appearance
     cloth: Array
+    gaze: Array
 
 
 def build_scene(
@@ -65,7 +67,7 @@ def build_scene(
     attributes[:, _TEXEL] = np.concatenate(texel)
     attributes[:, _AMBIENT] = np.concatenate(ambient)
     attributes[: len(vertices), _EYE] = layout.eye_offset
-    return Scene(caster, np.concatenate(part), attributes[caster.triangles], appearance, cloth)
+    return Scene(caster, np.concatenate(part), attributes[caster.triangles], appearance, cloth, np.zeros(2, np.float32))
 
 
 def shade(
@@ -138,7 +140,7 @@ def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[A
     roughness = np.full(len(part), look.roughness, np.float32)
     eye = np.flatnonzero((part == Part.SCLERA) | (part == Part.IRIS))
     if len(eye):
-        radius = np.hypot(*values[eye, _EYE].T) / PROFILE_STEP
+        radius = np.hypot(*(values[eye, _EYE] - scene.gaze).T) / PROFILE_STEP
         albedo[eye] = look.eye_profile[np.minimum(radius.astype(np.intp), len(look.eye_profile) - 1)]
         gloss[eye], roughness[eye] = 1.5, 0.12
     inner = part == Part.INNER
@@ -171,7 +173,7 @@ def _key_visible(caster: raycast.Raycaster, points: Array, normals: Array, key: 
     across = np.cross(key, (0.0, 1.0, 0.0) if abs(key[1]) < 0.9 else (1.0, 0.0, 0.0))
     across /= np.linalg.norm(across)
     axes = np.stack((across, np.cross(key, across))).astype(np.float32)
-    return ~caster.occluded(points + _SHADOW_OFFSET * normals, key + disc @ axes)
+    return (~caster.occluded(points + _SHADOW_OFFSET * normals, key + disc @ axes)).astype(np.float32)
 
 
 def _highlight(normals: Array, view: Array, light: Array, roughness: Array) -> Array:

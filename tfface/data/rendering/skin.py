@@ -18,11 +18,11 @@ _SCATTERING = 2e5 * WAVELENGTHS**-1.5 + 2e12 * WAVELENGTHS**-4  # 1/cm
 _BLOOD_ABSORPTION = np.array([18.7, 244.0, 330.0])
 _EPIDERMIS_PATH = 0.006 * 2.5  # cm: its thickness there and back, on a slanted path.
 _DERMIS_FACTOR = 7.5  # A of the formula above.
-_SURFACE = 0.02  # Scattered by the rough horny layer, whatever the pigment.
+_SURFACE = 0.025  # Scattered by the rough horny layer, whatever the pigment.
 
-MELANIN_RANGE = (0.03, 0.26)
+MELANIN_RANGE = (0.03, 0.36)
 """Share of the epidermis' volume that melanosomes take, from very light to dark skin."""
-BLOOD_RANGE = (0.002, 0.006)
+BLOOD_RANGE = (0.004, 0.010)
 """Share of the dermis' volume that blood takes."""
 
 
