@@ -13,7 +13,9 @@ import tfface
 from tfface import models, schema
 from tfface.geometry import camera
 from tfface.models import encoder, layers
-from tfface.models.cut import CACHED_FEATURES, cut
+from tfface.models.cut import cut
+from tfface.models.merge import merge_block
+from tfface.models.regressor import FEATURES
 
 KINDS = [
     ("single_view", "concat"),
@@ -108,7 +110,7 @@ def test_a_masked_view_changes_nothing(merge):
 
 @pytest.mark.parametrize("merge", sorted(models.AGGREGATIONS))
 def test_an_untrained_merge_is_the_average_of_the_views(merge):
-    block = models.merge.merge_block(merge, 3, 4, 8)
+    block = merge_block(merge, 3, 4, 8)
     coefficients = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
     mask = np.float32([[1, 1, 1], [1, 1, 0]]) if merge in models.MASKABLE else np.ones((2, 3), np.float32)
     expected = (coefficients * mask[..., None]).sum(1) / mask.sum(1)[:, None]
@@ -143,18 +145,22 @@ def test_initialize_refuses_another_3dmm():
 
 @pytest.mark.parametrize("part", ["heads", "block5", "block2"])
 @pytest.mark.parametrize("kind", ["single_view", "multi_view", "shape_only"])
-def test_cut_halves_give_the_whole(kind, part):
+def test_cut_halves_give_the_whole(kind, part, tmp_path):
     model = tiny.randomized(tiny.build(kind, "attention"))
     lower, upper = cut(model, part)
     inputs = tiny.inputs(model)
     images = inputs.pop("images")
     features = lower(images.reshape(-1, *images.shape[2:]))
     features = np.reshape(features, (*images.shape[:2], *features.shape[1:]))
-    halves, whole = upper({CACHED_FEATURES: features, **inputs}), model({"images": images, **inputs})
+    halves, whole = upper({FEATURES: features, **inputs}), model({"images": images, **inputs})
     for key, value in whole.items():
         np.testing.assert_allclose(halves[key], value, rtol=1e-4, atol=1e-4)
     shared = {id(weight) for weight in model.weights}
     assert all(id(weight) in shared for weight in upper.trainable_weights)
+    path = tmp_path / "after_the_cut.keras"
+    model.save(path)
+    for key, value in tfface.load(path)({"images": images, **inputs}).items():
+        np.testing.assert_array_equal(value, whole[key])
     frozen = {id(weight) for weight in lower.trainable_weights}
     assert not any(id(weight) in frozen for weight in upper.trainable_weights)
 

@@ -1,8 +1,15 @@
 """The networks of the paper as Keras functional models: encoder, single view, merge block, multi view, shape only."""
 
 from tfface.models.merge import AGGREGATIONS, MASKABLE
-from tfface.models.multi_view import camera_statistics, face_decoder, initialize, multi_view, shape_only
-from tfface.models.single_view import CameraStatistics, single_view
+from tfface.models.networks import (
+    camera_statistics,
+    face_decoder,
+    initialize,
+    multi_view,
+    shape_only,
+    single_view,
+)
+from tfface.models.regressor import CameraStatistics
 
 __all__ = [
     "AGGREGATIONS",

@@ -6,13 +6,11 @@ import keras
 
 from tfface import schema
 from tfface.models import layers
-from tfface.models.single_view import FEATURES
+from tfface.models.networks import ENCODER
+from tfface.models.regressor import FEATURES, REGRESSOR
 
 PARTS = ("heads", "block5", "block4", "block3", "block2", "all")
 """What can be trained while the rest is frozen, from the fewest layers to every one."""
-
-CACHED_FEATURES = "features"
-"""Key of the input ``[B, N, h, w, c]`` that an upper part takes in place of `schema.IMAGES`."""
 
 
 class Halves(NamedTuple):
@@ -21,7 +19,7 @@ class Halves(NamedTuple):
     lower: keras.Model
     """Crops ``[M, H, W, 3]`` (0..255, RGB) -> features ``[M, h, w, c]``."""
     upper: keras.Model
-    """`CACHED_FEATURES` and the model's other inputs -> the model's outputs."""
+    """`FEATURES` ``[B, N, h, w, c]`` in place of the images, and the model's other inputs -> the model's outputs."""
 
 
 def cut(model: keras.Model, part: str) -> Halves:
@@ -36,20 +34,17 @@ def cut(model: keras.Model, part: str) -> Halves:
     """
     if part not in PARTS[:-1]:
         raise ValueError(f"part: expected one of {', '.join(PARTS[:-1])}, got {part!r}")
-    vgg = model.get_layer("vgg16")
-    images = model.input[schema.IMAGES.key]
-    num_views = images.shape[1]
-    boundary = vgg.output if part == "heads" else vgg.get_layer(f"block{int(part[-1]) - 1}_pool").output
+    encoder, rest = model.get_layer(ENCODER), model.get_layer(REGRESSOR)
+    num_views, *crop_shape = model.input[schema.IMAGES.key].shape[1:]
+    boundary = encoder.output if part == "heads" else encoder.get_layer(f"block{int(part[-1]) - 1}_pool").output
 
-    crops = keras.Input(images.shape[2:], name="crops")
-    lower = keras.Model(crops, keras.Model(vgg.inputs, boundary)(model.get_layer("preprocessing")(crops)))
-
-    cached = keras.Input((num_views, *boundary.shape[1:]), name=CACHED_FEATURES, dtype=boundary.dtype)
-    folded: Any = layers.FoldViews(name="fold_features", dtype=boundary.dtype)(cached)
-    if part != "heads":
-        folded = keras.Model(boundary, vgg.output)(folded)
-    others = {key: tensor for key, tensor in model.input.items() if key != schema.IMAGES.key}
-    tail = keras.Model([model.get_layer(FEATURES).output, *others.values()], model.output)
-    fresh = {key: keras.Input(tensor.shape[1:], name=key) for key, tensor in others.items()}
-    upper = keras.Model({CACHED_FEATURES: cached, **fresh}, tail([folded, *fresh.values()]))
-    return Halves(lower, upper)
+    crops = keras.Input(crop_shape, name="crops")
+    lower = keras.Model(crops, keras.Model(encoder.inputs, boundary)(model.get_layer("preprocessing")(crops)))
+    if part == "heads":
+        return Halves(lower, rest)
+    inputs = {key: keras.Input(tensor.shape[1:], name=key) for key, tensor in rest.input.items() if key != FEATURES}
+    cached = keras.Input((num_views, *boundary.shape[1:]), name=FEATURES)
+    folded: Any = layers.FoldViews(name="fold_views")(cached)
+    encoded = keras.Model(boundary, encoder.output)(folded)
+    features = layers.UnfoldViews(num_views, name="encoded")(encoded)
+    return Halves(lower, keras.Model({FEATURES: cached, **inputs}, rest({FEATURES: features, **inputs})))

@@ -58,7 +58,10 @@ class AttendViews(_ViewsLayer):
     ``weight[n, k] = softmax_n(W c_n + b)``; W starts at zero, which gives the plain mean.
     """
 
-    def build(self, coefficients_shape: Sequence[int | None], view_mask_shape: Sequence[int | None]) -> None:
+    def build(
+        self, coefficients_shape: Sequence[int | None], view_mask_shape: Sequence[int | None] | None = None
+    ) -> None:
+        # Keras 3.12, the last for Python 3.10, passes no shape of an argument that is named *_mask.
         del view_mask_shape
         modes = coefficients_shape[2]
         self.kernel = self.add_weight(name="kernel", shape=(modes, modes), initializer="zeros")

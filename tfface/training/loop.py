@@ -17,7 +17,7 @@ from tfface.training.run_directory import Position, RunDirectory
 from tfface.training.stages import Stage
 
 Stream = Callable[[int], tf.data.Dataset]
-"""Batches of `schema.EXAMPLE` from a step on, without end and the same for the same step."""
+"""Batches from a step on, without end; the same for the same step."""
 
 
 class NonFiniteLossError(ArithmeticError):

@@ -83,7 +83,7 @@ class RunDirectory:
         with open(self._record, encoding="utf-8") as file:
             return [json.loads(line) for line in file if line.endswith("\n")]
 
-    def forget_after(self, total_steps: int) -> None:
+    def _forget_after(self, total_steps: int) -> None:
         """Drops validations behind the position that a run is resumed at; they will be made again."""
         kept = [line for line in self.history() if line["total_steps"] <= total_steps]
         if self.chief and os.path.isfile(self._record):
@@ -99,17 +99,15 @@ class RunDirectory:
             os.fsync(file.fileno())
         os.replace(beside, self.file(f"{name}.keras"))
 
-    def stored_position(self) -> tuple[int, int] | None:
-        """(stage, step) of the newest checkpoint, or None."""
+    def restore(self, position: Position, **trackables: Any) -> None:
+        """Brings objects to the newest checkpoint, if there is one; what they lack of it is ignored."""
         newest = tf.train.latest_checkpoint(self._checkpoints)
         if newest is None:
-            return None
-        reader = tf.train.load_checkpoint(newest)
-
-        def value(name: str) -> int:
-            return int(reader.get_tensor(f"position/{name}/.ATTRIBUTES/VARIABLE_VALUE"))
-
-        return value("stage"), value("step")
+            return
+        restored = tf.train.Checkpoint(position=position, **trackables).restore(newest)
+        restored.assert_existing_objects_matched()
+        restored.expect_partial()
+        self._forget_after(int(position.total_steps.numpy()))
 
     def checkpoint_manager(self, **trackables: Any) -> tf.train.CheckpointManager:
         """A manager of checkpoints of the given objects (the position among them, as ``position``)."""

@@ -1,0 +1,114 @@
+"""All that follows the encoder: three MLPs a view (Figure 1), the merge block (Figure 2) and the decoders.
+
+A regressor is one Keras model from the features of N views to a model's outputs, so that a network is no more than
+encoder and regressor, and one can be exchanged, frozen or cached without the other.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfface import schema
+from tfface.face import MorphableModel
+from tfface.models import layers
+from tfface.models.merge import MASKABLE, merge_block
+
+FEATURES = "features"
+"""Key of a regressor's input ``[B, N, h, w, c]``: what the encoder says of each view."""
+REGRESSOR = "regressor"
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraStatistics:
+    """What the pose heads regress, standardised by the training views (see the decoders in `layers`)."""
+
+    quaternion_scale: float = 0.25
+    translation_mean: tuple[float, ...] = (0.5, 0.5, -0.7)
+    translation_std: tuple[float, ...] = (0.05, 0.05, 0.15)
+
+    @classmethod
+    def measure(
+        cls, quaternions: np.ndarray, translations: np.ndarray, intrinsics: np.ndarray, image_size: Sequence[int]
+    ) -> "CameraStatistics":
+        """From the training views: ``[M, 4]``, ``[M, 3]`` and ``[M, 3, 3]`` (frames as in `schema`)."""
+        height, width = image_size
+        focal = np.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], axis=-1)
+        center = focal * translations[:, :2] / translations[:, 2:] + intrinsics[:, :2, 2]
+        size = focal[:, 0] * layers.TranslationDecoder.REFERENCE_LENGTH / (translations[:, 2] * width)
+        values = np.concatenate([center / (width, height), np.log(size)[:, None]], axis=-1)
+        # The decoder adds raw * scale to the identity before it normalises: tan of half the angle for a pure yaw.
+        scale = np.sqrt(np.mean(np.square(quaternions[:, :3] / quaternions[:, 3:])))
+        std = np.maximum(values.std(axis=0), 1e-3)
+        return cls(float(max(scale, 1e-2)), tuple(values.mean(axis=0).tolist()), tuple(std.tolist()))
+
+
+def regressor(
+    face_model: MorphableModel,
+    feature_shape: Sequence[int],
+    *,
+    num_views: int,
+    image_size: Sequence[int],
+    merge: str | None,
+    hidden_units: int,
+    camera: CameraStatistics | None,
+) -> keras.Model:
+    """From the features of N views to a shape and N poses.
+
+    Args:
+      face_model: The 3DMM whose coefficients are regressed; stored inside.
+      feature_shape: ``(h, w, c)`` of each view's features.
+      num_views: N.
+      image_size: (height, width) of the crops in px.
+      merge: A kind of merge block, or None for a single view.
+      hidden_units: Of each MLP.
+      camera: Standardisation of the pose heads; without it there are none, and features are averaged over the picture.
+
+    Returns:
+      A functional model from a dict of `FEATURES` ``[B, N, h, w, c]``, `schema.INTRINSICS` (with poses) and
+      `schema.VIEW_MASK` (with a merge that takes one) to a dict of `schema.MODEL_OUTPUTS`.
+    """
+    inputs = {FEATURES: keras.Input((num_views, *feature_shape), name=FEATURES)}
+    folded = layers.FoldViews(name="fold_views")(inputs[FEATURES])
+    if camera is None:
+        folded = keras.layers.GlobalAveragePooling2D(name="average_pooling")(folded)
+    num_modes = len(face_model.eigenvalues)
+
+    def head(name: str, units: int) -> Any:
+        raw = _mlp(name, folded.shape[1:], units, hidden_units)(folded)
+        return layers.UnfoldViews(num_views, name=f"{name}_views")(raw)
+
+    coefficients = head("shape_mlp", num_modes)
+    if merge is None:
+        merged = keras.layers.Reshape((num_modes,), name=schema.COEFFICIENTS.key)(coefficients)
+    else:
+        if merge in MASKABLE:
+            view_mask = inputs[schema.VIEW_MASK.key] = keras.Input((num_views,), name=schema.VIEW_MASK.key)
+        else:
+            view_mask = layers.AllViews(name="all_views")(coefficients)
+        merged = merge_block(merge, num_views, num_modes, hidden_units)([coefficients, view_mask])
+    outputs = {
+        schema.COEFFICIENTS.key: merged,
+        schema.VERTICES.key: layers.ShapeDecoder.from_face_model(face_model, name=schema.VERTICES.key)(merged),
+    }
+    if camera is not None:
+        intrinsics = inputs[schema.INTRINSICS.key] = keras.Input((num_views, 3, 3), name=schema.INTRINSICS.key)
+        outputs[schema.QUATERNIONS.key] = layers.QuaternionDecoder(
+            camera.quaternion_scale, name=schema.QUATERNIONS.key
+        )(head("quaternion_mlp", 4))
+        outputs[schema.TRANSLATIONS.key] = layers.TranslationDecoder(
+            image_size, camera.translation_mean, camera.translation_std, name=schema.TRANSLATIONS.key
+        )(head("translation_mlp", 3), intrinsics)
+    return keras.Model(inputs, outputs, name=REGRESSOR)
+
+
+def _mlp(name: str, input_shape: Sequence[int], units: int, hidden_units: int) -> keras.Model:
+    """One hidden layer; the output starts at zero, which the decoders take for the mean face, frontal and centred."""
+    features = keras.Input(tuple(input_shape), name=FEATURES)
+    flat = keras.layers.Flatten(name="flatten")(features)
+    standardised = keras.layers.LayerNormalization(name="normalization")(flat)
+    hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden")(standardised)
+    output = keras.layers.Dense(units, kernel_initializer="zeros", name="output")(hidden)
+    return keras.Model(features, output, name=name)

@@ -1,0 +1,94 @@
+"""What a run tells while it goes: lines, TensorBoard scalars, and pictures of faces over photographs."""
+
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfface import schema
+from tfface.data.rendering import overlay
+from tfface.models import face_decoder
+from tfface.training.run_directory import RunDirectory
+from tfface.version import __version__
+
+
+def describe(flags: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """What ``run.json`` holds: flags, command, versions and machine, and what else the caller knows."""
+    return {
+        "flags": dict(flags),
+        "command": [sys.executable.rsplit("/", 1)[-1], "-m", "tfface.train", *sys.argv[1:]],
+        "versions": {
+            "tfface": __version__,
+            "conventions": schema.CONVENTIONS_VERSION,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **more,
+    }
+
+
+class Logger:
+    """Writes validations to the terminal, to ``metrics.jsonl`` and to TensorBoard."""
+
+    def __init__(self, run: RunDirectory, model: keras.Model, sample: Mapping[str, tf.Tensor] | None):
+        """Starts a log.
+
+        Args:
+          run: Where to write.
+          model: The network whose predictions are drawn.
+          sample: A batch of `schema.EXAMPLE` to draw, or None for no pictures.
+        """
+        self._run = run
+        self._model = model
+        self._sample = sample
+        self._writer = tf.summary.create_file_writer(run.file("logs")) if run.chief else None
+
+    def validation(self, total_steps: int, stage: str, measured: Mapping[str, float]) -> None:
+        """One validation's measures, and the picture of the sample at this step."""
+        if self._writer is None:
+            return
+        self._run.append_metrics({"total_steps": total_steps, "stage": stage, **measured})
+        tqdm.write(f"step {total_steps} ({stage}): " + ", ".join(f"{k} {v:.3f}" for k, v in measured.items()))
+        with self._writer.as_default(step=total_steps):
+            for key, value in measured.items():
+                tf.summary.scalar(f"validation/{key}", value)
+            if self._sample is not None:
+                tf.summary.image("prediction (second row) and truth (third) over the photographs", self._picture())
+        self._writer.flush()
+
+    def _picture(self) -> np.ndarray:
+        """``[1, H, W, 3]`` uint8: a column a view; photograph, predicted mesh over it, true mesh over it."""
+        assert self._sample is not None
+        predicted = self._model({key: self._sample[key] for key in self._model.input})
+        true = {key: np.asarray(value) for key, value in self._sample.items() if key != schema.SUBJECT.key}
+        shapes = np.asarray(predicted[schema.VERTICES.key])
+        columns = []
+        for subject, images in enumerate(true[schema.IMAGES.key]):
+            for view, image in enumerate(images):
+                pose = {key: true[key][subject, view] for key in (schema.QUATERNIONS.key, schema.TRANSLATIONS.key)}
+                intrinsics = true[schema.INTRINSICS.key][subject, view]
+                truth = overlay.shaded(
+                    image, true[schema.VERTICES.key][subject], self._triangles, *pose.values(), intrinsics
+                )
+                if schema.QUATERNIONS.key in predicted:
+                    pose = {key: np.asarray(predicted[key])[subject, view] for key in pose}
+                ours = overlay.shaded(image, shapes[subject], self._triangles, *pose.values(), intrinsics)
+                columns.append(np.concatenate([image.astype(np.uint8), ours, truth], axis=0))
+        return np.concatenate(columns, axis=1)[None]
+
+    @property
+    def _triangles(self) -> np.ndarray:
+        return np.asarray(face_decoder(self._model).triangles)
