@@ -1,11 +1,17 @@
 """People of a hundred vertices whose photographs are three coloured blobs, for tests of everything between."""
 
+import atexit
 import dataclasses
+import functools
 import io
+import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from tfface.data import preparation
 from tfface.data.people.base import Template, View
 from tfface.geometry import camera, rotation
 
@@ -92,7 +98,7 @@ class TinyPeople:
     def _view(self, shape: np.ndarray, yaw: float, rng: np.random.Generator) -> View:
         turn = rotation.matrix_from_yaw_pitch_roll(yaw, *rng.normal(0, 4, 2))
         distance = rng.uniform(500, 700)
-        focal = 0.5 * self.size * distance / 100
+        focal = 0.38 * self.size * distance / 100
         K = np.array([[focal, 0, self.size * 0.5], [0, focal, self.size * 0.5], [0, 0, 1]])
         K[:2, 2] += rng.uniform(-1, 1, 2)
         translation = [0, 0, distance] - turn @ shape.mean(axis=0)
@@ -123,3 +129,36 @@ def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.clip(np.round(pixels), 0, 255).astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
+
+
+PEOPLE = TinyPeople(12, few_views_at=5)
+
+
+@functools.cache
+def records_folder() -> Path:
+    """A folder of finished records of `PEOPLE`, made once in a process."""
+    folder = Path(tempfile.mkdtemp(prefix="tiny-records-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    preparation.prepare(PEOPLE, folder, modes=4, num_workers=2, progress=False)
+    return folder
+
+
+def blob_errors(image: np.ndarray, vertices: np.ndarray, quaternion, translation, intrinsics, swap=False) -> np.ndarray:
+    """Distances in px between the spots in a photograph and the projections of the vertices that they show.
+
+    In the photograph of a mirrored scene (`swap`), the spot of the right eye shows the left eye.
+    """
+    px = camera.project_array(vertices.astype(np.float64), quaternion, translation, intrinsics)
+    names = {"eye_right_0": "eye_left_3", "eye_left_3": "eye_right_0", "jaw_8": "jaw_8"} if swap else {}
+    landmarks = template().landmarks
+    return np.array(
+        [
+            np.linalg.norm(blob_centre(image[..., channel]) - px[landmarks[names.get(name, name)]])
+            for name, channel in BLOBS.items()
+        ]
+    )
+
+
+def decoded(encoded: bytes) -> np.ndarray:
+    """An encoded image as [H, W, 3] float32, 0..255."""
+    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"), np.float32)

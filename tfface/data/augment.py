@@ -183,7 +183,7 @@ def move_camera(
     x, y, z, w = tf.unstack(quaternions, axis=-1)
     sin, cos = tf.sin(half), tf.cos(half)  # Rz as the quaternion (0, 0, sin, cos), multiplied from the left
     turned = tf.stack([cos * x - sin * y, cos * y + sin * x, cos * z + sin * w, cos * w - sin * z], axis=-1)
-    turned *= tf.where(turned[:, 3:] < 0, -1.0, 1.0)
+    turned = tf.where(turned[:, 3:] < 0, -turned, turned)
     sin, cos = tf.sin(2 * half), tf.cos(2 * half)
     rotation = tf.stack([cos, -sin, zeros, sin, cos, zeros, zeros, zeros, ones], axis=-1)
     rotation = tf.reshape(rotation, [-1, 3, 3])

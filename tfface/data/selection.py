@@ -96,7 +96,7 @@ def _assign(yaws: np.ndarray, mask: np.ndarray, goals: np.ndarray) -> np.ndarray
     distances = np.take_along_axis(yaws, order, axis=1)[:, :, None] - goals[:, None]
     costs = np.where(missing[:, :, None], _MISSING, distances**2)
     count = order.shape[1]
-    not_before = np.where(np.tri(count, dtype=bool).T, np.inf, 0)  # [earlier, later]
+    not_before = np.where(np.tri(count, dtype=bool), np.inf, 0)  # [earlier, later]
     best, came_from = costs[:, :, 0], []
     for goal in range(1, num_goals):
         totals = best[:, :, None] + not_before

@@ -37,7 +37,8 @@ def split_subjects(num_subjects: int, *, seed: int, fractions: Sequence[float] =
     # Largest remainder, then one subject from the largest split for each that would be empty.
     quotas = shares * num_subjects
     sizes = np.floor(quotas + 1e-9).astype(np.int64)
-    sizes[np.argsort(sizes - quotas, kind="stable")[: num_subjects - sizes.sum()]] += 1
+    remainders = np.round(quotas - sizes, 6)
+    sizes[np.argsort(-remainders, kind="stable")[: num_subjects - sizes.sum()]] += 1
     while not sizes.all():
         sizes[np.argmax(sizes)] -= 1
         sizes[np.argmin(sizes)] += 1
