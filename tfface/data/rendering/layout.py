@@ -25,7 +25,7 @@ class Layout:
     """What painting and shading need to know of a topology. Texels are [Ht, Wt], rows downwards, columns towards +x.
 
     Attributes:
-      vertex_texel: [V, 2], (x, y) in texels of each vertex.
+      vertex_texel: [V, 2], (x, y) in texels of each vertex; a texel's centre is at +0.5.
       ambient: [V], share of the sky that each vertex sees on the template.
       texel_points: [Ht, Wt, 3], mm, the template's outermost skin.
       brow_along, brow_across, lips, eyes, mouth_line, beard, hairline: [Ht, Wt], as in `masks`.
@@ -67,10 +67,8 @@ def layout_of(head: HeadModel) -> Layout:
     rows = np.arange(top, bottom, TEXEL)
     columns = np.arange(-_AZIMUTH_LIMIT, _AZIMUTH_LIMIT, TEXEL / _ARC_RADIUS)
     points = _texel_points(raycast.Raycaster(vertices, head.triangles), landmarks, rows, columns)
-    texel = np.stack(
-        ((landmarks.azimuth(vertices) + _AZIMUTH_LIMIT) * (_ARC_RADIUS / TEXEL), (vertices[:, 1] - top) / TEXEL),
-        axis=-1,
-    )
+    column = (landmarks.azimuth(vertices) - columns[0]) * (_ARC_RADIUS / TEXEL)
+    texel = np.stack((column, (vertices[:, 1] - rows[0]) / TEXEL), axis=-1) + 0.5
     along, across = masks.brow(points, landmarks)
     eyes = masks.eyes(points, landmarks)
     cheeks, eye_bags = _sides(points, landmarks)
