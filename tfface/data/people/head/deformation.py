@@ -14,7 +14,7 @@ import functools
 
 import numpy as np
 
-from tfface.data.people.head import fields, measures, relief, template
+from tfface.data.people.head import fields, layout, measures, relief, template
 
 _RESIDUAL_SEED = 20050511  # Of the fields themselves, which are part of the model and the same for every population.
 
@@ -71,6 +71,7 @@ def head_space() -> HeadSpace:
     mean, targets = head.vertices, np.array([measure.mean for measure in measures.DISTANCES])
     for _ in range(4):  # Newton steps: distances are not quite linear in the fields.
         mean = mean + ((targets - distances(mean)) @ calibrated).reshape(-1, 3)
+    mean = 0.5 * (mean + mean[head.symmetry] * [-1.0, 1.0, 1.0])  # Symmetric to the last bit.
     mean = mean - mean[head.face_index].mean(axis=0) * [0.0, 1.0, 1.0]
     face = head.face_index
     num_residuals = measures.NUM_RESIDUALS + measures.NUM_ASYMMETRIC_RESIDUALS
@@ -129,7 +130,8 @@ def _attached(field: np.ndarray) -> np.ndarray:
         shift = field[margin].mean(axis=0)
         off = head.construction - centre
         distance = np.linalg.norm(off, axis=-1)
-        on_ball = np.exp(-((np.maximum(distance - relief.LID_RADIUS, 0.0) / 2.5) ** 2)) * (off[:, 2] > 0.0)
+        on_ball = np.exp(-((np.maximum(distance - relief.LID_RADIUS, 0.0) / 4.5) ** 2))
+        on_ball *= layout.smooth_step(off[:, 2], -8.0, 0.0)
         normal = off / distance[:, None]
         field -= (on_ball * ((field - shift) * normal).sum(axis=-1))[:, None] * normal
         field[eyeball] = shift

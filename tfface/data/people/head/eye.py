@@ -11,6 +11,7 @@ IRIS_RADIUS = 5.9
 
 _POLAR = np.radians([9.0, 19.0, 28.9, 38.0, 48.0, 60.0, 74.0, 90.0, 108.0])
 _NUM_IRIS_RINGS = 3
+_CARUNCLE_DEPTH = 5.0  # mm before the centre of the eyeball.
 _NUM_SEGMENTS = 20
 
 
@@ -55,7 +56,11 @@ def add_lid_margins(half: Half, upper: np.ndarray, lower: np.ndarray) -> np.ndar
         on_ball = np.exp(-(np.maximum(length - relief.LID_RADIUS - 0.3, 0.0) ** 2) / 4.0)
         rim = on_ball * contact + (1.0 - on_ball) * (outer + [0.0, 0.1 * inward, -1.6])
         rims.append(half.add_vertices(rim))
-        linings.append(half.add_vertices(rim + [0.0, -0.2 * inward, -4.0]))
+        aside = ((rim - relief.EYE_CENTRE)[:, :2] ** 2).sum(axis=-1)
+        ball = relief.EYE_CENTRE[2] + np.sqrt(np.maximum(relief.EYEBALL_RADIUS**2 - aside, _CARUNCLE_DEPTH**2))
+        lining = rim - [0.0, 0.2 * inward, 0.0]
+        lining[:, 2] = np.minimum(rim[:, 2] - 1.2, ball - 1.0)
+        linings.append(half.add_vertices(lining))
     half.add_strip(upper, rims[0], Part.SKIN)
     half.add_strip(rims[0], linings[0], Part.INNER)
     half.add_strip(linings[0], linings[1], Part.INNER)

@@ -259,12 +259,12 @@ def _cheek_sides(points: np.ndarray) -> np.ndarray:
 FIELDS: dict[str, Field] = {
     "head_length_g_op": _head_length,
     "head_breadth_eu_eu": _head_breadth,
-    "minimum_frontal_breadth_ft_ft": _widening(53.0, lambda p: _bell(p[:, 1], 32.0, 26.0) * _in_front(p)),
+    "minimum_frontal_breadth_ft_ft": _widening(53.0, lambda p: smooth_step(p[:, 1], -12.0, 30.0) * _in_front(p)),
     "bizygomatic_breadth_zy_zy": _widening(
-        69.0, lambda p: _bell(p[:, 1], -16.0, 32.0) * smooth_step(p[:, 2], -70.0, 10.0)
+        69.0, lambda p: _bell(p[:, 1], -16.0, 40.0) * smooth_step(p[:, 2], -70.0, 10.0)
     ),
     "bigonial_breadth_go_go": _widening(
-        54.0, lambda p: _bell(p[:, 1], -80.0, 32.0) * smooth_step(p[:, 2], -50.0, 10.0)
+        54.0, lambda p: _bell(p[:, 1], -80.0, 40.0) * smooth_step(p[:, 2], -50.0, 10.0)
     ),
     "forehead_height_tr_n": _forehead_height,
     "nose_height_n_sn": _lengthening(6.0, -50.0),

@@ -49,9 +49,9 @@ _LID_REACH_ABOVE, _LID_REACH_BELOW = 17.2, 17.1
 
 
 def half_breadths() -> np.ndarray:
-    """`[R, C]` mm: distance of each grid point of the plain loft from the midline."""
+    """`[R, C]` mm: distance of each point of the plain loft from the midline; behind, that of the broadest place."""
     arc = skull.arc_at_height(HEIGHTS)
-    return skull.half_breadth(arc)[:, None] * np.sin(AZIMUTHS)
+    return skull.half_breadth(arc)[:, None] * np.sin(np.minimum(AZIMUTHS, np.pi / 2))
 
 
 CANTHI = half_breadths()[EYE_ROW, list(EYE_COLUMNS)]

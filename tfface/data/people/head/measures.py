@@ -72,19 +72,19 @@ DISTANCES = (
     ),
     Distance(
         "head_breadth_eu_eu", 147.0, 153.0, 6.0, "NIOSH",
-        {"size": 0.5, "slender": -0.4}, ("eurion",),
+        {"size": 0.55, "slender": -0.5}, ("eurion",),
     ),
     Distance(
         "minimum_frontal_breadth_ft_ft", 103.0, 105.5, 5.5, "NIOSH",
-        {"size": 0.5, "slender": -0.3}, ("frontotemporale",),
+        {"size": 0.5, "slender": -0.5}, ("frontotemporale",),
     ),
     Distance(
         "bizygomatic_breadth_zy_zy", 135.0, 143.5, 6.5, "NIOSH",
-        {"size": 0.55, "slender": -0.45, "weight": 0.35}, ("zygion",),
+        {"size": 0.6, "slender": -0.5, "weight": 0.3}, ("zygion",),
     ),
     Distance(
         "bigonial_breadth_go_go", 110.0, 120.5, 9.5, "NIOSH",
-        {"size": 0.4, "slender": -0.3, "weight": 0.5, "jaw": 0.35}, ("gonion",),
+        {"size": 0.45, "slender": -0.35, "weight": 0.45, "jaw": 0.35}, ("gonion",),
     ),
     Distance(
         "forehead_height_tr_n", 63.0, 67.0, 6.5, "Farkas",

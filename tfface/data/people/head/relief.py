@@ -18,23 +18,24 @@ LID_RADIUS = 13.6
 _BUMPS = np.array(
     [
         [0.0, 15.0, 13.0, 8.0, 0.0, 0.0, 1.6],      # glabella
-        [27.0, 17.0, 17.0, 6.0, 0.0, -0.8, 2.6],    # superciliary arch
+        [27.0, 17.0, 18.0, 7.0, 0.0, -0.6, 2.0],    # superciliary arch
         [45.0, 12.0, 9.0, 7.0, 0.6, 0.0, 2.0],      # outer end of the supraorbital margin
         [0.0, 4.0, 9.0, 7.0, 0.0, 0.0, -1.6],       # nasion
-        [17.5, 2.5, 6.5, 8.0, 0.0, 0.0, -5.6],      # inner angle of the orbit
-        [31.0, 6.0, 14.0, 6.0, 0.0, 0.0, -5.5],     # fold between brow and upper lid
+        [17.5, 2.5, 7.0, 8.0, 0.0, 0.0, -6.8],      # inner angle of the orbit
+        [31.0, 6.0, 14.0, 6.0, 0.0, 0.0, -5.5],     # furrow between brow and upper lid
+        [33.0, 13.5, 14.0, 3.6, 0.0, -0.4, 1.2],    # fold over the upper lid
         [32.0, -2.0, 15.0, 9.0, 0.0, 0.0, -4.0],    # orbit
         [47.0, 1.0, 8.0, 8.0, 0.0, 0.0, -2.0],      # outer angle of the orbit
-        [24.0, -15.0, 9.0, 6.0, 0.0, 0.0, -1.6],    # tear trough
-        [47.0, -19.0, 14.0, 9.0, 1.6, 0.0, 2.6],    # cheekbone
-        [64.0, -14.0, 14.0, 14.0, 1.6, 0.0, 0.0],   # zygomatic arch
-        [36.0, -42.0, 14.0, 15.0, 0.5, 0.0, 2.4],   # cheek
+        [26.0, -14.0, 10.0, 6.0, 0.0, 0.0, -1.0],    # tear trough
+        [46.0, -21.0, 18.0, 14.0, 1.3, 0.0, 2.4],    # cheekbone
+        [66.0, -14.0, 16.0, 18.0, 1.2, 0.0, 0.0],   # zygomatic arch
+        [34.0, -44.0, 16.0, 15.0, 0.5, 0.0, 1.8],   # cheek
         [24.0, -40.0, 7.0, 9.0, 0.0, 0.0, -1.4],    # beside the nose
         [54.0, -52.0, 15.0, 14.0, -1.2, 0.0, -0.6], # hollow under the cheekbone
         [0.0, -64.0, 21.0, 15.0, 0.0, 0.0, 2.2],    # dental arches
         [31.0, -66.0, 6.0, 9.0, 0.0, 0.0, -1.4],    # beside the mouth
-        [0.0, -86.5, 16.0, 5.5, 0.0, 0.0, -4.2],    # mentolabial fold
-        [0.0, -101.0, 14.0, 9.0, 0.0, 0.0, 3.4],    # chin
+        [0.0, -86.5, 19.0, 5.8, 0.0, 0.0, -3.8],    # mentolabial fold
+        [0.0, -101.0, 19.0, 9.0, 0.0, 0.0, 3.0],    # chin
         [62.0, 30.0, 12.0, 17.0, -2.2, 0.0, -1.5],  # temple
         [26.0, 44.0, 16.0, 15.0, 0.0, 0.0, 1.2],    # frontal eminence
         [0.0, -56.0, 2.8, 7.0, 0.0, 0.0, -1.1],     # philtrum
@@ -90,8 +91,10 @@ _NOSE_RIM = np.array(
     + [[26.5, -40.0], [25.5, -48.0], [22.0, -54.5], [15.0, -56.5], [8.0, -56.5], [0.0, -56.5]]
 )
 
-_UPPER_LIP = PchipInterpolator([0.0, 0.12, 0.42, 0.75, 1.0, 1.5, 2.4], [-3.4, -0.9, 2.0, 1.7, 0.9, 0.1, 0.0])
-_LOWER_LIP = PchipInterpolator([0.0, 0.12, 0.42, 0.75, 1.0, 1.5, 2.2], [-3.4, -0.6, 2.6, 2.2, 0.6, -0.6, 0.0])
+_NOSE_MIDDLE = np.array([0.0, -22.0])
+
+_UPPER_LIP = PchipInterpolator([0.0, 0.12, 0.42, 0.75, 1.0, 1.5, 2.4], [-2.4, 0.1, 2.0, 1.7, 0.9, 0.1, 0.0])
+_LOWER_LIP = PchipInterpolator([0.0, 0.12, 0.42, 0.75, 1.0, 1.5, 2.2], [-2.4, 0.3, 2.6, 2.2, 0.6, -0.6, 0.0])
 
 
 def _bumps(points: np.ndarray) -> np.ndarray:
@@ -118,7 +121,7 @@ def _lips(points: np.ndarray) -> np.ndarray:
     )
     corner = np.exp(-(((x - 26.5) / 4.0) ** 2) - (over / 3.0) ** 2)
     in_front = points[..., 2] > 30.0
-    return (swelling * full - 1.6 * corner) * in_front
+    return (swelling * full - 1.0 * corner) * in_front
 
 
 def _nose(loft: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -127,7 +130,9 @@ def _nose(loft: np.ndarray, below: np.ndarray) -> np.ndarray:
     near = (flat_loft[:, 2] > 40.0) & (flat_loft[:, 0] < 27.0) & (np.abs(flat_loft[:, 1] + 22.0) < 36.0)
     surface = RBFInterpolator(flat_loft[near, :2], flat_below[near], neighbors=12, kernel="cubic")
     rise = _NOSE[:, 2:] - surface(_NOSE[:, :2])
-    places, rise = np.concatenate([_NOSE[:, :2], _NOSE_RIM]), np.concatenate([rise, np.zeros((len(_NOSE_RIM), 3))])
+    beyond = _NOSE_MIDDLE + 1.3 * (_NOSE_RIM - _NOSE_MIDDLE)  # A second rim, so that the plate is flat where it ends.
+    places = np.concatenate([_NOSE[:, :2], _NOSE_RIM, beyond])
+    rise = np.concatenate([rise, np.zeros((2 * len(_NOSE_RIM), 3))])
     twins = places[:, 0] > 0.0
     places = np.concatenate([places, places[twins] * [-1.0, 1.0]])
     rise = np.concatenate([rise, rise[twins] * [-1.0, 1.0, 1.0]])
@@ -153,7 +158,7 @@ def _lids(points: np.ndarray) -> np.ndarray:
         edge - (radius - bound) * bound / edge,
     )
     gap = cap - off[..., 2]
-    softness = 1.6
+    softness = 1.0
     lifted = softness * np.logaddexp(0.0, gap / softness)
     return np.where((radius < 24.0) & (points[..., 2] > 40.0), lifted, 0.0)
 
