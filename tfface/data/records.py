@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
+from absl import logging
 
 from tfface.data import manifest, parts
 from tfface.data.splits import SPLITS
@@ -209,13 +210,15 @@ def _subjects_and_views(path: Path) -> tuple[list[str], list[int]]:
 @contextlib.contextmanager
 def _quiet_tfds() -> Iterator[None]:
     """Without what TFDS prints about downloads; the bar of `write` tells how far it is."""
-    active = tfds.core.utils.tqdm_utils._active
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
     tfds.display_progress_bar(enable=False)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        tfds.display_progress_bar(enable=active)
+        tfds.display_progress_bar(enable=True)
+        logging.set_verbosity(verbosity)
 
 
 def verify(folder: str | os.PathLike[str], split: str, *, checksums: bool = False) -> manifest.Manifest:

@@ -1,0 +1,74 @@
+r"""Photographs people and writes the records that training and evaluation read.
+
+    python -m tfface.prepare --people=anthropometric --subjects=3000 --output=runs/people
+
+Stopped at any moment, the same command goes on where it was. Beside the records, OUTPUT holds the 3DMM of the training
+split (face_model.h5) and a manifest of everything that is in them (manifest.json).
+"""
+
+import os
+import sys
+from typing import Any
+
+from absl import app
+
+from tfface import config
+from tfface.data import preparation
+from tfface.data.people import PeopleSource, open_source
+
+
+def main(argv: list[str]) -> None:
+    """Prepares the records that the flags describe."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    options = config.values("prepare")
+    try:
+        source, described = _open(options)
+        made = preparation.prepare(
+            source,
+            options["output"],
+            seed=options["seed"],
+            modes=options["modes"],
+            options=described,
+            num_workers=options["workers"] or None,
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"tfface.prepare: {error}")
+    subjects = ", ".join(f"{split} {len(ids)}" for split, ids in made.subjects.items())
+    print(f"{options['output']}: {sum(made.views.values())} photographs of subjects: {subjects}")
+
+
+def _open(options: dict[str, Any]) -> tuple[PeopleSource, dict[str, Any]]:
+    """The source that the flags name, and those flags that decide what it gives."""
+    people, size = options["people"], options["image_size"]
+    if people == "capture":
+        if not options["capture_dir"]:
+            raise ValueError("people=capture: the flag --capture_dir must name the capture folder")
+        return open_source(people, root=options["capture_dir"], image_size=size), {"image_size": size}
+    from tfface.data.rendering import PhotographySettings
+
+    settings = PhotographySettings(image_size=size, num_views=options["views"])
+    arguments: dict[str, Any] = {"num_subjects": options["subjects"], "seed": options["seed"], "settings": settings}
+    if people == "ict":
+        arguments["directory"] = _ict_facekit(options)
+    return open_source(people, **arguments), {"image_size": size, "views": options["views"]}
+
+
+def _ict_facekit(options: dict[str, Any]) -> str:
+    """The folder of ICT-FaceKit, fetched if the flags say so."""
+    folder = options["ict_facekit"] or os.environ.get("ICT_FACEKIT_DIR")
+    if not folder:
+        raise ValueError(
+            "people=ict: --ict_facekit or the variable ICT_FACEKIT_DIR must name a checkout of "
+            "github.com/ICT-VGL/ICT-FaceKit; with --download it is fetched to that folder first"
+        )
+    if options["download"]:
+        from tfface.data.people import download
+
+        download.fetch(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    config.define("prepare")
+    app.run(main)
