@@ -30,7 +30,10 @@ _REPAIRS = 3
 """Rounds in which what turned out not to be symmetric is forgotten and found again from what surrounds it."""
 
 _LEFT_OVER = 0.02
-"""Largest share of vertices that a walk may leave to be matched by position."""
+"""Share of a part's vertices at which a walk counts as complete; those are matched by position."""
+
+_LEAST = 0.7
+"""Share of a part's vertices that the best walk must reach; repairs find the others."""
 
 
 def find_symmetry(vertices: npt.ArrayLike, triangles: npt.ArrayLike) -> npt.NDArray[np.int32]:
@@ -201,30 +204,37 @@ class _Walk:
             members = parts == part
             if (symmetry[members] < 0).mean() > _LEFT_OVER:
                 symmetry = self._over_part(symmetry, members)
-        for _ in range(_REPAIRS):
-            symmetry = self._matched_by_position(symmetry)
-            broken = _broken_triangles(symmetry, self._triangles).reshape(-1)
-            if not len(broken):
+        symmetry = self._matched_by_position(symmetry)
+        for rings in range(_REPAIRS):
+            broken = np.zeros(size, bool)
+            broken[_broken_triangles(symmetry, self._triangles)] = True
+            if not broken.any():
                 break
-            symmetry[np.append(broken, symmetry[broken])] = -1
+            for _ in range(rings):
+                broken[self._edges[broken[self._edges].any(axis=1)]] = True
+            symmetry[broken | broken[symmetry]] = -1
             self._grow(symmetry)
-        return self._matched_by_position(symmetry)
+            symmetry = self._matched_by_position(symmetry)
+        return symmetry
 
     def _over_part(self, symmetry: Indices, members: npt.NDArray[np.bool_]) -> Indices:
         """`symmetry` extended over a connected part of the mesh and over its mirror image."""
-        best = 0.0
+        best, best_share = symmetry, 0.0
         for edge, image in self._seeds(members):
             extended = symmetry.copy()
             extended[edge], extended[image] = image, edge
             self._grow(extended)
             share = float((extended[members] >= 0).mean())
-            if share >= 1 - _LEFT_OVER:
-                return extended
-            best = max(best, share)
-        raise ValueError(
-            f"the mesh must be symmetric, but of {_SEEDS} starts none led further than over {best:.1%} of "
-            f"{int(members.sum())} connected vertices."
-        )
+            if share > best_share:
+                best, best_share = extended, share
+            if share > 1 - _LEFT_OVER:
+                break
+        if best_share < _LEAST:
+            raise ValueError(
+                f"the mesh must be symmetric, but of {_SEEDS} starts none led further than over {best_share:.1%} of "
+                f"{int(members.sum())} connected vertices."
+            )
+        return best
 
     def _seeds(self, members: npt.NDArray[np.bool_]) -> list[tuple[Indices, Indices]]:
         """Edges of a part and their mirror images, from among those that fit best."""
@@ -284,10 +294,15 @@ class _Walk:
 
 
 def _elect(voters: Indices, elected: Indices, weights: Array, size: int) -> tuple[Indices, Indices, Array]:
-    """Counts votes: vertices [E] and the images [E] that elect them in turn, with margins [E] over the runners-up."""
+    """Counts votes: vertices [E] and the images [E] that elect them in turn, with margins [E] over the runners-up.
+
+    A vote that c is the image of v is also one that v is the image of c: where a quadrilateral is cut differently on
+    the two sides, only one of them can give it.
+    """
     valid = elected >= 0
-    pairs, ballot = np.unique(voters[valid] * size + elected[valid], return_inverse=True)
-    votes = np.bincount(ballot, weights[valid], len(pairs))
+    voters, elected = np.append(voters[valid], elected[valid]), np.append(elected[valid], voters[valid])
+    pairs, ballot = np.unique(voters * size + elected, return_inverse=True)
+    votes = np.bincount(ballot, np.tile(weights[valid], 2), len(pairs))
     order = np.lexsort((-votes, pairs // size))
     vertices, images, votes = pairs[order] // size, pairs[order] % size, votes[order]
     wins = np.diff(vertices, prepend=-1) > 0
