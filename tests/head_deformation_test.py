@@ -70,6 +70,17 @@ def test_population_measures_as_the_table(space, drawn):
         assert 0.87 < column.std() / deviation < 1.13, measure.name
 
 
+def test_distances_that_nobody_asked_for(space, drawn):
+    """NIOSH: menton-sellion length 122.7 and 113.4 mm, interpupillary distance 64.5 and 61.9 mm (men, women)."""
+    head = head_template()
+    people = [space.head(deviations) for deviations in drawn[:200]]
+    face_height = [np.linalg.norm(v[head.points["nasion"]] - v[head.points["gnathion"]]) for v in people]
+    pupils = [np.linalg.norm(v[head.eyeballs[0, 0]] - v[head.eyeballs[1, 0]]) for v in people]
+    assert abs(np.mean(face_height) - 118.0) < 3.0
+    assert abs(np.mean(pupils) - 63.2) < 2.0
+    assert 2.0 < np.std(pupils) < 4.5
+
+
 def test_faces_deviate_as_real_ones_do(space, drawn):
     faces = np.stack([space.face_shape(deviations) for deviations in drawn[:120]]).astype(np.float64)
     mean, _ = alignment.generalised_procrustes(faces)

@@ -14,7 +14,8 @@ import functools
 
 import numpy as np
 
-from tfface.data.people.head import fields, layout, measures, relief, template
+from tfface.data.people.head import fields, measures, relief, template
+from tfface.data.people.head.smooth import smooth_step
 
 _RESIDUAL_SEED = 20050511  # Of the fields themselves, which are part of the model and the same for every population.
 
@@ -118,10 +119,10 @@ def _raw_fields() -> list[np.ndarray]:
 
 
 def _attached(field: np.ndarray) -> np.ndarray:
-    """Carries eyeballs and ears along with a field, lays the lids on the eyeballs, and turns it into model axes.
+    """Makes a field carry the eyeballs along and keep the lids on them, and turns it into model axes.
 
-    An eyeball moves rigidly with its lids' margins, an ear with the skin at its root. What a lid's margin moves against
-    its eyeball keeps only its tangential part, so that it slides.
+    An eyeball moves rigidly with the margins of its lids. Of what lids move against their eyeball only the tangential
+    part is kept, so that they slide.
     """
     head = template.head_template()
     field = field.copy()
@@ -131,7 +132,7 @@ def _attached(field: np.ndarray) -> np.ndarray:
         off = head.construction - centre
         distance = np.linalg.norm(off, axis=-1)
         on_ball = np.exp(-((np.maximum(distance - relief.LID_RADIUS, 0.0) / 4.5) ** 2))
-        on_ball *= layout.smooth_step(off[:, 2], -8.0, 0.0)
+        on_ball *= smooth_step(off[:, 2], -8.0, 0.0)
         normal = off / distance[:, None]
         field -= (on_ball * ((field - shift) * normal).sum(axis=-1))[:, None] * normal
         field[eyeball] = shift

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tfface.data.people.head import relief
-from tfface.data.people.head.layout import smooth_step
+from tfface.data.people.head.smooth import smooth_step
 
 Field = Callable[[np.ndarray], np.ndarray]
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from tfface.data.people.head import skull
+from tfface.data.people.head.smooth import smooth_step
 
 # fmt: off
 _FACE_HEIGHTS = (
@@ -65,12 +66,6 @@ _upper_vermilion = CubicSpline(
 _lower_vermilion = CubicSpline(
     _MOUTH_X, [9.4, 9.35, 9.2, 8.7, 7.6, 6.0, 3.9, 1.9, 0.8], bc_type=((1, 0.0), "not-a-knot")
 )
-
-
-def smooth_step(x: np.ndarray, start: float, end: float) -> np.ndarray:
-    """0 up to `start`, 1 from `end`, with two continuous derivatives."""
-    u = np.clip((x - start) / (end - start), 0.0, 1.0)
-    return u**3 * (10.0 + u * (6.0 * u - 15.0))
 
 
 def vermilion(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """How adults vary: named measures of the head with their means, standard deviations and correlations.
 
-Sources of means and standard deviations, rounded to half a millimetre:
+Sources of means and standard deviations, rounded to half a millimetre, the latter pooled over women and men:
 
   NIOSH   Zhuang and Bradtmiller, "Head-and-face anthropometric survey of U.S. respirator users", Journal of
           Occupational and Environmental Hygiene 2(11), 2005 (2,543 men and 1,454 women of all ethnic groups).
@@ -119,7 +119,7 @@ DISTANCES = (
         {"size": 0.3, "nose": -0.3}, ("endocanthion",),
     ),
     Distance(
-        "biocular_breadth_ex_ex", 88.0, 91.0, 3.5, "Farkas",
+        "biocular_breadth_ex_ex", 88.0, 91.0, 3.0, "Farkas",
         {"size": 0.55, "slender": -0.15}, ("exocanthion",),
     ),
     Distance(
@@ -127,11 +127,11 @@ DISTANCES = (
         {"size": 0.25, "nose": -0.65, "lips": 0.25}, ("alare",),
     ),
     Distance(
-        "nose_protrusion_sn_prn", 20.0, 21.0, 2.7, "NIOSH",
+        "nose_protrusion_sn_prn", 20.0, 21.0, 2.5, "NIOSH",
         {"size": 0.25, "nose": 0.55}, ("subnasale", "pronasale"),
     ),
     Distance(
-        "nasal_root_breadth", 16.5, 16.5, 2.2, "NIOSH",
+        "nasal_root_breadth", 16.5, 16.5, 2.0, "NIOSH",
         {"size": 0.2, "nose": -0.4}, ("nasal_root",),
     ),
 )
