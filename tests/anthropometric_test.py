@@ -57,6 +57,16 @@ def test_the_same_in_another_process(people):
     assert len(first) == 5
 
 
+def test_faces_have_the_measures_they_were_made_with(people):
+    landmarks = people.template.landmarks
+    for index in range(10):
+        face, asked = people.shape(index), people.measures(index)
+        mouth = np.linalg.norm(face[landmarks["lip_outer_6"]] - face[landmarks["lip_outer_0"]])
+        eyes = np.linalg.norm(face[landmarks["eye_left_3"]] - face[landmarks["eye_right_0"]])
+        assert abs(mouth - asked["mouth_breadth_ch_ch"]) < 0.5
+        assert abs(eyes - asked["biocular_breadth_ex_ex"]) < 0.5
+
+
 def test_subjects_and_seeds_differ(people):
     assert np.abs(people.shape(0) - people.shape(1)).max() > 1.0
     assert np.abs(people.shape(0) - AnthropometricPeople(40, seed=4).shape(0)).max() > 1.0
