@@ -1,0 +1,33 @@
+r"""Measures trained models on a split of the records that `tfface.prepare` wrote: a table, its data and a picture.
+
+    python -m tfface.evaluate --records=runs/people --output=runs/evaluation \
+        --models="SV=runs/single_view/best.keras,MV Concat=runs/multi_view/best.keras"
+
+What a model predicts is kept in OUTPUT/predictions and made again only if the model or the records changed.
+"""
+
+import sys
+
+from absl import app
+
+from tfface import config
+
+
+def main(argv: list[str]) -> None:
+    """Runs the evaluation that the flags describe."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    from tfface.evaluation import run
+
+    try:
+        evaluated = run.evaluate(run.Options(**config.values("evaluate")))
+    except (ValueError, OSError) as error:
+        sys.exit(f"tfface.evaluate: {error}")
+    print(f"\n{evaluated.table}\n")
+    for path in evaluated.files:
+        print(path)
+
+
+if __name__ == "__main__":
+    config.define("evaluate")
+    app.run(main)

@@ -1,0 +1,107 @@
+"""Chooses the subjects of a picture, and collects what it shows of them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface import schema
+from tfface.evaluation.figures import Example, Photograph
+from tfface.evaluation.ground_truth import GroundTruth
+from tfface.evaluation.measures import Row
+from tfface.evaluation.predictions import Predictions
+from tfface.face import MorphableModel
+
+RANKING = "similarity_mm"
+"""The measure by which subjects are ranked."""
+
+MAX_PHOTOGRAPHS = 3
+
+
+def stratified(errors: npt.ArrayLike, count: int, seed: int) -> npt.NDArray[np.intp]:
+    """Chooses subjects from best to worst without favour: one at random from each of equal parts of the ranking.
+
+    Args:
+      errors: [S], by which to rank.
+      count: how many; all, if there are fewer.
+      seed: of the choice.
+
+    Returns:
+      [min(count, S)] indices, by ascending error.
+    """
+    ranking = np.argsort(errors, kind="stable")
+    rng = np.random.default_rng([seed, len(ranking)])
+    return np.array([rng.choice(part) for part in np.array_split(ranking, min(count, len(ranking)))])
+
+
+def collect(
+    predictions: Predictions,
+    row: Row,
+    mean_face: Row,
+    face_model: MorphableModel,
+    truth: GroundTruth,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    count: int,
+    seed: int,
+) -> list[Example]:
+    """Collects examples of predictions.
+
+    Args:
+      predictions: of the split; those from single views are averaged over the three views that a model of three sees.
+      row: their measures, which rank the subjects.
+      mean_face: the measures of the mean face, for the labels.
+      face_model: the 3DMM.
+      truth: of the same subjects.
+      batches: all views of all subjects in order, with the photographs, as `data.pipeline.all_views` gives them.
+      count: how many subjects.
+      seed: of their choice by `stratified`.
+
+    Returns:
+      The examples, by ascending error. Where no poses are predicted, the true ones are taken.
+    """
+    if predictions.views.shape[2] == 1:
+        predictions = predictions.of_views(truth.nearest_views(len(schema.SELECTED_YAWS))[:, 0]).averaged()
+    num_views = predictions.views.shape[2]
+    columns = np.linspace(0, num_views - 1, min(MAX_PHOTOGRAPHS, num_views)).round().astype(int)
+    chosen = stratified(row.values[RANKING], count, seed)
+    images = _images(batches, [truth.subjects[subject] for subject in chosen])
+    shown = []
+    for subject in chosen:
+        name = truth.subjects[subject]
+        photographs: list[Photograph | None] = []
+        for column in columns:
+            view = predictions.views[subject, 0, column]
+            if view < 0:
+                photographs.append(None)
+                continue
+            pose = truth.quaternions[subject, view], truth.translations[subject, view]
+            if predictions.quaternions is not None and predictions.translations is not None:
+                pose = predictions.quaternions[subject, 0, column], predictions.translations[subject, 0, column]
+            photographs.append(Photograph(images[name][view], truth.intrinsics[subject, view], *pose))
+        predicted = face_model.decode(predictions.coefficients[subject, 0])
+        shown.append(Example(_label(name, subject, row, mean_face), photographs, predicted, truth.vertices[subject]))
+    return shown
+
+
+def _images(batches: Iterable[Mapping[str, Any]], wanted: list[str]) -> dict[str, npt.NDArray[np.generic]]:
+    """Photographs [V, H, W, 3] by subject; reads no further than the last subject wanted."""
+    images: dict[str, npt.NDArray[np.generic]] = {}
+    for batch in batches:
+        names = [subject.decode() for subject in np.asarray(batch[schema.SUBJECT.key])]
+        places = [place for place, name in enumerate(names) if name in wanted]
+        images |= {names[place]: np.asarray(batch[schema.IMAGES.key][place]) for place in places}
+        if len(images) == len(wanted):
+            break
+    return images
+
+
+def _label(name: str, subject: int, row: Row, mean_face: Row) -> str:
+    rank = int((row.values[RANKING] < row.values[RANKING][subject]).sum()) + 1
+    return (
+        f"{name}:  {row.values['similarity_mm'][subject]:.2f} mm after similarity alignment, "
+        f"{row.values['rigid_mm'][subject]:.2f} mm after rigid alignment  "
+        f"(mean face {mean_face.values['similarity_mm'][subject]:.2f} and "
+        f"{mean_face.values['rigid_mm'][subject]:.2f} mm);  number {rank} of {len(row.values[RANKING])}"
+    )

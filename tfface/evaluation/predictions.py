@@ -1,0 +1,165 @@
+"""Predictions of a model for a split, and their files: made once, measured as often as one likes."""
+
+import dataclasses
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface import schema
+from tfface.evaluation import files
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where predictions come from; equal origins and equal views mean equal predictions.
+
+    Attributes:
+      model: SHA-256 of the model's file.
+      records: SHA-256 of the manifest of the records.
+      split: of the records.
+      face_model: `MorphableModel.digest` of the 3DMM that the coefficients belong to.
+      conventions: `schema.CONVENTIONS_VERSION` at the time.
+    """
+
+    model: str
+    records: str
+    split: str
+    face_model: str
+    conventions: int = schema.CONVENTIONS_VERSION
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """M predictions for each of S subjects, each from N of the subject's views.
+
+    Attributes:
+      origin: where they come from.
+      subjects: S ids, in the order of the records.
+      views: [S, M, N] int32, which of the subject's views each prediction saw, -1 for none. A prediction without any
+        view does not exist; what stands in its place is NaN.
+      coefficients: [S, M, K] float32, standard deviations.
+      quaternions: [S, M, N, 4] float32, cam_from_model, or None for a model that predicts shape alone.
+      translations: [S, M, N, 3] float32, mm, cam_from_model, or None.
+
+    Raises:
+      ValueError: If an array has another shape.
+    """
+
+    origin: Origin
+    subjects: tuple[str, ...]
+    views: npt.NDArray[np.int32]
+    coefficients: npt.NDArray[np.float32]
+    quaternions: npt.NDArray[np.float32] | None
+    translations: npt.NDArray[np.float32] | None
+
+    def __post_init__(self) -> None:
+        if self.views.ndim != 3 or len(self.views) != len(self.subjects):
+            raise ValueError(f"views must have the shape [{len(self.subjects)}, M, N], got {list(self.views.shape)}.")
+        leading = self.views.shape
+        if self.coefficients.ndim != 3 or self.coefficients.shape[:2] != leading[:2]:
+            expected = f"[{leading[0]}, {leading[1]}, K]"
+            raise ValueError(f"coefficients must have the shape {expected}, got {list(self.coefficients.shape)}.")
+        for name, array, size in (("quaternions", self.quaternions, 4), ("translations", self.translations, 3)):
+            if array is not None and array.shape != (*leading, size):
+                raise ValueError(f"{name} must have the shape {[*leading, size]}, got {list(array.shape)}.")
+        if (self.quaternions is None) != (self.translations is None):
+            raise ValueError("quaternions and translations must both be there or both be None.")
+
+    @property
+    def exists(self) -> npt.NDArray[np.bool_]:
+        """[S, M]: which predictions there are."""
+        return np.asarray((self.views >= 0).any(axis=-1))
+
+    def of_views(self, views: npt.ArrayLike) -> "Predictions":
+        """Chooses among predictions from single views.
+
+        Args:
+          views: [S, M'] views, -1 for none.
+
+        Returns:
+          The predictions from these views, [S, M', 1].
+
+        Raises:
+          ValueError: If the predictions are not from single views, or one of the views has none.
+        """
+        views = np.asarray(views, np.int32)
+        if self.views.shape[2] != 1:
+            raise ValueError(f"of_views: expected predictions from single views, got {self.views.shape[2]} views each.")
+        matches = (self.views[:, None, :, 0] == views[:, :, None]) & (views >= 0)[:, :, None]
+        missing = (views >= 0) & ~matches.any(axis=-1)
+        if missing.any():
+            subject, place = np.argwhere(missing)[0]
+            raise ValueError(
+                f"of_views: subject {self.subjects[subject]} has no prediction of {views[subject, place]}."
+            )
+        rows = np.arange(len(views))[:, None]
+        chosen = np.argmax(matches, axis=-1)
+
+        def take(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            taken = array[rows, chosen]
+            taken[views < 0] = np.nan
+            return taken
+
+        return dataclasses.replace(
+            self,
+            views=views[..., None],
+            coefficients=take(self.coefficients),
+            quaternions=None if self.quaternions is None else take(self.quaternions),
+            translations=None if self.translations is None else take(self.translations),
+        )
+
+    def averaged(self) -> "Predictions":
+        """One prediction a subject: the mean coefficients of its M, with the poses of all their views, [S, 1, M N].
+
+        Raises:
+          ValueError: If a subject has no prediction.
+        """
+        exists = self.exists
+        if not exists.any(axis=1).all():
+            raise ValueError(
+                f"averaged: subject {self.subjects[int(np.argmin(exists.any(axis=1)))]} has no prediction."
+            )
+        flat = (len(self.views), 1, -1)
+        return dataclasses.replace(
+            self,
+            views=self.views.reshape(flat),
+            coefficients=np.mean(self.coefficients, axis=1, keepdims=True, where=exists[..., None]),
+            quaternions=None if self.quaternions is None else self.quaternions.reshape(*flat, 4),
+            translations=None if self.translations is None else self.translations.reshape(*flat, 3),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the predictions as a NumPy archive (npz); an existing file is replaced as a whole."""
+        header = json.dumps({"format": FORMAT, **dataclasses.asdict(self.origin)})
+        arrays: dict[str, Any] = {"header": np.array(header), "subjects": np.array(self.subjects)}
+        for name in ("views", "coefficients", "quaternions", "translations"):
+            if (array := getattr(self, name)) is not None:
+                arrays[name] = array
+        with files.written(Path(path)) as beside:
+            np.savez(beside, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Predictions":
+        """Reads what `save` wrote.
+
+        Raises:
+          FileNotFoundError: If there is no such file.
+          ValueError: If it holds no predictions, or those of another format; it is named.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                header = json.loads(str(archive["header"]))
+                if header.pop("format") != FORMAT:
+                    raise ValueError(f"expected format {FORMAT}")
+                optional = (archive.get(key) for key in ("quaternions", "translations"))
+                subjects = tuple(str(subject) for subject in archive["subjects"])
+                return cls(Origin(**header), subjects, archive["views"], archive["coefficients"], *optional)
+        except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{os.fspath(path)}: not a file of predictions: {error}") from error
