@@ -6,6 +6,7 @@ import http.client
 import os
 import pathlib
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 
@@ -79,6 +80,9 @@ def _fetch_file(url: str, path: pathlib.Path, checksum: str, timeout: float) -> 
                 while chunk := response.read(_CHUNK):
                     digest.update(chunk)
                     file.write(chunk)
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise ValueError(f"{url}: expected a file, got {error}. {_ADVICE}") from error
         except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors.
             raise ValueError(f"{url}: expected a file, got {error!r}. {_ADVICE}") from error
         if digest.hexdigest() != checksum:

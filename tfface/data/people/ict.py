@@ -141,7 +141,8 @@ def _template(folder: str, modes_file: str) -> base.Template:
     """The face area, once a process."""
     head = _head(folder, modes_file)
     vertices = head.template_vertices[:NUM_FACE_VERTICES]
-    triangles = head.triangles[(head.triangles < NUM_FACE_VERTICES).all(axis=1)]
+    # The face area's polygons come first. One triangle of the neck's joins three of its vertices, with no mirror image.
+    triangles = head.triangles[: np.argmax((head.triangles >= NUM_FACE_VERTICES).any(axis=1))]
     return base.Template(vertices, triangles, head.landmarks, symmetry.find_symmetry(vertices, triangles))
 
 

@@ -205,7 +205,7 @@ def _paint_eyes_and_brows(canvas: Array, layout: Layout, hair: Array, noise: Arr
     alpha = smoothstep(1.25, 0.6, edge + 0.12 * noise[window])
     alpha *= smoothstep(-0.08, 0.1, along) * smoothstep(1.1, 0.9, along)
     alpha *= np.float32(rng.uniform(0.55, 0.98)) * np.clip(1 - 0.25 * noise[window], 0, 1)
-    _cover(canvas, window, alpha, hair * np.float32(rng.uniform(0.5, 0.9)), 0.3)
+    _cover(canvas, window, alpha, hair * np.float32(rng.uniform(0.4, 0.75)), 0.3)
 
 
 def _paint_scalp(
