@@ -6,6 +6,7 @@ beside it with `save`, as a flagfile that repeats it.
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -155,6 +156,8 @@ def define(entry: str) -> None:
     for name in ENTRIES[entry]:
         flag = _FLAGS[name]
         flag.define(name=name, default=flag.default, help=flag.help, **flag.options)
+        # --help shows what belongs to the program itself, not to a module that it imports.
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     flags.mark_flags_as_required(list(_REQUIRED[entry]))
 
 
