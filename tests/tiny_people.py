@@ -4,7 +4,9 @@ import atexit
 import dataclasses
 import functools
 import io
+import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -162,3 +164,9 @@ def blob_errors(image: np.ndarray, vertices: np.ndarray, quaternion, translation
 def decoded(encoded: bytes) -> np.ndarray:
     """An encoded image as [H, W, 3] float32, 0..255."""
     return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"), np.float32)
+
+
+def describe_worker(shared: str, job: int) -> tuple[str, int, list[str], str]:
+    """What a worker process was given, which heavy packages it has loaded, and its number of threads."""
+    heavy = {name.split(".")[0] for name in sys.modules} & {"tensorflow", "keras", "tensorflow_datasets"}
+    return shared, job, sorted(heavy), os.environ["OPENBLAS_NUM_THREADS"]

@@ -122,7 +122,7 @@ def read(path: Path) -> list[Subject]:
       ValueError: naming the file, if it is not a whole part.
     """
     try:
-        with np.load(path, allow_pickle=False) as part:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as part:
             fields = {name: part[name] for name in part.files}  # each is checked against its CRC
         ends = np.cumsum(fields["num_views"])
         images = fields["image_bytes"].tobytes()

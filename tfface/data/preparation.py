@@ -76,13 +76,13 @@ def prepare(
     out = Path(out_dir)
     command = _command(source, seed, modes, fractions, options)
     work = out / IN_PROGRESS
+    if (out / manifest.FILE_NAME).exists():
+        finished = manifest.read(out)
+        _refuse_other(out / manifest.FILE_NAME, finished.command, command)
+        shutil.rmtree(work, ignore_errors=True)  # left if the end came between the manifest and this line
+        return finished
     work.mkdir(parents=True, exist_ok=True)
     with _locked(work):
-        if (out / manifest.FILE_NAME).exists():
-            finished = manifest.read(out)
-            _refuse_other(out / manifest.FILE_NAME, finished.command, command)
-            shutil.rmtree(work)
-            return finished
         if (work / "command.json").exists():
             _refuse_other(work / "command.json", json.loads((work / "command.json").read_text("utf-8")), command)
         else:
