@@ -26,10 +26,10 @@ def long_description() -> str:
 # The least releases that the test suite was run with; constraints.txt pins the releases that are recommended.
 INSTALL_REQUIRES = [
     "absl-py>=2.1",
-    "embreex>=2.17.7",
+    "embreex>=4.4",
     "h5py>=3.11",
     "keras>=3.12",
-    "matplotlib>=3.9",
+    "matplotlib>=3.10.8",
     "numpy>=2.0",
     "pillow>=11.0",
     "scipy>=1.14",
@@ -42,7 +42,7 @@ INSTALL_REQUIRES = [
     "tensorflow-graphics==2020.5.20; python_version >= '3.12'",
     "tensorflow-serving-api>=2.19",
     "tqdm>=4.66",
-    "trimesh>=4.5",
+    "trimesh>=4.6.4",
     "wrapt>=1.16",
 ]
 
