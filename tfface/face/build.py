@@ -12,7 +12,7 @@ from tfface.geometry import alignment
 Array = npt.NDArray[np.floating]
 
 _RANK_TOLERANCE = 1e-12
-"""Share of the largest eigenvalue below which one is rounding error."""
+"""Share of the largest eigenvalue below which one is rounding error of the decomposition."""
 
 _SIGN_TIE = 0.99
 """Entries of a mode from this share of the largest magnitude count as equally large when its sign is set."""
@@ -128,7 +128,9 @@ class _AlignedShapes:
                 matrix += part.T @ part
         matrix /= self.num_shapes - 1
         total = float(np.trace(matrix))
-        eigenvalues, vectors = _largest_eigenpairs(matrix, modes, variance)
+        # What rounding coordinates to float32 makes of shapes that do not vary.
+        rounding = float((np.finfo(np.float32).eps * np.linalg.norm(self.mean)) ** 2)
+        eigenvalues, vectors = _largest_eigenpairs(matrix, rounding, modes, variance)
         if by_gram:
             basis = np.empty((len(eigenvalues), 3 * self.num_vertices))
             for columns, part in self._columns():
@@ -140,22 +142,28 @@ class _AlignedShapes:
         return eigenvalues, (q * np.sign(np.diag(r))).T, total
 
 
-def _largest_eigenpairs(matrix: Array, modes: int | None, variance: float | None) -> tuple[Array, Array]:
+def _largest_eigenpairs(
+    matrix: Array, rounding: float, modes: int | None, variance: float | None
+) -> tuple[Array, Array]:
     """The K largest eigenvalues [K], descending, of a symmetric matrix [n, n], and their eigenvectors [n, K]."""
     size = len(matrix)
     if variance is not None:
         values = scipy.linalg.eigvalsh(matrix)[::-1]
-        values = values[values > _RANK_TOLERANCE * values[0]]
+        values = values[: max(_rank(values, rounding), 1)]
         shares = np.cumsum(values) / values.sum()
         modes = min(int(np.searchsorted(shares, variance * (1 - _RANK_TOLERANCE))) + 1, len(values))
     if modes is None or not 1 <= modes <= size:
         raise ValueError(f"modes must lie between 1 and {size}, got {modes}.")
     values, vectors = scipy.linalg.eigh(matrix, subset_by_index=(size - modes, size - 1))
     values, vectors = values[::-1], vectors[:, ::-1]
-    rank = int((values > _RANK_TOLERANCE * values[0]).sum())
-    if rank < modes or values[0] <= 0:
-        raise ValueError(f"the shapes vary in {rank} independent ways only: modes={modes} cannot be had.")
+    if _rank(values, rounding) < modes:
+        raise ValueError(f"the shapes vary in {_rank(values, rounding)} ways only: modes={modes} cannot be had.")
     return values, vectors
+
+
+def _rank(values: Array, rounding: float) -> int:
+    """How many of the eigenvalues, in descending order, are more than rounding errors."""
+    return int((values > max(_RANK_TOLERANCE * values[0], rounding)).sum())
 
 
 def _signed(basis: Array) -> Array:
