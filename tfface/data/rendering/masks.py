@@ -5,6 +5,7 @@ All functions work on points of the template, in its frame, and on `Landmarks`, 
 """
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -27,7 +28,7 @@ class Landmarks:
 
     def named(self, prefix: str) -> npt.NDArray[np.floating]:
         """Positions of the landmarks whose names begin with `prefix`, [L, 3]."""
-        return self.positions[[i for i, name in enumerate(schema.IBUG68) if name.startswith(prefix)]]
+        return self.positions[_indices(prefix)]
 
     @property
     def axis(self) -> tuple[float, float]:
@@ -50,6 +51,11 @@ class Landmarks:
         """Angle about the head's axis, radians, 0 in front, positive towards +x, [...]."""
         x, z = self.axis
         return np.arctan2(points[..., 0] - x, z - points[..., 2]).astype(np.float32)
+
+
+@functools.cache
+def _indices(prefix: str) -> list[int]:
+    return [i for i, name in enumerate(schema.IBUG68) if name.startswith(prefix)]
 
 
 def smoothstep(low: float, high: float, values: npt.NDArray[np.floating]) -> Array:

@@ -12,7 +12,7 @@ from tfface.geometry import camera, raycast, rotation
 
 Array = npt.NDArray[np.float32]
 
-_CONTRAST = 0.12
+_CONTRAST = 0.15
 """A pixel is rendered with more rays if it differs from a neighbour by more than this share of their brightness."""
 
 

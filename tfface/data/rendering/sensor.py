@@ -33,7 +33,7 @@ def expose(
     """
     strength = settings.camera
     metered = float((picture @ _LUMINANCE * coverage).sum() / max(float(coverage.sum()), 1e-6))
-    target = 0.25 * np.exp(strength * rng.uniform(-0.35, 0.35))
+    target = 0.30 * np.exp(strength * rng.uniform(-0.35, 0.35))
     gain = (target / max(metered, 1e-3)) ** 0.6
     balance = white ** -rng.uniform(0.6, 1.0) * np.exp(strength * rng.uniform(-0.05, 0.05, 3))
     exposed = picture * (gain * balance).astype(np.float32)

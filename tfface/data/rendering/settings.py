@@ -27,7 +27,7 @@ class PhotographySettings:
       lighting: 0..1, strength of what varies in the light: contrast, hardness, cast shadows, colour.
       camera: 0..1, strength of what varies in the camera: exposure, colour balance, noise, blur.
       jpeg_quality: lowest and highest quality of the JPEG file.
-      supersampling: rays a pixel along each axis.
+      supersampling: rays along each axis of a pixel that differs from its neighbours; the others get one ray.
 
     Raises:
       ValueError: if a value is out of range.

@@ -1,0 +1,97 @@
+"""How many photographs a second the synthetic photographer takes, beside the ray casting that they cannot do without.
+
+    python benchmarks/rendering.py [--people=ict --ict_facekit=FOLDER] [--subjects=40]
+
+One process and all cores, at 64, 128 and 256 px, five views a person, everything included: shape, tree, paint, light,
+background, sensor, JPEG. The limit is Embree alone: the tree of the same people, and one ray through each pixel of
+their five views. Prints a Markdown table.
+"""
+
+import argparse
+import concurrent.futures
+import functools
+import os
+import pathlib
+import platform
+import time
+from collections.abc import Callable, Iterable
+
+# Each process is one worker: thread pools inside it would only fight over the cores.
+for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_pool, "1")
+
+from tfface.data import people, rendering  # noqa: E402
+from tfface.geometry import raycast  # noqa: E402
+
+SIZES = (64, 128, 256)
+
+
+def _open(size: int, arguments: argparse.Namespace) -> people.PeopleSource:
+    options = {"num_subjects": arguments.subjects + 1, "settings": rendering.PhotographySettings(image_size=size)}
+    if arguments.people == "ict":
+        options["directory"] = arguments.ict_facekit
+    return people.open_source(arguments.people, **options)
+
+
+def _num_images(source: people.PeopleSource, index: int) -> int:
+    return len(source.views(index))
+
+
+def _bare_seconds(source: people.PeopleSource, size: int, indices: Iterable[int]) -> float:
+    """Seconds an image of Embree alone: a tree a person, a ray a pixel."""
+    template, images, seconds = source.template, 0, 0.0
+    for index in indices:
+        views, shape = source.views(index), source.shape(index)
+        start = time.perf_counter()
+        caster = raycast.Raycaster(shape, template.triangles)
+        for view in views:
+            raycast.raster(caster, view.quaternion, view.translation, view.intrinsics, (size, size))
+        seconds += time.perf_counter() - start
+        images += len(views)
+    return seconds / images
+
+
+def _images_per_second(run: Callable[[], Iterable[int]]) -> float:
+    start = time.perf_counter()
+    images = sum(run())
+    return images / (time.perf_counter() - start)
+
+
+def _processor() -> str:
+    """Name of the processor, as the system knows it."""
+    listing = pathlib.Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", choices=("anthropometric", "ict"), default="anthropometric")
+    parser.add_argument("--ict_facekit", default=os.environ.get("ICT_FACEKIT_DIR"), help="checkout of ICT-FaceKit")
+    parser.add_argument("--subjects", type=int, default=40, help="people photographed for each figure")
+    arguments = parser.parse_args()
+    if arguments.people == "ict" and not arguments.ict_facekit:
+        parser.error("--people=ict needs --ict_facekit or the variable ICT_FACEKIT_DIR")
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    indices = range(1, arguments.subjects + 1)
+    print(f"{arguments.people} people, {_processor()}, {cores} cores, Python {platform.python_version()}\n")
+    print(f"| px | images/s, 1 process | images/s, {cores} processes | images/s, Embree alone, 1 process | share |")
+    print("| ---: | ---: | ---: | ---: | ---: |")
+    with concurrent.futures.ProcessPoolExecutor(cores) as pool:
+        for size in SIZES:
+            take = functools.partial(_num_images, _open(size, arguments))
+            list(pool.map(take, [0] * 2 * cores))  # Starts the processes and unrolls the template in each.
+            take(0)
+            one = _images_per_second(lambda take=take: map(take, indices))
+            everywhere = _images_per_second(lambda take=take: pool.map(take, indices))
+            bare = 1 / _bare_seconds(_open(size, arguments), size, indices[:10])
+            print(f"| {size} | {one:.0f} | {everywhere:.0f} | {bare:.0f} | {one / bare:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
