@@ -258,7 +258,8 @@ class _Source:
                 cycle_length=_SHARDS_AT_ONCE,
                 block_length=_RECORDS_AT_ONCE,
             )
-            numbered = numbered.shuffle(buffer, seed=tf.cast(key[0], tf.int64), reshuffle_each_iteration=False)
+            draw = tf.random.stateless_uniform([], key, maxval=tf.int64.max, dtype=tf.int64)
+            numbered = numbered.shuffle(buffer, seed=draw, reshuffle_each_iteration=False)
             return numbered.map(lambda position, record: (epoch, position, record))
 
         return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_records)
