@@ -18,7 +18,8 @@ from tfface.schema import CONVENTIONS_VERSION
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 
-_ORTHONORMALITY = 1e-3  # Largest error of a scalar product of two modes in a basis that is accepted.
+_ORTHONORMALITY = 1e-3
+"""Largest error of a scalar product of two modes at which a basis is accepted."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -29,7 +29,8 @@ from tfface.schema import CONVENTIONS_VERSION
 
 Array = npt.NDArray[np.floating]
 
-_SCALE_TOLERANCE = 0.01  # Relative error of a mode's length when it is told from its neighbours' meaning.
+_SCALE_TOLERANCE = 0.01
+"""Relative error up to which a column of pcaBasis has length 1, or the standard deviation of its mode."""
 
 
 @dataclasses.dataclass(frozen=True)
