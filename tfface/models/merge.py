@@ -83,10 +83,11 @@ class ConcatViews(_ViewsLayer):
         return ops.reshape(coefficients, (-1, coefficients.shape[1] * coefficients.shape[2]))
 
     def compute_output_shape(
-        self, coefficients_shape: Sequence[int | None], view_mask_shape: Sequence[int | None] | None = None
+        self, coefficients_shape: Sequence[Any], view_mask_shape: Sequence[int | None] | None = None
     ) -> tuple[int | None, ...]:
         del view_mask_shape
-        return (coefficients_shape[0], coefficients_shape[1] * coefficients_shape[2])
+        batch, num_views, num_modes = coefficients_shape
+        return (batch, num_views * num_modes)
 
 
 AGGREGATIONS = {

@@ -78,7 +78,8 @@ class Examples:
             exists = batch[schema.VIEW_MASK.key].numpy() > 0
             for key in keys:
                 cameras[key].append(batch[key].numpy()[exists])
-        return models.CameraStatistics.measure(*(np.concatenate(cameras[key]) for key in keys), self.image_size)
+        quaternions, translations, intrinsics = (np.concatenate(cameras[key]) for key in keys)
+        return models.CameraStatistics.measure(quaternions, translations, intrinsics, self.image_size)
 
     def sample(self, count: int) -> Mapping[str, tf.Tensor] | None:
         """The first validation subjects, to draw; None if `count` is 0."""

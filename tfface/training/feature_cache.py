@@ -71,9 +71,15 @@ def digest_of(network: keras.Model) -> str:
 
 
 class FeatureCache:
-    """Cached features of one split; build it with `FeatureCache.build`."""
+    """Cached features of one split; build it with `FeatureCache.build`.
 
-    def __init__(self, spec: CacheSpec, arrays: Mapping[str, np.ndarray], symmetry: np.ndarray | None):
+    Raises:
+      ValueError: If it holds mirrored copies and the 3DMM does not say how a shape mirrors.
+    """
+
+    def __init__(self, spec: CacheSpec, arrays: Mapping[str, np.memmap], symmetry: np.ndarray | None):
+        if spec.mirror and symmetry is None:
+            raise ValueError("symmetry: a 3DMM with a symmetry expected, to mirror its shapes; got one without")
         self.spec = spec
         self._arrays = arrays
         self._symmetry = symmetry
@@ -167,7 +173,7 @@ class FeatureCache:
         taken[schema.VIEW_MASK.key] = taken[schema.VIEW_MASK.key] * exists
         vertices = np.array(self._arrays[schema.VERTICES.key][subjects])
         mirrored = copies >= self.spec.variants
-        if mirrored.any():
+        if self._symmetry is not None and mirrored.any():
             vertices[mirrored] = symmetrise.mirror_vertices(vertices[mirrored], self._symmetry)
         return {**taken, schema.VERTICES.key: vertices}
 
@@ -184,7 +190,7 @@ class FeatureCache:
         return tf.data.Dataset.from_generator(batches, output_signature=signature).with_options(options).prefetch(4)
 
 
-def _memmap(path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def _memmap(path: str, shape: tuple[int, ...], dtype: str) -> np.memmap:
     if os.path.isfile(path):
         array = np.lib.format.open_memmap(path, mode="r+")
         if array.shape != shape or array.dtype != dtype:
@@ -193,7 +199,7 @@ def _memmap(path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return np.lib.format.open_memmap(path, mode="w+", shape=shape, dtype=dtype)
 
 
-def _mark(path: str, arrays: Mapping[str, np.ndarray], count: int) -> None:
+def _mark(path: str, arrays: Mapping[str, np.memmap], count: int) -> None:
     for array in arrays.values():
         array.flush()
     write_atomically(path, json.dumps({"subjects": count}))

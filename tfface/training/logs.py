@@ -75,17 +75,18 @@ class Logger:
         predicted = self._model({key: self._sample[key] for key in self._model.input})
         true = {key: np.asarray(value) for key, value in self._sample.items() if key != schema.SUBJECT.key}
         shapes = np.asarray(predicted[schema.VERTICES.key])
+        pose_keys = (schema.QUATERNIONS.key, schema.TRANSLATIONS.key)
         columns = []
         for subject, images in enumerate(true[schema.IMAGES.key]):
             for view, image in enumerate(images):
-                pose = {key: true[key][subject, view] for key in (schema.QUATERNIONS.key, schema.TRANSLATIONS.key)}
+                quaternion, translation = (true[key][subject, view] for key in pose_keys)
                 intrinsics = true[schema.INTRINSICS.key][subject, view]
                 truth = overlay.shaded(
-                    image, true[schema.VERTICES.key][subject], self._triangles, *pose.values(), intrinsics
+                    image, true[schema.VERTICES.key][subject], self._triangles, quaternion, translation, intrinsics
                 )
                 if schema.QUATERNIONS.key in predicted:
-                    pose = {key: np.asarray(predicted[key])[subject, view] for key in pose}
-                ours = overlay.shaded(image, shapes[subject], self._triangles, *pose.values(), intrinsics)
+                    quaternion, translation = (np.asarray(predicted[key])[subject, view] for key in pose_keys)
+                ours = overlay.shaded(image, shapes[subject], self._triangles, quaternion, translation, intrinsics)
                 columns.append(np.concatenate([image.astype(np.uint8), ours, truth], axis=0))
         return np.concatenate(columns, axis=1)[None]
 

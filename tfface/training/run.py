@@ -139,6 +139,7 @@ def _run_stage(
     cache_dir: str,
 ) -> None:
     """Trains one stage, from its beginning or from the newest checkpoint inside it."""
+    stream: loop.Stream
     with strategy.scope():
         if stage.part == "all":
             network, variables = model, model.trainable_variables
