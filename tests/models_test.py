@@ -11,7 +11,7 @@ import tiny
 
 import tfface
 from tfface import models, schema
-from tfface.geometry import camera
+from tfface.geometry import camera, rotation
 from tfface.models import encoder, layers
 from tfface.models.cut import cut
 from tfface.models.merge import merge_block
@@ -58,7 +58,9 @@ def test_before_training_it_is_the_mean_face_frontal_and_centred(kind):
     outputs = model(tiny.inputs(model))
     np.testing.assert_allclose(outputs["coefficients"], 0)
     np.testing.assert_allclose(outputs["vertices"], np.broadcast_to(tiny.face_model().mean, (2, 12, 3)), atol=1e-4)
-    np.testing.assert_allclose(outputs["quaternions"], np.broadcast_to([0, 0, 0, 1], outputs["quaternions"].shape))
+    ray = rotation.matrix_from_quaternion(outputs["quaternions"].numpy())[..., :, 2]
+    in_crop = ray[..., :2] / ray[..., 2:] * [90, 95] + [15, 17]
+    np.testing.assert_allclose(in_crop, np.full(in_crop.shape, tiny.IMAGE_SIZE / 2), atol=1e-3)
     center = camera.project(
         tf.zeros((1, 1, 1, 3)), outputs["quaternions"], outputs["translations"], tiny.inputs(model)["intrinsics"]
     )
@@ -91,7 +93,18 @@ def test_poses_stay_finite_on_any_input():
     raw = np.float32([[[1e6, -1e6, 1e6]], [[0, 0, -1e6]]])
     intrinsics = np.broadcast_to(np.float32([[90, 0, 16], [0, 90, 16], [0, 0, 1]]), (2, 1, 3, 3))
     assert np.isfinite(decoder(raw, intrinsics)).all()
-    assert np.isfinite(layers.QuaternionDecoder()(np.float32([[[1e6, 0, 0, -1e6]]]))).all()
+    assert np.isfinite(layers.QuaternionDecoder((32, 32))(np.float32([[[1e6, 0, 0, -1e6]]]), intrinsics[:1])).all()
+
+
+def test_what_a_crop_shows_does_not_depend_on_where_the_axis_lies():
+    """The same crop, taken off the axis: seen along its line of sight, the decoded face is turned the same way."""
+    raw = np.float32([[[0.3, -0.5, 0.2, 0.1]]])
+    on_axis = np.float32([[[[90, 0, 16], [0, 90, 16], [0, 0, 1]]]])
+    off_axis = np.float32([[[[90, 0, 46], [0, 90, -4], [0, 0, 1]]]])
+    decoder = layers.QuaternionDecoder((32, 32))
+    one, other = (rotation.matrix_from_quaternion(decoder(raw, k).numpy()[0, 0]) for k in (on_axis, off_axis))
+    sight = np.array([(16 - 46) / 90, (16 + 4) / 90, 1.0])
+    np.testing.assert_allclose(one.T @ [0, 0, 1], other.T @ (sight / np.linalg.norm(sight)), atol=1e-5)
 
 
 @pytest.mark.parametrize("merge", sorted(models.MASKABLE))

@@ -71,26 +71,58 @@ class AllViews(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfface")
 class QuaternionDecoder(keras.layers.Layer):
-    """Four unbounded numbers to a unit quaternion (x, y, z, w); zeros give the identity.
+    """Four unbounded numbers and the crop's K to a unit quaternion (x, y, z, w); zeros give a face that looks at us.
 
-    ``q = normalize((0, 0, 0, 1) + scale * raw)``, with a standard deviation of the training poses as scale, so that a
-    standardised regressor spans them.
+    A face off the optical axis is seen from its side although it is turned like one on the axis, and a crop does not
+    tell where the axis lies. What it shows is the rotation against the line of sight through its centre, so that is
+    what the regressor gives, and K turns it into the camera's:
+
+    ``q = q_ray(K) normalize((0, 0, 0, 1) + scale * raw)``
+
+    with q_ray the shortest rotation from the optical axis to the line of sight, and the deviation of the training
+    poses as scale, so that a standardised regressor spans them.
+
+    Args:
+      image_size: (height, width) of the crop in px.
+      scale: Deviation of x, y, z relative to w over the training views.
     """
 
-    def __init__(self, scale: float = 0.25, **kwargs: Any):
+    def __init__(self, image_size: Sequence[int], scale: float = 0.25, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
+        self.image_size = (int(image_size[0]), int(image_size[1]))
         self.scale = float(scale)
 
-    def call(self, raw: Any) -> Any:
+    def call(self, raw: Any, intrinsics: Any) -> Any:
         identity = ops.convert_to_tensor((0.0, 0.0, 0.0, 1.0), raw.dtype)
         # The normalisation divides by zero only where the regressor cancels the identity exactly.
-        return tfg_quaternion.normalize(identity + self.scale * raw)
+        against_ray = tfg_quaternion.normalize(identity + self.scale * raw)
+        return tfg_quaternion.multiply(ray_quaternion(intrinsics, self.image_size), against_ray)
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        return tuple(input_shape)
+    def compute_output_shape(
+        self, raw_shape: Sequence[int | None], intrinsics_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        del intrinsics_shape
+        return tuple(raw_shape)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale}
+        return {**super().get_config(), "image_size": self.image_size, "scale": self.scale}
+
+
+def ray_quaternion(intrinsics: Any, image_size: Sequence[int]) -> Any:
+    """The shortest rotation from the optical axis to the line of sight through a crop's centre.
+
+    Args:
+      intrinsics: ``[..., 3, 3]``.
+      image_size: (height, width) of the crop in px.
+
+    Returns:
+      ``[..., 4]``, unit; (-d_y, d_x, 0, 1 + d_z) normalised for a unit direction d.
+    """
+    height, width = image_size
+    x = (width / 2 - intrinsics[..., 0, 2]) / intrinsics[..., 0, 0]
+    y = (height / 2 - intrinsics[..., 1, 2]) / intrinsics[..., 1, 1]
+    length = ops.sqrt(x * x + y * y + 1.0)
+    return tfg_quaternion.normalize(ops.stack([-y, x, ops.zeros_like(x), 1.0 + length], axis=-1))
 
 
 @keras.saving.register_keras_serializable("tfface")

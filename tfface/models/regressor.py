@@ -13,6 +13,7 @@ import numpy as np
 
 from tfface import schema
 from tfface.face import MorphableModel
+from tfface.geometry import rotation
 from tfface.models import layers
 from tfface.models.merge import MASKABLE, merge_block
 
@@ -39,8 +40,10 @@ class CameraStatistics:
         center = focal * translations[:, :2] / translations[:, 2:] + intrinsics[:, :2, 2]
         size = focal[:, 0] * layers.TranslationDecoder.REFERENCE_LENGTH / (translations[:, 2] * width)
         values = np.concatenate([center / (width, height), np.log(size)[:, None]], axis=-1)
+        ray = np.asarray(layers.ray_quaternion(intrinsics.astype(np.float32), image_size))
+        against_ray = rotation.quaternion_multiply(ray * np.float32([-1, -1, -1, 1]), quaternions)
         # The decoder adds raw * scale to the identity before it normalises: tan of half the angle for a pure yaw.
-        scale = np.sqrt(np.mean(np.square(quaternions[:, :3] / quaternions[:, 3:])))
+        scale = np.sqrt(np.mean(np.square(against_ray[:, :3] / against_ray[:, 3:])))
         std = np.maximum(values.std(axis=0), 1e-3)
         return cls(float(max(scale, 1e-2)), tuple(values.mean(axis=0).tolist()), tuple(std.tolist()))
 
@@ -96,8 +99,8 @@ def regressor(
     if camera is not None:
         intrinsics = inputs[schema.INTRINSICS.key] = keras.Input((num_views, 3, 3), name=schema.INTRINSICS.key)
         outputs[schema.QUATERNIONS.key] = layers.QuaternionDecoder(
-            camera.quaternion_scale, name=schema.QUATERNIONS.key
-        )(head("quaternion_mlp", 4))
+            image_size, camera.quaternion_scale, name=schema.QUATERNIONS.key
+        )(head("quaternion_mlp", 4), intrinsics)
         outputs[schema.TRANSLATIONS.key] = layers.TranslationDecoder(
             image_size, camera.translation_mean, camera.translation_std, name=schema.TRANSLATIONS.key
         )(head("translation_mlp", 3), intrinsics)
