@@ -27,9 +27,10 @@ def _index(column: int, row: int) -> int:
 
 
 def template() -> Template:
-    """A shallow ellipsoid cap, symmetric in x, somewhere off the origin."""
+    """A shallow ellipsoid cap with a nose, symmetric in x, somewhere off the origin."""
     u, v = np.meshgrid(np.linspace(-1, 1, COLUMNS), np.linspace(-1, 1, ROWS))
-    vertices = np.stack([60 * u, 85 * v, -50 * np.sqrt(2.2 - u**2 - v**2)], axis=-1).reshape(-1, 3)
+    nose = 18 * np.exp(-(u**2 + (v - 0.2) ** 2) / 0.1)
+    vertices = np.stack([60 * u, 85 * v, -50 * np.sqrt(2.2 - u**2 - v**2) - nose], axis=-1).reshape(-1, 3)
     corners = np.array([[_index(c, r) for c in range(COLUMNS - 1)] for r in range(ROWS - 1)]).ravel()
     quads = corners[:, None] + [0, 1, COLUMNS + 1, COLUMNS]
     centre = quads[:, :1] % COLUMNS < COLUMNS // 2  # diagonals lean to the midline, so that the mesh is symmetric
@@ -43,6 +44,8 @@ def template() -> Template:
             "eye_right_0": _index(1, 3),
             "eye_left_3": _index(7, 3),
             "nose_ridge_3": _index(4, 6),
+            "lip_outer_0": _index(3, 8),
+            "lip_outer_6": _index(5, 8),
             "jaw_8": _index(4, 10),
         },
         symmetry=_index(COLUMNS - 1 - columns, rows).astype(np.int32),

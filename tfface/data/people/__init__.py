@@ -7,6 +7,7 @@ from tfface.data.people.base import PeopleSource, Template, View
 
 SOURCES = {
     "anthropometric": ("tfface.data.people.anthropometric", "AnthropometricPeople"),
+    "capture": ("tfface.data.people.capture", "CapturePeople"),
     "ict": ("tfface.data.people.ict", "IctPeople"),
 }
 """Module and class of each source, by name; imported when the source is opened."""

@@ -1,0 +1,272 @@
+"""Tests of capture folders: exact crops, a template that stands upright, and every fault listed with its file."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_people
+from PIL import Image
+
+from tfface import schema
+from tfface.data.people import PeopleSource, capture, capture_check, capture_files, open_source
+from tfface.geometry import camera, mesh, rotation
+
+SUBJECTS, SIZE = 4, (90, 120)
+PEOPLE = tiny_people.TinyPeople(SUBJECTS, seed=2)
+
+
+def to_rows(array) -> list:
+    return np.asarray(array, np.float64).tolist()
+
+
+def write_subject(folder: Path, index: int) -> None:
+    """A tiny person in a frame of its own, photographed from three sides into larger pictures."""
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(index)
+    own_from_source = rotation.matrix_from_yaw_pitch_roll(*rng.uniform(-180, 180, 3))
+    shape = PEOPLE.shape(index).astype(np.float64) @ own_from_source.T
+    template = tiny_people.template()
+    mesh.write_mesh(folder / "registered.ply", mesh.Mesh(shape.astype(np.float32), template.triangles))
+    points = {name: to_rows(shape[vertex] + rng.normal(0, 0.5, 3)) for name, vertex in template.landmarks.items()}
+    (folder / "landmarks.json").write_text(json.dumps(points))
+    entries = []
+    for number, view in enumerate(PEOPLE.views(index)[:3]):
+        turn = rotation.matrix_from_quaternion(view.quaternion.astype(np.float64)) @ own_from_source.T
+        K = np.array([[2 * view.intrinsics[0, 0], 0, 70], [0, 2 * view.intrinsics[0, 0], 41], [0, 0, 1]])
+        quaternion, translation = rotation.quaternion_from_matrix(turn), view.translation.astype(np.float64)
+        px = camera.project_array(shape, quaternion, translation, K)
+        pixels = np.zeros((*SIZE, 3))
+        for name, channel in tiny_people.BLOBS.items():
+            x, y = px[template.landmarks[name]]
+            pixels[..., channel] = tiny_people.blob(max(SIZE), x, y, sigma=3)[: SIZE[0], : SIZE[1]]
+        (folder / "images" / f"{number}.png").write_bytes(tiny_people.png(pixels))
+        entry = {"image": f"images/{number}.png", "intrinsics": to_rows(K)}
+        if number:
+            entry |= {"quaternion": to_rows(-quaternion), "translation": to_rows(translation)}
+        else:
+            entry |= {"cam_from_model": to_rows(np.concatenate([turn, translation[:, None]], axis=1))}
+        entries.append(entry)
+    (folder / "views.json").write_text(json.dumps(entries))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("capture")
+    for index in range(SUBJECTS):
+        write_subject(root / f"person{index}", index)
+    (root / "_notes").mkdir()
+    (root / "readme.txt").write_text("notes")
+    return root
+
+
+@pytest.fixture
+def root(whole, tmp_path) -> Path:
+    """A copy to spoil."""
+    return shutil.copytree(whole, tmp_path / "capture")
+
+
+def test_a_whole_folder_has_no_fault(whole):
+    assert capture_check.check(whole) == []
+
+
+def test_the_source(whole):
+    people = open_source("capture", root=whole, image_size=48)
+    assert isinstance(people, PeopleSource)
+    assert len(people) == SUBJECTS
+    assert [people.subject_id(index) for index in range(SUBJECTS)] == [f"person{index}" for index in range(SUBJECTS)]
+    assert people.template.landmarks == tiny_people.template().landmarks
+    np.testing.assert_array_equal(people.template.symmetry, tiny_people.template().symmetry)
+    np.testing.assert_array_equal(people.template.triangles, tiny_people.template().triangles)
+
+
+def test_the_template_is_upright_and_symmetric(whole):
+    template = capture.CapturePeople(whole).template
+    mirrored = template.vertices[template.symmetry] * [-1, 1, 1]
+    np.testing.assert_allclose(mirrored, template.vertices, atol=1e-3)
+    expected = tiny_people.template().vertices
+    np.testing.assert_allclose(template.vertices, expected - expected.mean(axis=0), atol=12)
+    point = {name: template.vertices[vertex] for name, vertex in template.landmarks.items()}
+    assert point[schema.EYE_OUTER_LEFT][0] > 30
+    assert point["jaw_8"][1] > point[schema.NOSE_TIP][1] > point[schema.EYE_OUTER_LEFT][1]
+    assert point[schema.NOSE_TIP][2] < point[schema.EYE_OUTER_LEFT][2]
+
+
+def test_crops_are_exact(whole):
+    people = capture.CapturePeople(whole, image_size=64)
+    for index in range(SUBJECTS):
+        views = people.views(index)
+        assert len(views) == 3
+        for view in views:
+            image = tiny_people.decoded(view.image)
+            assert image.shape == (64, 64, 3)
+            assert view.quaternion[3] >= 0
+            geometry = view.quaternion, view.translation, view.intrinsics
+            eyes = tiny_people.blob_errors(image, people.shape(index), *geometry)[:2]  # the chin's spot is cut off
+            assert eyes.max() < 0.1
+            px = camera.project_array(people.shape(index), *geometry)
+            side = np.ptp(px, axis=0).max()
+            np.testing.assert_allclose(side, 64 / (1 + capture.MARGIN), rtol=1e-4)
+            np.testing.assert_allclose((px.min(axis=0) + px.max(axis=0)) / 2, 32, atol=1e-3)
+
+
+def test_a_face_at_the_border_is_cut_with_the_border_continued(tmp_path):
+    pixels = np.full((40, 50, 3), 77.0)
+    pixels[:, 0] = 200
+    (tmp_path / "a.png").write_bytes(tiny_people.png(pixels))
+    K = np.array([[100.0, 0, 2], [0, 100, 20], [0, 0, 1]])
+    view = capture_files.CapturedView(tmp_path / "a.png", K, np.array([0, 0, 0, 1.0]), np.array([0, 0, 100.0]))
+    face = np.array([[-10.0, -10, 0], [10, 10, 0]])
+    cut = capture.crop_view(view, face, 54)
+    image = tiny_people.decoded(cut.image)
+    np.testing.assert_array_equal(image[:, :16], 200)
+    np.testing.assert_array_equal(image[:, 30:], 77)
+    expected = 54 * (0.5 + np.array([[-10, -10], [10, 10]]) / (20 * (1 + capture.MARGIN)))
+    np.testing.assert_allclose(
+        camera.project_array(face, cut.quaternion, cut.translation, cut.intrinsics), expected, atol=1e-3
+    )
+
+
+def edit(path: Path, change) -> None:
+    """Changes the content of a JSON file in place."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def scaled(root: Path, factor: float) -> None:
+    edit(root / "person1/landmarks.json", lambda c: c.update({k: [factor * x for x in v] for k, v in c.items()}))
+
+
+def mirrored(root: Path) -> None:
+    pairs = {"eye_right_0": "eye_left_3", "lip_outer_0": "lip_outer_6"}
+    pairs |= {other: one for one, other in pairs.items()}
+    edit(root / "person1/landmarks.json", lambda c: c.update({one: c[other] for one, other in pairs.items()}))
+
+
+def other_topology(root: Path) -> None:
+    path = root / "person1/registered.ply"
+    registered = mesh.read_mesh(path)
+    mesh.write_mesh(path, mesh.Mesh(registered.vertices, registered.triangles[:-1]))
+
+
+def turned(root: Path) -> None:
+    path = root / "person1/images/0.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).convert("RGB").save(path, exif=exif)
+
+
+def sixteen_bits(root: Path) -> None:
+    Image.fromarray(np.zeros((9, 9), np.uint16)).save(root / "person1/images/0.png")
+
+
+def cut_jpeg(root: Path) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)).save(file, "JPEG")
+    (root / "person1/images/0.png").write_bytes(file.getvalue()[: len(file.getvalue()) // 2])
+
+
+def view_entry(**changes):
+    return lambda root: edit(root / "person1/views.json", lambda c: c[1].update(changes))
+
+
+SPOILT = {
+    "no mesh": (lambda root: (root / "person1/registered.ply").unlink(), "registered.ply: not found"),
+    "garbage mesh": (
+        lambda root: (root / "person1/registered.ply").write_bytes(b"ply\n"),
+        "registered.ply: not a read",
+    ),
+    "other topology": (other_topology, "registered.ply: expected the topology of"),
+    "no landmarks": (lambda root: (root / "person1/landmarks.json").unlink(), "landmarks.json: not found"),
+    "no json": (lambda root: (root / "person1/landmarks.json").write_text("{"), "landmarks.json: not a JSON file"),
+    "json nan": (lambda root: (root / "person1/landmarks.json").write_text('{"jaw_8": [NaN, 0, 0]}'), "NaN is not"),
+    "landmark list": (lambda root: (root / "person1/landmarks.json").write_text("[]"), "expected an object with a"),
+    "landmark name": (
+        lambda root: edit(root / "person1/landmarks.json", lambda c: c.update(chin=[0, 0, 0])),
+        "'chin' is not one of the 68",
+    ),
+    "landmark shape": (
+        lambda root: edit(root / "person1/landmarks.json", lambda c: c.update(jaw_8=[0, 0])),
+        "jaw_8: expected 3 finite numbers, got [0, 0]",
+    ),
+    "landmark far": (
+        lambda root: edit(root / "person1/landmarks.json", lambda c: c["jaw_8"].__setitem__(0, c["jaw_8"][0] + 40)),
+        "mm away from the vertices of registered.ply",
+    ),
+    "landmark missing": (
+        lambda root: edit(root / "person1/landmarks.json", lambda c: c.pop("nose_ridge_3")),
+        "compulsory and missing: nose_ridge_3",
+    ),
+    "metres": (lambda root: scaled(root, 1e-3), "these look like metres"),
+    "centimetres": (lambda root: scaled(root, 0.1), "these look like centimetres"),
+    "microns": (lambda root: scaled(root, 1e3), "mm between the outer eye corners"),
+    "left is right": (mirrored, "left and right, or an axis, are swapped"),
+    "no views": (lambda root: (root / "person1/views.json").write_text("[]"), "expected a list of views"),
+    "view without image": (view_entry(image=3), "view 1: expected an object with the path of an image"),
+    "escaping image": (view_entry(image="../person0/images/0.png"), "leaves the subject's folder"),
+    "absolute image": (view_entry(image="/etc/passwd"), "leaves the subject's folder"),
+    "missing image": (view_entry(image="images/9.png"), "images/9.png: not found"),
+    "repeated image": (view_entry(image="images/0.png"), "0.png is listed more than once"),
+    "intrinsics shape": (view_entry(intrinsics=[[1, 0], [0, 1]]), "view 1: intrinsics: expected 3 x 3 finite numbers"),
+    "intrinsics skew": (view_entry(intrinsics=[[9, 1, 5], [0, 9, 5], [0, 0, 1]]), "[[fx, 0, cx], [0, fy, cy]"),
+    "quaternion length": (view_entry(quaternion=[0, 0, 0, 2]), "quaternion: expected unit length, got 2"),
+    "no translation": (view_entry(translation=None), "view 1: translation: expected 3 finite numbers, got None"),
+    "two poses": (view_entry(cam_from_model=np.eye(4)[:3].tolist()), "got both"),
+    "no rotation": (
+        lambda root: edit(root / "person1/views.json", lambda c: c[0]["cam_from_model"][0].__setitem__(0, 3)),
+        "view 0: cam_from_model: expected a rotation",
+    ),
+    "reflection": (
+        lambda root: edit(
+            root / "person1/views.json",
+            lambda c: c[0].update(cam_from_model=[[-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 500]]),
+        ),
+        "expected a rotation in its left 3x3, it is off by 2",
+    ),
+    "behind": (view_entry(translation=[0, 0, -600]), "the face is behind the camera"),
+    "outside": (view_entry(translation=[600, 0, 600]), "of the face projects into 1.png (120 x 90)"),
+    "garbage image": (lambda root: (root / "person1/images/0.png").write_bytes(b"no"), "not a readable photograph"),
+    "damaged image": (cut_jpeg, "0.png: the photograph is damaged"),
+    "turned image": (turned, "its EXIF orientation asks to turn it"),
+    "sixteen bits": (sixteen_bits, "expected 8 bits a channel, got the mode I;16"),
+    "same name": (lambda root: shutil.copytree(root / "person1", root / "PERSON1"), "by upper and lower case only"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILT.values(), ids=SPOILT.keys())
+def test_a_fault_is_named_with_its_file(root, spoil, message):
+    spoil(root)
+    faults = capture_check.check(root)
+    assert len(faults) == 1
+    assert "person1" in str(faults[0]).lower()
+    assert message in str(faults[0])
+
+
+def test_a_bomb_is_refused_by_its_header(root, monkeypatch):
+    monkeypatch.setattr(capture_files, "MAX_PIXELS", 100)
+    faults = capture_check.check(root)
+    assert len(faults) == 3 * SUBJECTS
+    assert all("expected at most 100 pixels, got 120 x 90" in str(fault) for fault in faults)
+
+
+def test_all_faults_come_at_once(root):
+    (root / "person0/registered.ply").unlink()
+    (root / "person1/landmarks.json").write_text("{")
+    (root / "person2/images/0.png").write_bytes(b"no")
+    edit(root / "person2/views.json", lambda c: c[2].update(translation=[0, 0, -600]))
+    with pytest.raises(ValueError, match="4 faults") as refused:
+        capture.CapturePeople(root)
+    for text in ("person0/registered.ply: ", "person1/landmarks.json: ", "person2/images/0.png: ", "view 2: "):
+        assert text in str(refused.value)
+
+
+def test_too_few_subjects_and_no_folder(root, tmp_path):
+    shutil.rmtree(root / "person0")
+    shutil.rmtree(root / "person1")
+    assert [str(fault) for fault in capture_check.check(root)] == [
+        f"{root}: expected at least 3 subjects, one for each split, got 2 folders"
+    ]
+    assert "expected a capture folder" in str(capture_check.check(tmp_path / "nowhere")[0])
