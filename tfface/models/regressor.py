@@ -41,7 +41,7 @@ class CameraStatistics:
         size = focal[:, 0] * layers.TranslationDecoder.REFERENCE_LENGTH / (translations[:, 2] * width)
         values = np.concatenate([center / (width, height), np.log(size)[:, None]], axis=-1)
         ray = np.asarray(layers.ray_quaternion(intrinsics.astype(np.float32), image_size))
-        against_ray = rotation.quaternion_multiply(ray * np.float32([-1, -1, -1, 1]), quaternions)
+        against_ray = rotation.quaternion_multiply(ray * np.array([-1, -1, -1, 1], np.float32), quaternions)
         # The decoder adds raw * scale to the identity before it normalises: tan of half the angle for a pure yaw.
         scale = np.sqrt(np.mean(np.square(against_ray[:, :3] / against_ray[:, 3:])))
         std = np.maximum(values.std(axis=0), 1e-3)
