@@ -1,0 +1,203 @@
+"""Training runs on tiny people: stages, caches, resumption to the bit, refusals, and that the networks can learn."""
+
+import dataclasses
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_people import TinyPeople
+
+import tfface
+from tfface import schema
+from tfface.data import preparation
+from tfface.models.cut import cut
+from tfface.models.regressor import FEATURES
+from tfface.training import loop, run
+from tfface.training import strategy as strategies
+from tfface.training.examples import Examples
+from tfface.training.run_directory import RunDirectory
+
+TINY = {"encoder_weights": "none", "hidden_units": 8, "batch_size": 4, "pictures": 1, "validate_every": 2}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("people") / "records")
+    preparation.prepare(TinyPeople(20), folder, modes=4, num_workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _clear():
+    yield
+    keras.backend.clear_session()
+
+
+def _options(records: str, output: pathlib.Path, **changes) -> run.Options:
+    return run.Options(**{"records": records, "output": str(output), **TINY, "checkpoint_every": 2, **changes})
+
+
+def _weights(path: str) -> list[np.ndarray]:
+    return keras.saving.load_model(path).get_weights()
+
+
+class InterruptedRunError(Exception):
+    """Stands for whatever stops a run."""
+
+
+def _interrupt(monkeypatch, after: int) -> None:
+    """Makes a run die in the given step, counted over its life."""
+    step, count = loop.StageTrainer.step, [0]
+
+    def dying(self, batch):
+        count[0] += 1
+        if count[0] > after:
+            raise InterruptedRunError
+        return step(self, batch)
+
+    monkeypatch.setattr(loop.StageTrainer, "step", dying)
+
+
+def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(records, tmp_path, monkeypatch):
+    changes = {"stages": ("block5:4:1e-3", "all:3:1e-4"), "schedule": "cosine", "warmup_steps": 1}
+    run.train(_options(records, tmp_path / "whole", **changes))
+    for after in (3, 3):  # dies in the first stage, and again in the second
+        with monkeypatch.context() as patched:
+            _interrupt(patched, after)
+            with pytest.raises(InterruptedRunError):
+                run.train(_options(records, tmp_path / "broken", **changes))
+    run.train(_options(records, tmp_path / "broken", **changes))
+    for name in ("last.keras", "best.keras"):
+        one, other = _weights(str(tmp_path / "whole" / name)), _weights(str(tmp_path / "broken" / name))
+        for expected, got in zip(one, other, strict=True):
+            np.testing.assert_array_equal(got, expected)
+    histories = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "broken")
+    ]
+    assert histories[0] == histories[1]
+    assert not (tmp_path / "broken" / "cache").exists()
+
+
+def test_what_a_run_leaves(records, tmp_path):
+    best = run.train(_options(records, tmp_path / "run", stages=("heads:2",)))
+    model = tfface.load(best)
+    assert model.name == "single_view"
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert described["flags"]["stages"] == ["heads:2"]
+    assert {"tfface", "tensorflow", "keras", "numpy"} <= set(described["versions"])
+    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    measured = json.loads(line)
+    assert {"rigid_mm", "similarity_mm", "reprojection_px", "rotation_deg", "translation_mm"} <= set(measured)
+    events = next((tmp_path / "run" / "logs").iterdir())
+    tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value}
+    assert "validation/rigid_mm" in tags
+    assert any(tag.startswith("prediction") for tag in tags)
+
+
+def test_multi_view_and_shape_only_start_from_what_came_before(records, tmp_path):
+    single = run.train(_options(records, tmp_path / "sv", stages=("heads:2",)))
+    multi = run.train(
+        _options(records, tmp_path / "mv", stages=("heads:2",), model_kind="multi_view", initialize_from=single)
+    )
+    shape = run.train(
+        _options(
+            records,
+            tmp_path / "shape",
+            stages=("heads:2",),
+            model_kind="shape_only",
+            initialize_from=multi,
+            best_by="loss",
+        )
+    )
+    assert tfface.load(multi).input[schema.IMAGES.key].shape[1] == 3
+    assert set(tfface.load(shape).output) == {schema.COEFFICIENTS.key, schema.VERTICES.key}
+
+
+def test_a_network_can_fit_one_batch(records, tmp_path):
+    options = _options(
+        records, tmp_path / "fit", stages=("heads:150:1e-2",), overfit_one_batch=True, validate_every=150, pictures=0
+    )
+    run.train(options)
+    history = RunDirectory(str(tmp_path / "fit")).history()
+    model = tfface.load(str(tmp_path / "fit" / "last.keras"))
+    batch = next(iter(Examples(records, num_views=1, batch_size=4, overfit_one_batch=True).validation()))
+    untrained = run.build_model(dataclasses.replace(options, output=""), Examples(records, num_views=1, batch_size=4))
+    before = run.objectives.reprojection(batch, untrained({key: batch[key] for key in untrained.input}))
+    after = run.objectives.reprojection(batch, model({key: batch[key] for key in model.input}))
+    assert np.isfinite(history[-1]["loss"])
+    assert float(tf.reduce_mean(after)) < 0.1 * float(tf.reduce_mean(before))
+
+
+def test_another_run_in_the_same_folder_is_refused_with_the_differences(records, tmp_path):
+    run.train(_options(records, tmp_path / "run", stages=("heads:1",)))
+    with pytest.raises(ValueError, match=r"(?s)holds a run with other flags.*--seed: 0 before, 5 now"):
+        run.train(_options(records, tmp_path / "run", stages=("heads:1",), seed=5))
+
+
+def test_the_first_loss_that_is_not_finite_is_named(records, tmp_path, monkeypatch):
+    step, count = loop.StageTrainer.step, [0]
+
+    def poisoned(self, batch):
+        count[0] += 1
+        return float("nan") if count[0] == 3 else step(self, batch)
+
+    monkeypatch.setattr(loop.StageTrainer, "step", poisoned)
+    with pytest.raises(loop.NonFiniteLossError, match=r"loss of step 2 of stage heads:4:0\.0001 is nan.*ckpt-1"):
+        run.train(_options(records, tmp_path / "run", stages=("heads:4",)))
+
+
+def test_a_batch_larger_than_the_split_is_refused(records):
+    with pytest.raises(ValueError, match=r"batch_size: 99 is more than the \d+ training subjects"):
+        Examples(records, num_views=1, batch_size=99)
+
+
+def test_unknown_strategy_and_missing_cluster_are_named(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match="strategy: expected one of auto"):
+        strategies.make_strategy("tpu")
+    with pytest.raises(ValueError, match="TF_CONFIG"):
+        strategies.make_strategy("multi_worker")
+
+
+class TestFeatureCache:
+    @pytest.fixture
+    def examples(self, records) -> Examples:
+        return Examples(records, num_views=3, batch_size=4, seed=2)
+
+    def test_holds_what_the_frozen_part_says(self, examples, records, tmp_path):
+        model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)
+        halves = cut(model, "block5")
+        _, validation = examples.cached(halves, str(tmp_path / "cache"), 1)
+        for cached, plain in zip(validation, examples.validation(), strict=True):
+            images = plain.pop(schema.IMAGES.key)
+            features = halves.lower(tf.reshape(images, (-1, *images.shape[2:])))
+            features = tf.reshape(features, cached[FEATURES].shape)
+            np.testing.assert_allclose(cached[FEATURES], features, rtol=2e-3, atol=1e-3)
+            for key in (schema.VERTICES.key, schema.QUATERNIONS.key, schema.INTRINSICS.key, schema.VIEW_MASK.key):
+                np.testing.assert_allclose(cached[key], plain[key], rtol=1e-6)
+
+    def test_goes_on_where_it_was_killed(self, examples, records, tmp_path):
+        model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)
+        halves = cut(model, "heads")
+        stream, _ = examples.cached(halves, str(tmp_path / "cache"), 1)
+        whole = next(iter(stream(0)))
+        (progress,) = (tmp_path / "cache").glob("train-*/progress.json")
+        progress.write_text('{"subjects": 3}')
+        features = np.lib.format.open_memmap(progress.parent / "features.npy", mode="r+")
+        features[3:] = 0
+        features.flush()
+        stream, _ = examples.cached(halves, str(tmp_path / "cache"), 1)
+        np.testing.assert_array_equal(next(iter(stream(0)))[FEATURES], whole[FEATURES])
+
+    def test_the_stream_resumes_at_any_step(self, examples, records, tmp_path):
+        model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)
+        stream, _ = examples.cached(cut(model, "heads"), str(tmp_path / "cache"), 1)
+        steps = list(stream(0).take(9))  # more than two epochs
+        for start in (1, 5, 8):
+            resumed = next(iter(stream(start)))
+            for key, value in resumed.items():
+                np.testing.assert_array_equal(value, steps[start][key])
