@@ -13,7 +13,7 @@ JOBS ?= 2
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-DEMO := runs/demo
+DEMO := runs/demo/evaluation
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
@@ -31,13 +31,12 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev,hed]'
 	@touch "$@"
 
-demo: $(INSTALLED)  ## learn from synthetic people and reconstruct: table and picture in runs/demo; goes on where it was stopped
+demo: $(INSTALLED)  ## learn from synthetic people and reconstruct: table and picture in runs/demo/evaluation; goes on where it was stopped
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/demo_prepare.cfg
 	"$(BIN)/python" -m tfface.train --flagfile=configs/demo_single_view.cfg
 	"$(BIN)/python" -m tfface.train --flagfile=configs/demo_multi_view.cfg
 	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/demo_evaluate.cfg
-	@echo "The table and the picture are in $(DEMO):"
-	@find $(DEMO) \( -name '*.png' -o -name '*.md' \) | sort
+	@echo "Table: $(DEMO)/table.md    Picture: $(DEMO)/examples.png"
 
 test: lint typecheck unit  ## everything that must pass before a commit lands
 

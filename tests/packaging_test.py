@@ -212,3 +212,8 @@ def test_the_entry_points_and_flagfiles_of_the_makefile_exist():
     assert len(entries) == len(flagfiles) > 0
     assert set(entries) <= set(ENTRY_POINTS)
     assert not [name for name in flagfiles if not (ROOT / name).exists()]
+
+
+def test_the_demo_says_where_its_results_are():
+    (announced,) = re.findall(r"^DEMO := (\S+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert f"--output={announced}\n" in (ROOT / "configs" / "demo_evaluate.cfg").read_text(encoding="utf-8")
