@@ -1,6 +1,5 @@
 """Training runs on tiny people: stages, caches, resumption to the bit, refusals, and that the networks can learn."""
 
-import dataclasses
 import json
 import pathlib
 
@@ -118,18 +117,11 @@ def test_multi_view_and_shape_only_start_from_what_came_before(records, tmp_path
 
 
 def test_a_network_can_fit_one_batch(records, tmp_path):
-    options = _options(
-        records, tmp_path / "fit", stages=("heads:150:1e-2",), overfit_one_batch=True, validate_every=150, pictures=0
-    )
-    run.train(options)
+    options = {"overfit_one_batch": True, "validate_every": 10, "pictures": 0}
+    run.train(_options(records, tmp_path / "fit", stages=("heads:150:1e-2",), **options))
     history = RunDirectory(str(tmp_path / "fit")).history()
-    model = tfface.load(str(tmp_path / "fit" / "last.keras"))
-    batch = next(iter(Examples(records, num_views=1, batch_size=4, overfit_one_batch=True).validation()))
-    untrained = run.build_model(dataclasses.replace(options, output=""), Examples(records, num_views=1, batch_size=4))
-    before = run.objectives.reprojection(batch, untrained({key: batch[key] for key in untrained.input}))
-    after = run.objectives.reprojection(batch, model({key: batch[key] for key in model.input}))
-    assert np.isfinite(history[-1]["loss"])
-    assert float(tf.reduce_mean(after)) < 0.1 * float(tf.reduce_mean(before))
+    assert history[-1]["loss"] < 0.05 * history[0]["training_loss"]
+    assert history[-1]["reprojection_px"] < 0.4
 
 
 def test_another_run_in_the_same_folder_is_refused_with_the_differences(records, tmp_path):
