@@ -82,7 +82,8 @@ def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(records, tmp_p
 
 
 def test_what_a_run_leaves(records, tmp_path):
-    best = run.train(_options(records, tmp_path / "run", stages=("heads:2",)))
+    best = run.train(_options(records, tmp_path / "run", stages=("heads:2",)), flagfile="--seed=0\n")
+    assert (tmp_path / "run" / "flags.cfg").read_text() == "--seed=0\n"
     model = tfface.load(best)
     assert model.name == "single_view"
     described = json.loads((tmp_path / "run" / "run.json").read_text())

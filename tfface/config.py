@@ -1,11 +1,10 @@
 """Every command line flag of tfface, one definition each, and which entry point takes which.
 
 An entry point calls `define` before ``app.run``, and reads its flags with `values`. A run's resolved flags are saved
-beside it with `save`, as a flagfile that repeats it.
+beside it as a `flagfile` that repeats it.
 """
 
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -166,12 +165,8 @@ def values(entry: str) -> dict[str, Any]:
     return {name: flags.FLAGS[name].value for name in ENTRIES[entry]}
 
 
-def save(entry: str, path: str) -> None:
-    """Writes the resolved flags as a flagfile that repeats the run."""
-    lines = [f"# python -m tfface.{entry} --flagfile={os.path.basename(path)}"]
+def flagfile(entry: str) -> str:
+    """The resolved flags as the text of a flagfile that repeats the run."""
     given = (flags.FLAGS[name] for name in ENTRIES[entry])
-    lines.extend(flag.serialize() for flag in given if flag.value is not None)
-    beside = f"{path}.tmp"
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
-    os.replace(beside, path)
+    lines = [flag.serialize() for flag in given if flag.value is not None]
+    return "\n".join([f"# python -m tfface.{entry} --flagfile=<this file>", *lines]) + "\n"

@@ -19,7 +19,7 @@ def main(argv: list[str]) -> None:
     from tfface.training import run
 
     try:
-        best = run.train(run.Options(**config.values("train")))
+        best = run.train(run.Options(**config.values("train")), flagfile=config.flagfile("train"))
     except (ValueError, OSError, ArithmeticError) as error:
         sys.exit(f"tfface.train: {error}")
     print(f"best model: {best}")

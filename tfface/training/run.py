@@ -60,8 +60,12 @@ NOT_THE_RUN = frozenset({"output", "cache_dir", "pictures"})
 """Options that may change when a run goes on."""
 
 
-def train(options: Options) -> str:
+def train(options: Options, flagfile: str = "") -> str:
     """Trains a model, or goes on where a run in the same folder was stopped.
+
+    Args:
+      options: What decides the run.
+      flagfile: Text of a flagfile that repeats the run, kept as ``flags.cfg``.
 
     Returns:
       The path of the best model, ``<output>/best.keras``.
@@ -85,7 +89,7 @@ def train(options: Options) -> str:
         seed=options.seed,
         overfit_one_batch=options.overfit_one_batch,
     )
-    run.claim(describe(dataclasses.asdict(options), records=examples.digest), NOT_THE_RUN)
+    run.claim(describe(dataclasses.asdict(options), records=examples.digest), flagfile, NOT_THE_RUN)
     with strategy.scope():
         model = build_model(options, examples)
         position = Position()

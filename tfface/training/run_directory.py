@@ -46,8 +46,13 @@ class RunDirectory:
         """Path of a file of the run."""
         return os.path.join(self.path, name)
 
-    def claim(self, description: Mapping[str, Any], ignored: frozenset[str] = frozenset()) -> None:
+    def claim(self, description: Mapping[str, Any], flagfile: str, ignored: frozenset[str] = frozenset()) -> None:
         """Writes what the run is, or checks that the folder already holds the same run.
+
+        Args:
+          description: Goes into ``run.json``; its ``flags`` must be those of a run that is there.
+          flagfile: Goes into ``flags.cfg`` if it is not empty.
+          ignored: Flags that may differ.
 
         Raises:
           ValueError: If it holds another run; the differences are listed.
@@ -68,6 +73,8 @@ class RunDirectory:
                     + "\n".join(changed)
                 )
         elif self.chief:
+            if flagfile:
+                write_atomically(self.file("flags.cfg"), flagfile)
             write_atomically(path, json.dumps(description, indent=2) + "\n")
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
