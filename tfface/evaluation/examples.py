@@ -49,7 +49,7 @@ def collect(
     """Collects examples of predictions.
 
     Args:
-      predictions: of the split; those from single views are averaged over the three views that a model of three sees.
+      predictions: one for each subject of the split.
       row: their measures, which rank the subjects.
       mean_face: the measures of the mean face, for the labels.
       face_model: the 3DMM.
@@ -60,10 +60,13 @@ def collect(
 
     Returns:
       The examples, by ascending error. Where no poses are predicted, the true ones are taken.
+
+    Raises:
+      ValueError: If there is more than one prediction a subject.
     """
-    if predictions.views.shape[2] == 1:
-        predictions = predictions.of_views(truth.nearest_views(len(schema.SELECTED_YAWS))[:, 0]).averaged()
-    num_views = predictions.views.shape[2]
+    _, num_predictions, num_views = predictions.views.shape
+    if num_predictions != 1:
+        raise ValueError(f"predictions: expected one a subject, got {num_predictions}")
     columns = np.linspace(0, num_views - 1, min(MAX_PHOTOGRAPHS, num_views)).round().astype(int)
     chosen = stratified(row.values[RANKING], count, seed)
     images = _images(batches, [truth.subjects[subject] for subject in chosen])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -23,10 +23,10 @@ Picture = npt.NDArray[np.uint8]
 
 MAX_ERROR = 6.0
 """mm, where the colours end."""
-COLORMAP = "turbo"
+COLORMAP = ListedColormap(matplotlib.colormaps["turbo"](np.linspace(0.08, 0.96, 256)), "turbo, inner part")
+"""Without the ends of `turbo`, so dark that shading would not be seen on them."""
 TRUTH_COLOR = (0.88, 0.80, 0.70)
 
-_CELL = 256  # px, what the side of a cell comes closest to
 _GAP, _SPACE, _MARGIN, _LABEL, _HEADER, _FOOTER = 8, 24, 24, 34, 34, 60  # px
 _DPI = 100
 _SHAPE_YAWS = (0.0, -40.0)  # degrees, from where shapes are looked at, in the upper and in the lower row
@@ -76,6 +76,7 @@ def examples(
     alignment: str = "similarity",
     area: npt.NDArray[np.integer] | None = None,
     caption: str = "",
+    cell: int = 256,
     progress: bool = True,
 ) -> None:
     """Draws one block of pictures a subject.
@@ -88,8 +89,9 @@ def examples(
       shown: the subjects, each with as many photographs of the same size.
       triangles: [F, 3], vertex indices of the shapes.
       alignment: of predicted onto true shapes.
-      area: [A] vertices to align on; all if None.
+      area: [A] vertices to align on, and to show on the right; all if None.
       caption: a line of text below.
+      cell: px, what the height of an enlarged photograph comes closest to.
       progress: whether to show a progress bar.
 
     Raises:
@@ -100,16 +102,18 @@ def examples(
     if len(counts) != 1 or len(sizes) != 1:
         raise ValueError(f"shown: expected photographs of one size and number, got {sorted(sizes)}, {sorted(counts)}")
     image_height, image_width, _ = sizes.pop()
-    scale = max(1, round(_CELL / image_height))
+    scale = max(1, round(cell / image_height))
     height, width = image_height * scale, image_width * scale
+    triangles = np.asarray(triangles)
+    measured = triangles if area is None else triangles[np.isin(triangles, area).all(axis=1)]
     pairs = [(vertex_errors.aligned(one.predicted, one.truth, alignment, area), one.truth) for one in shown]
-    studio = _Studio.holding(np.stack(pairs).reshape(-1, 3), height)
+    studio = _Studio.holding(np.stack(pairs)[:, :, np.unique(measured)].reshape(-1, 3), height)
     bar = tqdm(zip(shown, pairs, strict=True), total=len(shown), desc="draw", unit="subject", disable=not progress)
     blocks = []
     for one, (aligned, truth) in bar:
         photographs = _photographs(one, triangles, scale, (height, width))
         space = np.full((len(photographs), _SPACE, 3), 255, np.uint8)
-        blocks.append(np.concatenate([photographs, space, _shapes(studio, aligned, truth, triangles)], axis=1))
+        blocks.append(np.concatenate([photographs, space, _shapes(studio, aligned, truth, measured)], axis=1))
     headings = [(0, photographs.shape[1], "photographs, and the predicted mesh over them")]
     first, step = photographs.shape[1] + _SPACE, studio.size_hw[1] + _GAP
     headings += [(first + step * k, studio.size_hw[1], title) for k, title in enumerate(_SHAPE_COLUMNS)]
@@ -120,8 +124,7 @@ def examples(
 
 def error_colors(distances: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """RGB, 0..1, [..., 3] of distances [...], in mm, on the scale from 0 to `MAX_ERROR`."""
-    colormap = matplotlib.colormaps[COLORMAP]
-    return np.asarray(colormap(np.asarray(distances) / MAX_ERROR)[..., :3], np.float32)
+    return np.asarray(COLORMAP(np.asarray(distances) / MAX_ERROR)[..., :3], np.float32)
 
 
 def _photographs(example: Example, triangles: npt.ArrayLike, scale: int, size_hw: tuple[int, int]) -> Picture:

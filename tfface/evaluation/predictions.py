@@ -154,7 +154,7 @@ class Predictions:
           ValueError: If it holds no predictions, or those of another format; it is named.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 header = json.loads(str(archive["header"]))
                 if header.pop("format") != FORMAT:
                     raise ValueError(f"expected format {FORMAT}")

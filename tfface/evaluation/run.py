@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from absl import logging
 
 from tfface import schema
 from tfface.data import manifest, pipeline
@@ -104,9 +105,10 @@ def evaluate(options: Options, *, progress: bool = True) -> Evaluated:
     truth = GroundTruth.gather(_batches(options))
     models = [_predicted(name, path, options, face_model, truth, progress) for name, path in paths.items()]
     area, area_name = area_of(contents.command["source"]["name"])
+    plan = _plan(models, truth)
     rows = [measures.mean_face(face_model, truth, area, progress=progress)]
-    for row, model, predictions in _plan(models, truth):
-        rows.append(measures.measure(row, model, predictions, face_model, truth, area, progress=progress))
+    for name, model, predictions in plan:
+        rows.append(measures.measure(name, model, predictions, face_model, truth, area, progress=progress))
 
     output = Path(options.output)
     note = (
@@ -117,20 +119,12 @@ def evaluate(options: Options, *, progress: bool = True) -> Evaluated:
     )
     report.write(output, rows, truth.subjects, _description(options, models, face_model, area, area_name), note)
     picture = output / "examples.png"
-    last = models[-1]
-    shown = examples.collect(
-        last.predictions,
-        [row for row in rows if row.model == last.name][-1],
-        rows[0],
-        face_model,
-        truth,
-        _batches(options),
-        count=options.examples,
-        seed=options.seed,
-    )
+    last, count, seed = plan[-1][2], options.examples, options.seed
+    shown = examples.collect(last, rows[-1], rows[0], face_model, truth, _batches(options), count=count, seed=seed)
     caption = (
-        f"{last.name}, {options.split} split. One subject drawn at random (seed {options.seed}) from each of "
-        f"{len(shown)} equal parts of the ranking by error, the best above."
+        f"{rows[-1].name}, {options.split} split. One subject drawn at random (seed {seed}) from each of {len(shown)} "
+        "equal parts of the ranking by error, the best above."
+        + ("" if last.quaternions is not None else "\nThe poses are the true ones: the model predicts none.")
     )
     figures.examples(picture, shown, face_model.triangles, area=area, caption=caption, progress=progress)
     written = [output / name for name in ("table.md", "metrics.json", "errors.csv")]
@@ -190,7 +184,7 @@ def _predicted(
         face_model=face_model.digest(),
     )
     file = Path(options.output) / "predictions" / _file_name(name)
-    predictions = Predictions.load(file) if file.is_file() else None
+    predictions = _loaded(file)
     if predictions is None or predictions.origin != origin or not np.array_equal(predictions.views, views):
         batches = _batches(options, predict.image_size(model))
         predictions = predict.predict(
@@ -207,9 +201,20 @@ def _predicted(
     return _Model(name, path, origin.model, num_views, model.name, predictions)
 
 
+def _loaded(file: Path) -> Predictions | None:
+    """What was predicted before; None if nothing was, or the file cannot be read."""
+    if not file.is_file():
+        return None
+    try:
+        return Predictions.load(file)
+    except ValueError as error:
+        logging.warning("%s; they are made again", error)
+        return None
+
+
 def _plan(models: Sequence[_Model], truth: GroundTruth) -> list[tuple[str, str, Predictions]]:
-    """Name, model and predictions of each row below the mean face's."""
-    several = sorted({model.num_views for model in models if model.num_views > 1})
+    """Name, model and predictions of each row below the mean face's; the last has one prediction a subject."""
+    several = sorted({model.num_views for model in models if model.num_views > 1}) or [len(schema.SELECTED_YAWS)]
     plan = []
     for model in models:
         if model.num_views > 1:

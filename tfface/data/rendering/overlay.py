@@ -125,14 +125,15 @@ def _draw(
     corners = caster.triangles[fragments.triangle[rows, columns]]
     weights = fragments.barycentric[rows, columns]
 
-    normals_cam = mesh.vertex_normals(caster.vertices, caster.triangles) @ rotation.matrix_from_quaternion(
-        np.asarray(quaternion, np.float32)
-    ).swapaxes(-1, -2)
-    normals = np.einsum("sc,sck->sk", weights, normals_cam[corners])
-    sights = camera.rays_from_px(np.stack((columns + 0.5, rows + 0.5), axis=-1), fine)
-    lengths = np.linalg.norm(normals, axis=-1) * np.linalg.norm(sights, axis=-1)
+    cam_from_model = rotation.matrix_from_quaternion(np.asarray(quaternion, np.float32))
+    normals_cam = mesh.vertex_normals(caster.vertices, caster.triangles) @ cam_from_model.T
+    points_cam = caster.vertices @ cam_from_model.T + np.asarray(translation, np.float32)
+    attributes = np.concatenate((normals_cam, points_cam), axis=1)
+    values = np.einsum("sc,sck->sk", weights, attributes[corners])
+    normals, sights = values[:, :3], values[:, 3:]
+    squares = np.einsum("sk,sk->s", normals, normals) * np.einsum("sk,sk->s", sights, sights)
     # Either side of the surface is lit: a mesh that shows its inside is still seen as what it is.
-    cosine = np.abs(np.einsum("sk,sk->s", normals, sights)) / np.maximum(lengths, 1e-12)
+    cosine = np.abs(np.einsum("sk,sk->s", normals, sights)) / np.sqrt(np.maximum(squares, 1e-12))
     surface = albedo if colors is None else np.einsum("sc,sck->sk", weights, albedo[corners])
     samples = np.zeros((*fine_hw, 3), np.float32)
     samples[rows, columns] = surface * (_AMBIENT + (1 - _AMBIENT) * cosine)[:, None]

@@ -1,0 +1,196 @@
+import dataclasses
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tiny
+import tiny_people
+from PIL import Image
+
+from tfface import models
+from tfface.data import manifest, pipeline, preparation
+from tfface.evaluation import run
+from tfface.evaluation.ground_truth import GroundTruth
+from tfface.evaluation.predictions import Predictions
+from tfface.evaluation.vertex_errors import vertex_error
+from tfface.face import MorphableModel
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> pathlib.Path:
+    """Tiny people, the fifth of whom in one photograph only."""
+    folder = tmp_path_factory.mktemp("people") / "records"
+    people = tiny_people.TinyPeople(num_subjects=16, few_views_at=4)
+    preparation.prepare(people, folder, modes=4, fractions=(0.4, 0.1, 0.5), num_workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def paths(records, tmp_path_factory) -> dict[str, pathlib.Path]:
+    """A single view and a multi view model of the records' 3DMM."""
+    folder = tmp_path_factory.mktemp("models")
+    face_model = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
+    built = {
+        "SV": models.single_view(face_model, image_size=32, hidden_units=8),
+        "MV Mean": models.multi_view(face_model, merge="mean", image_size=32, hidden_units=8),
+    }
+    for name, model in built.items():
+        tiny.randomized(model).save(folder / f"{name}.keras")
+    return {name: folder / f"{name}.keras" for name in built}
+
+
+def options(records, paths, output, **changes) -> run.Options:
+    given = [f"{name}={path}" for name, path in paths.items()]
+    return run.Options(**{"records": str(records), "models": given, "output": str(output), "examples": 2, **changes})
+
+
+@pytest.fixture(scope="module")
+def evaluated(records, paths, tmp_path_factory) -> run.Evaluated:
+    return run.evaluate(options(records, paths, tmp_path_factory.mktemp("evaluation")), progress=False)
+
+
+def test_the_table_has_a_row_for_each_way_to_predict(evaluated):
+    names = ["3DMM Mean", "SV Frontal", "SV", "SV Mean of 3", "MV Mean"]
+    assert [row.name for row in evaluated.rows] == names
+    assert [line.split("|")[1].strip() for line in evaluated.table.splitlines()[2:]] == names
+    assert all(len(row.values["similarity_mm"]) == 8 for row in evaluated.rows)
+
+
+def test_rows_relate_as_they_should(evaluated, records):
+    rows = {row.name: row for row in evaluated.rows}
+    face_model = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
+    output = evaluated.files[0].parent
+    single = Predictions.load(output / "predictions" / "SV.npz")
+    several = Predictions.load(output / "predictions" / "MV_Mean.npz")
+    truth = GroundTruth.gather(pipeline.all_views(records, "test", batch_size=3))
+    subject = int(np.flatnonzero(truth.view_mask.sum(axis=1) == 5)[0])
+    views = several.views[subject, 0]
+    average = face_model.decode(single.coefficients[subject, views].mean(axis=0))
+    error = vertex_error(average, truth.vertices[subject], "similarity")
+    assert rows["SV Mean of 3"].values["similarity_mm"][subject] == pytest.approx(float(error), rel=1e-5)
+    frontal = single.coefficients[subject, np.abs(truth.yaws[subject]).argmin()]
+    error = vertex_error(face_model.decode(frontal), truth.vertices[subject], "rigid")
+    assert rows["SV Frontal"].values["rigid_mm"][subject] == pytest.approx(float(error), rel=1e-5)
+    each = vertex_error(face_model.decode(single.coefficients[subject]), truth.vertices[subject], "rigid")
+    assert rows["SV"].values["rigid_mm"][subject] == pytest.approx(each.mean(), rel=1e-5)
+    np.testing.assert_array_equal(np.sort(truth.yaws[subject, views]), truth.yaws[subject, views])
+
+
+def test_the_files_say_what_was_evaluated_and_how(evaluated, records, paths):
+    table, metrics, errors, picture = evaluated.files
+    assert table.read_text("utf-8").startswith(evaluated.table)
+    content = json.loads(metrics.read_text("utf-8"))
+    assert content["records"]["manifest_sha256"] == manifest.sha256(records / manifest.FILE_NAME)
+    assert content["records"]["subjects"] == 8
+    assert content["models"]["SV"] == {
+        "path": str(paths["SV"]),
+        "sha256": manifest.sha256(paths["SV"]),
+        "kind": "single_view",
+        "num_views": 1,
+    }
+    assert content["area"] == {"name": "all vertices of the 3DMM", "vertices": 99}
+    assert content["options"]["split"] == "test"
+    assert {"command", "date", "versions", "machine"} <= set(content)
+    assert len(errors.read_text("utf-8").splitlines()) == 1 + 5 * 8
+    with Image.open(picture) as image:
+        assert image.size[0] > 1000
+    assert len(list(table.parent.iterdir())) == 5
+
+
+def test_predictions_are_made_again_only_if_the_model_changed(evaluated, records, paths, tmp_path, monkeypatch):
+    output = tmp_path / "again"
+    shutil.copytree(evaluated.files[0].parent, output)
+    paths = {name: shutil.copy(path, tmp_path / path.name) for name, path in paths.items()}
+    made = []
+    original = run.predict.predict
+    monkeypatch.setattr(run.predict, "predict", lambda *a, **k: made.append(k["description"]) or original(*a, **k))
+    again = run.evaluate(options(records, paths, output), progress=False)
+    assert made == []
+    assert again.table == evaluated.table
+    (output / "predictions" / "MV_Mean.npz").write_bytes(b"damaged")
+    assert run.evaluate(options(records, paths, output), progress=False).table == evaluated.table
+    assert made == ["predict MV Mean"]
+    other = tiny.randomized(keras.saving.load_model(paths["SV"]), seed=1)
+    other.save(paths["SV"])
+    changed = run.evaluate(options(records, paths, output), progress=False)
+    assert made == ["predict MV Mean", "predict SV"]
+    rows, before = ({row.name: row for row in result.rows} for result in (changed, evaluated))
+    assert (rows["SV"].values["rigid_mm"] != before["SV"].values["rigid_mm"]).any()
+    np.testing.assert_array_equal(rows["MV Mean"].values["rigid_mm"], before["MV Mean"].values["rigid_mm"])
+
+
+def test_a_single_view_model_alone_is_shown_in_three_views(records, paths, tmp_path):
+    alone = run.evaluate(options(records, {"SV": paths["SV"]}, tmp_path, examples=1), progress=False)
+    assert [row.name for row in alone.rows] == ["3DMM Mean", "SV Frontal", "SV", "SV Mean of 3"]
+    with Image.open(alone.files[-1]) as image:
+        assert image.size[0] > 1000
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "models: expected at least one, as name=path"),
+        (["best.keras"], "models: expected name=path, got 'best.keras'"),
+        (["=best.keras"], "models: expected name=path"),
+        (["SV="], "models: expected name=path"),
+        (["A B=1.keras", "A/B=2.keras"], "models: the name 'A/B' is taken"),
+        (["3DMM Mean=1.keras"], "models: the name '3DMM Mean' is taken"),
+    ],
+)
+def test_models_that_are_not_name_and_path_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        run.parse_models(given)
+
+
+def test_models_have_names_and_paths():
+    assert run.parse_models(["SV=a/b.keras", " MV Concat = c=d.keras"]) == {"SV": "a/b.keras", "MV Concat": "c=d.keras"}
+
+
+def test_what_cannot_be_evaluated_is_named(records, paths, tmp_path):
+    with pytest.raises(ValueError, match=r"manifest\.json: not found"):
+        run.evaluate(options(tmp_path, paths, tmp_path / "out"), progress=False)
+    with pytest.raises(FileNotFoundError, match=r"model: no such file: .*missing\.keras"):
+        run.evaluate(options(records, {"SV": tmp_path / "missing.keras"}, tmp_path / "out"), progress=False)
+    with pytest.raises(ValueError, match="split: expected one of train, validation, test, got 'holdout'"):
+        run.evaluate(options(records, paths, tmp_path / "out", split="holdout"), progress=False)
+    contents = manifest.read(records)
+    empty = dataclasses.replace(
+        contents, shards={**contents.shards, "test": ()}, subjects={**contents.subjects, "test": ()}
+    )
+    (tmp_path / "empty").mkdir()
+    manifest.write(tmp_path / "empty", empty)
+    with pytest.raises(ValueError, match="the split 'test' has no subjects"):
+        run.evaluate(options(tmp_path / "empty", paths, tmp_path / "out"), progress=False)
+    other = tmp_path / "other.keras"
+    tiny.build("single_view").save(other)
+    with pytest.raises(ValueError, match=r"other\.keras: trained with another 3DMM"):
+        run.evaluate(options(records, {"SV": other}, tmp_path / "out"), progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_area_is_the_narrow_face_for_ict_people_alone():
+    area, name = run.area_of("ict")
+    assert (area[0], area[-1], len(area)) == (0, 6705, 6706)
+    assert "narrow" in name
+    assert run.area_of("anthropometric")[0] is None
+
+
+def test_the_entry_point_prints_table_and_files(records, paths, tmp_path):
+    from tfface import evaluate
+
+    code = "import sys, tfface.evaluate; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # --help is quick
+    assert evaluate.__doc__.startswith("Measures trained models")
+    command = [sys.executable, "-m", "tfface.evaluate", f"--records={records}", f"--output={tmp_path}", "--examples=1"]
+    done = subprocess.run([*command, f"--models=SV={paths['SV']}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| SV Frontal " in done.stdout
+    assert str(tmp_path / "examples.png") in done.stdout
+    failed = subprocess.run([*command, "--models=nonsense"], capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.strip().endswith("tfface.evaluate: models: expected name=path, got 'nonsense'")
