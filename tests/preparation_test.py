@@ -188,12 +188,13 @@ def test_a_faulty_subject_is_named(tmp_path):
 
 def test_workers_are_light():
     before = dict(os.environ)
-    results = sorted(workers.run(tiny_people.describe_worker, [1, 2, 3], "shared", workers=2))
-    assert results == [("shared", job, [], "1") for job in (1, 2, 3)]
+    with workers.pool("shared", workers=2) as run:
+        results = sorted(run(tiny_people.describe_worker, [1, 2, 3]))
+        assert results == [("shared", job, [], "1") for job in (1, 2, 3)]
+        assert list(run(tiny_people.describe_worker, [])) == []
     assert dict(os.environ) == before
-    assert list(workers.run(tiny_people.describe_worker, [], "shared")) == []
-    with pytest.raises(ValueError, match="workers: expected at least 1"):
-        list(workers.run(tiny_people.describe_worker, [1], "shared", workers=0))
+    with pytest.raises(ValueError, match="workers: expected at least 1"), workers.pool(None, workers=0):
+        pass
 
 
 def test_preparing_needs_no_tensorflow_until_it_assembles():
@@ -209,7 +210,8 @@ def wait(shared, job):
     print(os.getpid(), flush=True)
     time.sleep(600)
 if __name__ == "__main__":
-    list(workers.run(wait, [0, 1], None, workers=2))
+    with workers.pool(None, workers=2) as run:
+        list(run(wait, [0, 1]))
 """
 
 

@@ -88,8 +88,9 @@ def prepare(
         else:
             manifest.write_json(work / "command.json", command)
         indices = splits.split_subjects(len(source), seed=seed, fractions=fractions)
-        model = _face_model(source, indices["train"], modes, work, out, num_workers, progress)
-        part_files = _photographs(source, indices, model, work, num_workers, progress)
+        with workers.pool(source, workers=num_workers) as run:
+            model = _face_model(run, source, indices["train"], modes, work, out, progress)
+            part_files = _photographs(run, source, indices, model, work, progress)
         finished = _assemble(part_files, out, work, command, progress)
         manifest.write(out, finished)
         shutil.rmtree(work)
@@ -169,13 +170,7 @@ def _locked(work: Path) -> Iterator[None]:
 
 
 def _face_model(
-    source: PeopleSource,
-    train: np.ndarray,
-    modes: int,
-    work: Path,
-    out: Path,
-    num_workers: int | None,
-    progress: bool,
+    run: workers.Run, source: PeopleSource, train: np.ndarray, modes: int, work: Path, out: Path, progress: bool
 ) -> MorphableModel:
     """Builds the 3DMM from the training split, or loads the one that was built before the interruption."""
     path = out / manifest.FACE_MODEL_NAME
@@ -188,7 +183,7 @@ def _face_model(
     )
     jobs = [(begin, train[begin : begin + CHUNK].tolist()) for begin in range(0, len(train), CHUNK)]
     with tqdm.tqdm(total=len(train), desc="shapes", unit="subject", disable=not progress) as bar:
-        for begin, block in workers.run(_template_shapes, jobs, source, workers=num_workers):
+        for begin, block in run(_template_shapes, jobs):
             shapes[begin : begin + len(block)] = block
             bar.update(len(block))
     model = build(
@@ -228,14 +223,15 @@ def _shape(source: PeopleSource, index: int) -> np.ndarray:
 class _PartJob:
     path: Path
     indices: list[int]
+    mean: np.ndarray
 
 
 def _photographs(
+    run: workers.Run,
     source: PeopleSource,
     indices: Mapping[str, np.ndarray],
     model: MorphableModel,
     work: Path,
-    num_workers: int | None,
     progress: bool,
 ) -> dict[str, list[Path]]:
     """Writes the part files that are not there yet."""
@@ -244,14 +240,15 @@ def _photographs(
     for split, members in indices.items():
         part_files[split] = []
         for number, begin in enumerate(range(0, len(members), CHUNK)):
-            job = _PartJob(work / f"{split}-{number:06d}.npz", members[begin : begin + CHUNK].tolist())
+            path = work / f"{split}-{number:06d}.npz"
+            job = _PartJob(path, members[begin : begin + CHUNK].tolist(), model.mean)
             part_files[split].append(job.path)
             if _is_whole(job, source):
                 done += len(job.indices)
             else:
                 jobs.append(job)
     with tqdm.tqdm(total=len(source), initial=done, desc="photographs", unit="subject", disable=not progress) as bar:
-        for count in workers.run(_write_part, jobs, (source, model.mean), workers=num_workers):
+        for count in run(_write_part, jobs):
             bar.update(count)
     return part_files
 
@@ -267,9 +264,8 @@ def _is_whole(job: _PartJob, source: PeopleSource) -> bool:
     return [subject.subject for subject in subjects] == [source.subject_id(index) for index in job.indices]
 
 
-def _write_part(shared: tuple[PeopleSource, np.ndarray], job: _PartJob) -> int:
-    source, mean = shared
-    subjects = [_subject(source, mean, index) for index in job.indices]
+def _write_part(source: PeopleSource, job: _PartJob) -> int:
+    subjects = [_subject(source, job.mean, index) for index in job.indices]
     size = None
     for subject in subjects:
         size = parts.check(subject, size)

@@ -15,46 +15,47 @@ Result = TypeVar("Result")
 
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
-_shared: Any = None  # What `run` was told to share, in a worker process.
+_shared: Any = None  # What `pool` was told to share, in a worker process.
 
 
-def run(
-    function: Callable[[Any, Job], Result], jobs: Sequence[Job], shared: Any, *, workers: int | None = None
-) -> Iterator[Result]:
-    """Calls `function(shared, job)` for every job in fresh processes and yields the results as they come.
+Run = Callable[[Callable[[Any, Job], Result], Sequence[Job]], Iterator[Result]]
+
+
+@contextlib.contextmanager
+def pool(shared: Any, *, workers: int | None = None) -> Iterator[Run]:
+    """Opens a pool of fresh processes.
 
     The processes are spawned, not forked, with single-threaded linear algebra, so a result does not depend on their
-    number. They end with the process that called: at an error, at an interrupt and if it is killed.
+    number. They end with the process that asked: at an error, at an interrupt and if it is killed.
 
     Args:
-      function: of a module's top level. Its arguments and results are pickled.
-      jobs: arguments, one a call.
       shared: sent to each process once.
       workers: number of processes, all cores by default.
 
     Yields:
-      The results, in no particular order.
+      A function `run(function, jobs)` that calls `function(shared, job)` for every job and yields the results as they
+      come, in no particular order. `function` is of a module's top level; its arguments and results are pickled. The
+      first exception that it raises is raised by `run`, and jobs that have not begun are dropped.
 
     Raises:
       ValueError: if `workers` is not positive.
-      Exception: the first that `function` raises; jobs that have not begun are dropped.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
-    if not jobs:
-        return
     context = multiprocessing.get_context("spawn")
     with _single_threaded_children():
-        pool = concurrent.futures.ProcessPoolExecutor(
-            min(workers, len(jobs)), context, initializer=_start, initargs=(shared,)
-        )
-        try:
-            futures = [pool.submit(_call, function, job) for job in jobs]
+        executor = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start, initargs=(shared,))
+
+        def run(function: Callable[[Any, Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
+            futures = [executor.submit(_call, function, job) for job in jobs]
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
+
+        try:
+            yield run
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _call(function: Callable[[Any, Job], Result], job: Job) -> Result:
