@@ -48,8 +48,10 @@ format: $(INSTALLED)  ## rewrite the sources as the linter wants them
 	"$(BIN)/ruff" check --fix .
 	"$(BIN)/ruff" format .
 
-typecheck: $(INSTALLED)  ## check the types
-	"$(BIN)/mypy"
+# NumPy's annotations come with its releases, and those differ between Pythons: one Python's are enough to agree with.
+typecheck: $(INSTALLED)  ## check the types, if the environment is of Python 3.11
+	@if "$(BIN)/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	  echo '"$(BIN)/mypy"'; "$(BIN)/mypy"; else echo "types: left out, they are checked on Python 3.11"; fi
 
 unit: $(INSTALLED)  ## run the tests, JOBS=2 at a time
 	"$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile
