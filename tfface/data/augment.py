@@ -69,8 +69,8 @@ PRESETS: Mapping[str, Augmentation | None] = {
     "mild": Augmentation(roll=5, zoom=0.05, shift=0.03, brightness=0.2, contrast=0.2, saturation=0.2, hue=5, noise=4),
     "strong": Augmentation(
         roll=12,
-        zoom=0.12,
-        shift=0.06,
+        zoom=0.1,
+        shift=0.04,
         brightness=0.35,
         contrast=0.35,
         saturation=0.5,

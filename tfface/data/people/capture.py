@@ -16,10 +16,11 @@ from PIL import Image
 from tfface import schema
 from tfface.data.people import capture_check, capture_files
 from tfface.data.people.base import Template, View
+from tfface.data.rendering import PhotographySettings, framing
 from tfface.face import find_symmetry
 from tfface.geometry import alignment, camera, mesh
 
-MARGIN = 0.08
+MARGIN = PhotographySettings.margin
 """How much larger a crop is than the square around the face, as a share of it; that of the synthetic photographs."""
 
 _TEMPLATE_SUBJECTS = 200  # whose mean is the template
@@ -73,7 +74,7 @@ class CapturePeople:
         landmarks = self._template.landmarks
         face = self.shape(index).astype(np.float64)
         if all(name in landmarks for name in schema.IBUG68):
-            face = face[[landmarks[name] for name in schema.IBUG68]]
+            face = framing.framed_points(face[[landmarks[name] for name in schema.IBUG68]])
         views = capture_files.read_views(self._folders[index] / capture_files.VIEWS)
         return [crop_view(view, face, self._image_size) for view in views]
 

@@ -9,6 +9,9 @@ from tfface import schema
 from tfface.data.rendering.settings import PhotographySettings
 from tfface.geometry import camera, rotation
 
+_CHIN, _BROWS, _NASION = 8, slice(17, 27), 27  # in iBUG order
+_FOREHEAD = 0.43
+
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
@@ -35,12 +38,28 @@ def sample_yaws(settings: PhotographySettings, rng: np.random.Generator) -> npt.
     return np.sort(np.clip(np.concatenate((near, elsewhere)), -settings.yaw_range, settings.yaw_range))
 
 
+def framed_points(landmarks: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """What a crop has to hold: the 68 landmarks and the forehead above them, which has none of its own.
+
+    The forehead's points stand above the brows, away from the chin, by the share of the face height (nasion to chin)
+    that lies between brows and hairline in Farkas (1994): (tr-n - 14 mm) / n-gn = 0.43.
+
+    Args:
+      landmarks: [68, 3], iBUG order.
+
+    Returns:
+      [78, 3], in the frame of the landmarks.
+    """
+    up = landmarks[_NASION] - landmarks[_CHIN]
+    return np.concatenate((landmarks, landmarks[_BROWS] + _FOREHEAD * up))
+
+
 def sample_shot(
     landmarks: npt.NDArray[np.floating], yaw: float, settings: PhotographySettings, rng: np.random.Generator
 ) -> Shot:
     """Draws a pose, a camera and the crop of the face in its picture.
 
-    The crop is what a face detector would cut out: the square around the landmarks with an error in its side and
+    The crop is what a face detector would cut out: the square around `framed_points` with an error in its side and
     place. Cutting and scaling a picture changes only its intrinsics, so the crop's K is exact.
 
     Args:
@@ -62,7 +81,7 @@ def sample_shot(
     centre = landmarks.mean(axis=0, dtype=np.float64)
     translation = centre_cam - rotation.matrix_from_quaternion(quaternion) @ centre
 
-    on_plane = camera.project_array(landmarks.astype(np.float64), quaternion, translation, np.eye(3))
+    on_plane = camera.project_array(framed_points(landmarks).astype(np.float64), quaternion, translation, np.eye(3))
     low, high = on_plane.min(axis=0), on_plane.max(axis=0)
     jitter = rng.uniform(-settings.box_jitter, settings.box_jitter, 3)
     square = (high - low).max() * (1 + settings.margin)

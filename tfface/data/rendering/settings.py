@@ -19,7 +19,8 @@ class PhotographySettings:
       distance_range: mm, from the camera to the centre of the face; log-uniform.
       off_centre: degrees, the largest angle between the optical axis and the centre of the face. The crop of a face
         that is off the axis has its principal point off its own centre.
-      margin: how much larger the crop is than the square around the 68 projected landmarks, as a share of it.
+      margin: how much larger the crop is than the square around what it has to hold (`framing.framed_points`), as a
+        share of it.
       box_jitter: the largest error of that square's side and of its centre, as a share of its side.
       hair_probability: share of people with a volume of hair instead of a short crop or a bald head.
       occluder_probability: share of people with a cap or a fringe over the forehead.
@@ -41,7 +42,7 @@ class PhotographySettings:
     roll_deviation: float = 5.0
     distance_range: tuple[float, float] = (350.0, 900.0)
     off_centre: float = 8.0
-    margin: float = 0.08
+    margin: float = 0.04
     box_jitter: float = 0.06
     hair_probability: float = 0.75
     occluder_probability: float = 0.15
