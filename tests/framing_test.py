@@ -51,9 +51,10 @@ def test_shot_frames_the_face_and_stays_within_the_settings():
         distances.append(centre[2])
         off_axis.append(np.degrees(np.arctan(np.hypot(*centre[:2]) / centre[2])))
         pitches.append(pitch)
-        px = camera.project_array(landmarks, shot.quaternion, shot.translation, shot.intrinsics)
+        held = framing.framed_points(landmarks)
+        px = camera.project_array(held, shot.quaternion, shot.translation, shot.intrinsics)
         sides.append((px.max(axis=0) - px.min(axis=0)).max() / 80)
-        # The middle of the landmarks' box is off the middle of the crop by at most the jitter, in units of the box.
+        # The middle of the face's box is off the middle of the crop by at most the jitter, in units of the box.
         middle = (px.max(axis=0) + px.min(axis=0)) / 2 / 80 - 0.5
         assert np.abs(middle).max() <= settings.box_jitter / (1 - settings.box_jitter) + 1e-3
         assert shot.intrinsics[0, 0] == shot.intrinsics[1, 1] > 0
@@ -66,6 +67,17 @@ def test_shot_frames_the_face_and_stays_within_the_settings():
     assert 700 < max(distances) <= settings.distance_range[1] + 0.1
     assert 4 < max(off_axis) <= settings.off_centre + 0.01
     assert np.std(pitches) > 4
+
+
+def test_the_frame_holds_the_forehead():
+    """0.43 of the height from chin to nasion above the brows, in whatever frame the landmarks are."""
+    landmarks = np.zeros((68, 3))
+    landmarks[8], landmarks[27], landmarks[17:27, 1] = [0, 118, 0], [0, 0, 0], -14
+    held = framing.framed_points(landmarks)
+    np.testing.assert_array_equal(held[:68], landmarks)
+    np.testing.assert_allclose(held[68:, 1], -14 - 0.43 * 118)
+    turn = rotation.matrix_from_yaw_pitch_roll(20.0, 10.0, -30.0)
+    np.testing.assert_allclose(framing.framed_points(landmarks @ turn.T), held @ turn.T, atol=1e-9)
 
 
 def test_without_variation_the_crop_is_the_same_every_time():
