@@ -28,7 +28,7 @@ ENTRY_POINTS = sorted(path.stem for path in (ROOT / "tfface").glob("*.py") if _i
 
 
 def _run(*command: str, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProcess:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")
