@@ -72,14 +72,14 @@ class CapturePeople:
     def views(self, index: int) -> list[View]:
         """Crops of the subject's photographs, as PNG."""
         landmarks = self._template.landmarks
-        face = self.shape(index).astype(np.float64)
+        face: npt.NDArray[np.floating] = self.shape(index).astype(np.float64)
         if all(name in landmarks for name in schema.IBUG68):
             face = framing.framed_points(face[[landmarks[name] for name in schema.IBUG68]])
         views = capture_files.read_views(self._folders[index] / capture_files.VIEWS)
         return [crop_view(view, face, self._image_size) for view in views]
 
 
-def crop_view(view: capture_files.CapturedView, face: npt.NDArray[np.float64], image_size: int) -> View:
+def crop_view(view: capture_files.CapturedView, face: npt.NDArray[np.floating], image_size: int) -> View:
     """Cuts the square around a face out of its photograph and scales it.
 
     Args:
