@@ -11,6 +11,7 @@ import tiny_people
 from PIL import Image
 
 from tfface import schema
+from tfface.data import pipeline, preparation
 from tfface.data.people import PeopleSource, capture, capture_check, capture_files, open_source
 from tfface.geometry import camera, mesh, rotation
 
@@ -270,3 +271,27 @@ def test_too_few_subjects_and_no_folder(root, tmp_path):
         f"{root}: expected at least 3 subjects, one for each split, got 2 folders"
     ]
     assert "expected a capture folder" in str(capture_check.check(tmp_path / "nowhere")[0])
+
+
+def test_a_capture_folder_becomes_records(whole, tmp_path):
+    people = capture.CapturePeople(whole, image_size=48)
+    contents = preparation.prepare(people, tmp_path, modes=1, num_workers=1, progress=False)
+    assert contents.image_size == (48, 48)
+    assert sorted(name for names in contents.subjects.values() for name in names) == [
+        f"person{index}" for index in range(SUBJECTS)
+    ]
+    checked = 0
+    for split in contents.subjects:
+        for batch in pipeline.all_views(tmp_path, split, batch_size=1):
+            one = {key: value.numpy()[0] for key, value in batch.items()}
+            for view in range(3):
+                errors = tiny_people.blob_errors(
+                    one["images"][view],
+                    one["vertices"],
+                    one["quaternions"][view],
+                    one["translations"][view],
+                    one["intrinsics"][view],
+                )
+                assert errors[:2].max() < 0.1
+                checked += 1
+    assert checked == 3 * SUBJECTS

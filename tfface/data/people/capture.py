@@ -48,7 +48,8 @@ class CapturePeople:
             lines = [str(fault) for fault in faults[:_FAULTS_SHOWN]]
             if len(faults) > _FAULTS_SHOWN:
                 lines.append(f"and {len(faults) - _FAULTS_SHOWN} more")
-            raise ValueError(f"{os.fspath(root)}: {len(faults)} faults:\n  " + "\n  ".join(lines))
+            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+            raise ValueError(f"{os.fspath(root)}: {count}:\n  " + "\n  ".join(lines))
         self._folders = capture_files.subject_folders(Path(root))
         self._image_size = image_size
         self._template = _make_template(self._folders[:_TEMPLATE_SUBJECTS])

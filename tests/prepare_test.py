@@ -1,0 +1,64 @@
+"""Tests of the entry point of the preparation: which people the flags open, and what it says about wrong ones."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from tfface import prepare
+from tfface.data import people
+
+FLAGS = {"people": "anthropometric", "subjects": 7, "views": 4, "image_size": 48, "seed": 3, "capture_dir": None}
+FLAGS |= {"ict_facekit": None, "download": False}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "tfface.prepare", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_answers_quickly_and_names_the_flags():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ran = run("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "--people" in ran.stdout
+    assert "--output" in ran.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 4
+
+
+def test_synthetic_people_take_the_flags():
+    source, described = prepare._open(FLAGS)
+    assert isinstance(source, people.PeopleSource)
+    assert len(source) == 7
+    assert source.subject_id(0) != people.open_source("anthropometric", num_subjects=7, seed=4).subject_id(0)
+    assert described == {"image_size": 48, "views": 4}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"people": "capture"}, "people=capture: the flag --capture_dir must name"),
+        ({"people": "capture", "capture_dir": "/nowhere/at/all"}, "expected a capture folder"),
+        ({"people": "ict"}, "people=ict: --ict_facekit or the variable ICT_FACEKIT_DIR"),
+    ],
+)
+def test_what_is_missing_is_said(flags, message, monkeypatch):
+    monkeypatch.delenv("ICT_FACEKIT_DIR", raising=False)
+    with pytest.raises(ValueError, match=message):
+        prepare._open(FLAGS | flags)
+
+
+def test_ict_people_come_from_the_flag_or_the_variable(ict_facekit_dir):
+    source, _ = prepare._open(FLAGS | {"people": "ict", "ict_facekit": str(ict_facekit_dir)})
+    assert len(source) == 7
+    assert len(prepare._open(FLAGS | {"people": "ict"})[0]) == 7
+
+
+def test_a_fault_ends_in_one_line():
+    ran = run("--people=capture", "--capture_dir=/nowhere", "--output=/nowhere/out")
+    assert ran.returncode == 1
+    assert ran.stderr.strip().splitlines() == [
+        "tfface.prepare: /nowhere: 1 fault:",
+        "  /nowhere: expected a capture folder with a folder for each subject",
+    ]
