@@ -193,6 +193,20 @@ def test_views_share_one_encoder():
     assert sum(np.prod(w.shape) for w in model.get_layer("vgg16").weights) == 14_714_688
 
 
+def test_the_encoder_can_end_at_an_earlier_block():
+    model = tiny.randomized(tiny.build("single_view", encoder_output="block4_pool"))
+    assert model.get_layer("vgg16").output_shape[1:] == (2, 2, 512)
+    lower, upper = cut(model, "block4")
+    inputs = tiny.inputs(model)
+    features = np.reshape(lower(inputs["images"][:, 0]), (2, 1, 4, 4, 256))
+    halves = upper({FEATURES: features, "intrinsics": inputs["intrinsics"]})
+    np.testing.assert_allclose(halves["vertices"], model(inputs)["vertices"], rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="part: the encoder of single_view ends with block4_pool, it has no block5"):
+        cut(model, "block5")
+    with pytest.raises(ValueError, match="encoder_output: expected one of block5_pool"):
+        encoder.vgg16((32, 32), output="block4_conv1")
+
+
 def test_mixed_precision_stays_inside_the_encoder():
     model = tiny.build("single_view", encoder_dtype="mixed_bfloat16")
     assert model.get_layer("vgg16").get_layer("block1_conv1").compute_dtype == "bfloat16"

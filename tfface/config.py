@@ -69,6 +69,11 @@ _FLAGS: dict[str, _Flag] = {
     "encoder_dtype": _choice(
         "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Precision of the convolutions; all else is float32."
     ),
+    "encoder_output": _choice(
+        "block5_pool",
+        ["block5_pool", "block4_pool", "block3_pool"],
+        "Layer of VGG-16 that the MLPs look at; small crops leave too few cells in the last.",
+    ),
     "initialize_from": _text(None, "A trained model (.keras) whose weights to start from."),
     # Training.
     "strategy": _choice("auto", ["auto", "one", "mirrored", "multi_worker"], "tf.distribute strategy."),
@@ -126,6 +131,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "hidden_units",
         "encoder_weights",
         "encoder_dtype",
+        "encoder_output",
         "initialize_from",
         "strategy",
         "batch_size",

@@ -30,13 +30,18 @@ def cut(model: keras.Model, part: str) -> Halves:
       part: ``heads`` (all that follows the encoder) or ``block2`` .. ``block5`` (that block and all above it).
 
     Raises:
-      ValueError: If the part is none of these.
+      ValueError: If the part is none of these, or the encoder ends below it.
     """
     if part not in PARTS[:-1]:
         raise ValueError(f"part: expected one of {', '.join(PARTS[:-1])}, got {part!r}")
     encoder, rest = model.get_layer(ENCODER), model.get_layer(REGRESSOR)
     num_views, *crop_shape = model.input[schema.IMAGES.key].shape[1:]
-    boundary = encoder.output if part == "heads" else encoder.get_layer(f"block{int(part[-1]) - 1}_pool").output
+    boundary = encoder.output
+    if part != "heads":
+        below = f"block{int(part[-1]) - 1}_pool"
+        if encoder.layers[-1].name == below or below not in {layer.name for layer in encoder.layers}:
+            raise ValueError(f"part: the encoder of {model.name} ends with {encoder.layers[-1].name}, it has no {part}")
+        boundary = encoder.get_layer(below).output
 
     crops = keras.Input(crop_shape, name="crops")
     lower = keras.Model(crops, keras.Model(encoder.inputs, boundary)(model.get_layer("preprocessing")(crops)))

