@@ -97,18 +97,20 @@ def main() -> None:
     print("| encoder | px | batch | vertices | bare VGG-16, s | training step, s | step / bare (median, min..max) |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for dtype in options.dtype:
-        model = models.single_view(
-            random_face_model(options.num_vertices), image_size=options.image_size, encoder_dtype=dtype
-        )
+        strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+        with strategy.scope():
+            model = models.single_view(
+                random_face_model(options.num_vertices), image_size=options.image_size, encoder_dtype=dtype
+            )
+            trainer = loop.StageTrainer(
+                model,
+                model.trainable_variables,
+                objectives.reprojection,
+                keras.optimizers.Adam(1e-5),
+                strategy,
+                options.batch_size,
+            )
         batch = random_batch(options.batch_size, options.image_size, options.num_vertices)
-        trainer = loop.StageTrainer(
-            model,
-            model.trainable_variables,
-            objectives.reprojection,
-            keras.optimizers.Adam(1e-5),
-            tf.distribute.OneDeviceStrategy("CPU:0"),
-            options.batch_size,
-        )
         bare = bare_pass(model, batch[schema.IMAGES.key][:, 0])
         times = in_turn(bare, functools.partial(trainer.step, batch), options.rounds)
         ratios = [step / alone for alone, step in zip(*times, strict=True)]
