@@ -259,6 +259,21 @@ class TestEncoderWeights:
             encoder.vgg16((31, 64))
 
 
+def test_dropout_hides_features_from_each_mlp_while_training_only(tmp_path):
+    plain = tiny.randomized(tiny.build("single_view"))
+    model = tiny.build("single_view", dropout=0.5)
+    model.set_weights(plain.get_weights())
+    model.save(tmp_path / "model.keras")
+    inputs = tiny.inputs(model)
+    for network in (model, tfface.load(tmp_path / "model.keras")):
+        for key, value in plain(inputs).items():
+            np.testing.assert_array_equal(network(inputs)[key], value)
+            if key != "vertices":
+                assert np.abs(network(inputs, training=True)[key] - value).max() > 0
+    with pytest.raises(ValueError, match="dropout: expected a share from 0 to less than 1, got 1"):
+        tiny.build("single_view", dropout=1)
+
+
 def test_hostile_model_is_refused(tmp_path):
     path = tmp_path / "hostile.keras"
     keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(path)

@@ -14,7 +14,7 @@ from tfface import schema
 from tfface.data import preparation
 from tfface.models.cut import cut
 from tfface.models.regressor import FEATURES
-from tfface.training import loop, run
+from tfface.training import loop, run, stages
 from tfface.training import strategy as strategies
 from tfface.training.examples import Examples
 from tfface.training.run_directory import RunDirectory
@@ -62,6 +62,7 @@ def _interrupt(monkeypatch, after: int) -> None:
 
 def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(records, tmp_path, monkeypatch):
     changes = {"stages": ("block5:4:1e-3", "all:3:1e-4"), "schedule": "cosine", "warmup_steps": 1}
+    changes |= {"dropout": 0.3, "weight_decay": 0.1}
     run.train(_options(records, tmp_path / "whole", **changes))
     for after in (3, 3):  # dies in the first stage, and again in the second
         with monkeypatch.context() as patched:
@@ -129,6 +130,28 @@ def test_another_run_in_the_same_folder_is_refused_with_the_differences(records,
     run.train(_options(records, tmp_path / "run", stages=("heads:1",)))
     with pytest.raises(ValueError, match=r"(?s)holds a run with other flags.*--seed: 0 before, 5 now"):
         run.train(_options(records, tmp_path / "run", stages=("heads:1",), seed=5))
+
+
+def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_newer_flags(records, tmp_path):
+    run.train(_options(records, tmp_path / "run", stages=("heads:1",)))
+    path = tmp_path / "run" / "run.json"
+    described = json.loads(path.read_text())
+    del described["flags"]["dropout"]
+    path.write_text(json.dumps(described))
+    run.train(_options(records, tmp_path / "run", stages=("heads:1",)))
+    with pytest.raises(ValueError, match=r"--dropout: 0\.0 before, 0\.5 now"):
+        run.train(_options(records, tmp_path / "run", stages=("heads:1",), dropout=0.5))
+
+
+def test_weight_decay_shrinks_kernels_but_neither_biases_nor_scales():
+    network = keras.Sequential([keras.Input((3,)), keras.layers.LayerNormalization(), keras.layers.Dense(2)])
+    network.set_weights([np.ones(weight.shape) for weight in network.weights])
+    optimizer = run.make_optimizer(stages.WarmupThen(0.1, 10), weight_decay=0.5)
+    optimizer.build(network.trainable_variables)
+    optimizer.apply([tf.zeros(weight.shape) for weight in network.trainable_weights], network.trainable_weights)
+    for weight in network.trainable_weights:
+        np.testing.assert_allclose(weight, 0.95 if weight.name == "kernel" else 1.0, rtol=1e-6, err_msg=weight.path)
+    assert type(run.make_optimizer(stages.WarmupThen(0.1, 10), 0.0)) is keras.optimizers.Adam
 
 
 def test_the_first_loss_that_is_not_finite_is_named(records, tmp_path, monkeypatch):

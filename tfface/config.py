@@ -65,6 +65,7 @@ _FLAGS: dict[str, _Flag] = {
     "num_views": _integer(3, "Views of a multi view model.", 1, 64),
     "merge": _choice("concat", ["add", "concat", "mean", "max", "attention"], "Merge block of a multi view model."),
     "hidden_units": _integer(256, "Hidden units of each MLP.", 1),
+    "dropout": _number(0.0, "Share of its standardised features that a training step hides from each MLP.", 0.0, 0.99),
     "encoder_weights": _text("hed", "imagenet, hed, none, or the path of an HDF5 file."),
     "encoder_dtype": _choice(
         "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Precision of the convolutions; all else is float32."
@@ -84,6 +85,9 @@ _FLAGS: dict[str, _Flag] = {
         "everything above it), all. What lies below a part is frozen, computed once and cached.",
     ),
     "learning_rate": _number(1e-4, "Adam's learning rate, for stages that name none."),
+    "weight_decay": _number(
+        0.0, "Decoupled decay of the weights (AdamW), a step and unit of the learning rate; 0 is plain Adam."
+    ),
     "schedule": _choice("constant", ["constant", "cosine"], "Learning rate over a stage, behind the warm-up."),
     "warmup_steps": _integer(0, "Steps over which a stage's learning rate rises from 0."),
     "mirror": _switch(True, "Train on every scene and on its mirror image."),
@@ -129,6 +133,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "num_views",
         "merge",
         "hidden_units",
+        "dropout",
         "encoder_weights",
         "encoder_dtype",
         "encoder_output",
@@ -137,6 +142,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "batch_size",
         "stages",
         "learning_rate",
+        "weight_decay",
         "schedule",
         "warmup_steps",
         "mirror",

@@ -21,6 +21,7 @@ def single_view(
     encoder_dtype: str = "float32",
     encoder_output: str = "block5_pool",
     hidden_units: int = 256,
+    dropout: float = 0.0,
     camera: CameraStatistics | None = None,
 ) -> keras.Model:
     """The single view model of section 3.1.
@@ -34,6 +35,7 @@ def single_view(
       encoder_dtype: Keras dtype policy of the convolutions, e.g. ``mixed_bfloat16``; all else is float32.
       encoder_output: The layer of VGG-16 that the MLPs look at; see `encoder.vgg16`.
       hidden_units: Of each MLP (256 in the paper).
+      dropout: Share of its standardised features that a training step hides from each MLP (0 in the paper).
       camera: Standardisation of the pose heads; measure it on the training views.
 
     Returns:
@@ -41,7 +43,7 @@ def single_view(
       `schema.MODEL_OUTPUTS`.
 
     Raises:
-      ValueError: If the size is too small or the weights cannot be had.
+      ValueError: If the size is too small, the dropout is no share, or the weights cannot be had.
     """
     return _network(
         "single_view",
@@ -53,6 +55,7 @@ def single_view(
         encoder_dtype,
         encoder_output,
         hidden_units,
+        dropout,
         camera or CameraStatistics(),
     )
 
@@ -67,6 +70,7 @@ def multi_view(
     encoder_dtype: str = "float32",
     encoder_output: str = "block5_pool",
     hidden_units: int = 256,
+    dropout: float = 0.0,
     camera: CameraStatistics | None = None,
 ) -> keras.Model:
     """The multi view model of section 3.2; start it from a trained single view model with `initialize`.
@@ -81,6 +85,7 @@ def multi_view(
       encoder_dtype: Keras dtype policy of the convolutions; all else is float32.
       encoder_output: The layer of VGG-16 that the MLPs look at; see `encoder.vgg16`.
       hidden_units: Of each MLP (256 in the paper).
+      dropout: Share of its standardised features that a training step hides from each MLP (0 in the paper).
       camera: Standardisation of the pose heads.
 
     Returns:
@@ -88,7 +93,8 @@ def multi_view(
       `schema.MODEL_OUTPUTS`.
 
     Raises:
-      ValueError: If the merge is unknown, N < 1, the size is too small, or the weights cannot be had.
+      ValueError: If the merge is unknown, N < 1, the size is too small, the dropout is no share, or the weights cannot
+        be had.
     """
     return _network(
         f"multi_view_{merge}",
@@ -100,6 +106,7 @@ def multi_view(
         encoder_dtype,
         encoder_output,
         hidden_units,
+        dropout,
         camera or CameraStatistics(),
     )
 
@@ -114,6 +121,7 @@ def shape_only(
     encoder_dtype: str = "float32",
     encoder_output: str = "block5_pool",
     hidden_units: int = 256,
+    dropout: float = 0.0,
 ) -> keras.Model:
     """The model of section 4.3 for shape alone: no pose heads, average pooling behind the encoder.
 
@@ -134,6 +142,7 @@ def shape_only(
         encoder_dtype,
         encoder_output,
         hidden_units,
+        dropout,
         None,
     )
 
@@ -148,11 +157,14 @@ def _network(
     encoder_dtype: str,
     encoder_output: str,
     hidden_units: int,
+    dropout: float,
     camera: CameraStatistics | None,
 ) -> keras.Model:
     """Images of N views -> one shared encoder -> regressor."""
     if num_views < 1:
         raise ValueError(f"num_views: expected at least 1, got {num_views}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: expected a share from 0 to less than 1, got {dropout}")
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     encoder = vgg16((height, width), encoder_weights, encoder_dtype, encoder_output)
     rest = regressor(
@@ -162,6 +174,7 @@ def _network(
         image_size=(height, width),
         merge=merge,
         hidden_units=hidden_units,
+        dropout=dropout,
         camera=camera,
     )
     images = keras.Input((num_views, height, width, 3), name=schema.IMAGES.key)

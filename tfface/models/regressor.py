@@ -56,6 +56,7 @@ def regressor(
     image_size: Sequence[int],
     merge: str | None,
     hidden_units: int,
+    dropout: float,
     camera: CameraStatistics | None,
 ) -> keras.Model:
     """From the features of N views to a shape and N poses.
@@ -67,6 +68,7 @@ def regressor(
       image_size: (height, width) of the crops in px.
       merge: A kind of merge block, or None for a single view.
       hidden_units: Of each MLP.
+      dropout: Share of the standardised features that a training step hides from each MLP; 0 is the paper's.
       camera: Standardisation of the pose heads; without it there are none, and features are averaged over the picture.
 
     Returns:
@@ -80,7 +82,7 @@ def regressor(
     num_modes = len(face_model.eigenvalues)
 
     def head(name: str, units: int) -> Any:
-        raw = _mlp(name, folded.shape[1:], units, hidden_units)(folded)
+        raw = _mlp(name, folded.shape[1:], units, hidden_units, dropout)(folded)
         return layers.UnfoldViews(num_views, name=f"{name}_views")(raw)
 
     coefficients = head("shape_mlp", num_modes)
@@ -107,11 +109,13 @@ def regressor(
     return keras.Model(inputs, outputs, name=REGRESSOR)
 
 
-def _mlp(name: str, input_shape: Sequence[int], units: int, hidden_units: int) -> keras.Model:
+def _mlp(name: str, input_shape: Sequence[int], units: int, hidden_units: int, dropout: float) -> keras.Model:
     """One hidden layer; the output starts at zero, which the decoders take for the mean face, frontal and centred."""
     features = keras.Input(tuple(input_shape), name=FEATURES)
     flat = keras.layers.Flatten(name="flatten")(features)
     standardised = keras.layers.LayerNormalization(name="normalization")(flat)
+    if dropout:
+        standardised = keras.layers.Dropout(dropout, name="dropout")(standardised)
     hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden")(standardised)
     output = keras.layers.Dense(units, kernel_initializer="zeros", name="output")(hidden)
     return keras.Model(features, output, name=name)

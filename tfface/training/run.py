@@ -28,6 +28,7 @@ class Options:
     num_views: int = 3
     merge: str = "concat"
     hidden_units: int = 256
+    dropout: float = 0.0
     encoder_weights: str = "hed"
     encoder_dtype: str = "float32"
     encoder_output: str = "block5_pool"
@@ -36,6 +37,7 @@ class Options:
     batch_size: int = 32
     stages: Sequence[str] = ("all:20000",)
     learning_rate: float = 1e-4
+    weight_decay: float = 0.0
     schedule: str = "constant"
     warmup_steps: int = 0
     mirror: bool = True
@@ -90,10 +92,13 @@ def train(options: Options, flagfile: str = "") -> str:
         seed=options.seed,
         overfit_one_batch=options.overfit_one_batch,
     )
-    run.claim(describe(dataclasses.asdict(options), records=examples.digest), flagfile, NOT_THE_RUN)
+    defaults = {
+        field.name: field.default for field in dataclasses.fields(Options) if field.default is not dataclasses.MISSING
+    }
+    run.claim(describe(dataclasses.asdict(options), records=examples.digest), flagfile, NOT_THE_RUN, defaults)
     with strategy.scope():
         model = build_model(options, examples)
-        position = Position()
+        position = Position(random_states(model))
     cache_dir = options.cache_dir or run.file("cache")
     logger = Logger(run, model, examples.sample(options.pictures))
     run.restore(position, model=model)
@@ -118,6 +123,7 @@ def build_model(options: Options, examples: Examples) -> keras.Model:
         "encoder_dtype": options.encoder_dtype,
         "encoder_output": options.encoder_output,
         "hidden_units": options.hidden_units,
+        "dropout": options.dropout,
     }
     if options.model_kind != "shape_only":
         has_poses = source is not None and schema.QUATERNIONS.key in source.output
@@ -131,6 +137,23 @@ def build_model(options: Options, examples: Examples) -> keras.Model:
         copied = models.initialize(model, source)
         print(f"started from {options.initialize_from}: {', '.join(copied)}")
     return model
+
+
+def make_optimizer(
+    schedule: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float
+) -> keras.optimizers.Optimizer:
+    """Adam, or AdamW (Loshchilov and Hutter 2019), which decays all but biases and the scales of normalisations."""
+    if not weight_decay:
+        return keras.optimizers.Adam(schedule)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def random_states(model: keras.Model) -> list[tf.Variable]:
+    """The states of a model's random layers, which `tf.train.Checkpoint` leaves out of the model."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable.value for variable in model.variables if id(variable) not in weights]
 
 
 def _run_stage(
@@ -155,7 +178,7 @@ def _run_stage(
             network, variables = halves.upper, halves.upper.trainable_variables
             stream, validation = examples.cached(halves, cache_dir, options.cached_variants)
         schedule = stages.WarmupThen(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
-        optimizer = keras.optimizers.Adam(schedule)
+        optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
             network, variables, objectives.objective(options.model_kind), optimizer, strategy, options.batch_size
         )

@@ -10,7 +10,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,8 +20,14 @@ import tensorflow as tf
 class Position(tf.Module):
     """Where a run stands; saved in every checkpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, random_states: Sequence[tf.Variable] = ()) -> None:
+        """Starts at the beginning.
+
+        Args:
+          random_states: What random layers will draw next; part of the position.
+        """
         super().__init__(name="position")
+        self.random_states = list(random_states)
         self.stage = tf.Variable(0, dtype=tf.int64, trainable=False, name="stage")
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.total_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="total_steps")
@@ -46,13 +52,20 @@ class RunDirectory:
         """Path of a file of the run."""
         return os.path.join(self.path, name)
 
-    def claim(self, description: Mapping[str, Any], flagfile: str, ignored: frozenset[str] = frozenset()) -> None:
+    def claim(
+        self,
+        description: Mapping[str, Any],
+        flagfile: str,
+        ignored: frozenset[str] = frozenset(),
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
         """Writes what the run is, or checks that the folder already holds the same run.
 
         Args:
           description: Goes into ``run.json``; its ``flags`` must be those of a run that is there.
           flagfile: Goes into ``flags.cfg`` if it is not empty.
           ignored: Flags that may differ.
+          defaults: What a flag counts as that the folder's run, of an older version, did not know.
 
         Raises:
           ValueError: If it holds another run; the differences are listed.
@@ -60,7 +73,7 @@ class RunDirectory:
         path = self.file("run.json")
         if os.path.isfile(path):
             with open(path, encoding="utf-8") as file:
-                held = json.load(file)["flags"]
+                held = {**(defaults or {}), **json.load(file)["flags"]}
             given = json.loads(json.dumps(description["flags"]))
             changed = [
                 f"  --{name}: {held.get(name)!r} before, {given.get(name)!r} now"
