@@ -97,11 +97,14 @@ class AnthropometricPeople:
         """The subject's face area, [P, 3] float32, mm, source frame."""
         return deformation.head_space().face_shape(self._deviations(index))
 
+    def head_shape(self, index: int) -> npt.NDArray[np.float32]:
+        """The subject's full head, [V, 3] float32, mm, source frame, in the topology of `head`."""
+        return deformation.head_space().head(self._deviations(index))
+
     def views(self, index: int) -> list[base.View]:
         """The subject's photographs."""
         rng = np.random.default_rng([self._seed, self._checked(index), 1])
-        head = deformation.head_space().head(self._deviations(index))
-        return rendering.photograph(self.head, head, self._settings, rng)
+        return rendering.photograph(self.head, self.head_shape(index), self._settings, rng)
 
     def _deviations(self, index: int) -> npt.NDArray[np.float64]:
         return population.deviations(np.random.default_rng([self._seed, self._checked(index), 0]))

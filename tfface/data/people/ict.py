@@ -225,10 +225,14 @@ class IctPeople:
         """The subject's face area, [9409, 3] float32, mm, source frame."""
         return self._deformed(index, NUM_FACE_VERTICES)
 
+    def head_shape(self, index: int) -> npt.NDArray[np.float32]:
+        """The subject's full head, [V, 3] float32, mm, source frame, in the topology of `head`."""
+        return self._deformed(index, len(_KEPT))
+
     def views(self, index: int) -> list[base.View]:
         """The subject's photographs."""
         rng = np.random.default_rng([self._seed, self._checked(index), 1])
-        return rendering.photograph(self.head, self._deformed(index, len(_KEPT)), self._settings, rng)
+        return rendering.photograph(self.head, self.head_shape(index), self._settings, rng)
 
     def _deformed(self, index: int, num_vertices: int) -> npt.NDArray[np.float32]:
         meshes = np.asarray(_meshes(self._files[1]))[:, :num_vertices]
