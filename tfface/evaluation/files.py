@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,3 +22,8 @@ def written(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def name_of(title: str) -> str:
+    """A file name, without suffix, for what has a title: all but letters, digits, dots and hyphens becomes `_`."""
+    return re.sub(r"[^\w.-]+", "_", title)

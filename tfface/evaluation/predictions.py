@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from absl import logging
 
 from tfface import schema
+from tfface.data import manifest
 from tfface.evaluation import files
+from tfface.face import MorphableModel
 
 FORMAT = 1
 
@@ -33,6 +36,19 @@ class Origin:
     split: str
     face_model: str
     conventions: int = schema.CONVENTIONS_VERSION
+
+    @classmethod
+    def of(cls, model: str, records: str | os.PathLike[str], split: str, face_model: MorphableModel) -> "Origin":
+        """The origin of what a model predicts for a split of records.
+
+        Args:
+          model: path of its file.
+          records: their folder.
+          split: of the records.
+          face_model: the 3DMM of the coefficients.
+        """
+        digest = manifest.sha256(Path(records) / manifest.FILE_NAME)
+        return cls(manifest.sha256(model), digest, split, face_model.digest())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -163,3 +179,15 @@ class Predictions:
                 return cls(Origin(**header), subjects, archive["views"], archive["coefficients"], *optional)
         except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{os.fspath(path)}: not a file of predictions: {error}") from error
+
+    @classmethod
+    def load_made(cls, path: str | os.PathLike[str], origin: Origin) -> "Predictions | None":
+        """Reads what was predicted before; None if nothing was, it came from elsewhere, or it cannot be read."""
+        if not os.path.isfile(path):
+            return None
+        try:
+            predictions = cls.load(path)
+        except ValueError as error:
+            logging.warning("%s; they are made again", error)
+            return None
+        return predictions if predictions.origin == origin else None

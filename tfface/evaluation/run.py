@@ -9,7 +9,6 @@
 
 import dataclasses
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -18,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from absl import logging
 
 from tfface import schema
 from tfface.data import manifest, pipeline
 from tfface.data.people import ict
 from tfface.data.splits import SPLITS
-from tfface.evaluation import examples, figures, measures, predict, report
+from tfface.evaluation import examples, figures, files, measures, predict, report
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measures import Row
 from tfface.evaluation.predictions import Origin, Predictions
@@ -142,7 +140,7 @@ def parse_models(given: Sequence[str]) -> dict[str, str]:
         name, equals, path = (part.strip() for part in text.partition("="))
         if not (name and equals and path):
             raise ValueError(f"models: expected name=path, got {text!r}")
-        if name == measures.MEAN_FACE or _file_name(name) in map(_file_name, paths):
+        if name == measures.MEAN_FACE or files.name_of(name) in map(files.name_of, paths):
             raise ValueError(f"models: the name {name!r} is taken")
         paths[name] = path
     if not paths:
@@ -160,10 +158,6 @@ def area_of(source: str) -> tuple[npt.NDArray[np.int32] | None, str]:
     return None, "all vertices of the 3DMM"
 
 
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name) + ".npz"
-
-
 def _batches(options: Options, image_size: tuple[int, int] | None = None) -> Any:
     """All views of all subjects of the split, in order."""
     batches = pipeline.all_views(options.records, options.split, batch_size=options.batch_size, image_size=image_size)
@@ -177,15 +171,10 @@ def _predicted(
     model = predict.open_model(path, face_model.digest())
     num_views = predict.num_views(model)
     views = truth.every_view() if num_views == 1 else truth.nearest_views(num_views)
-    origin = Origin(
-        model=manifest.sha256(path),
-        records=manifest.sha256(Path(options.records) / manifest.FILE_NAME),
-        split=options.split,
-        face_model=face_model.digest(),
-    )
-    file = Path(options.output) / "predictions" / _file_name(name)
-    predictions = _loaded(file)
-    if predictions is None or predictions.origin != origin or not np.array_equal(predictions.views, views):
+    origin = Origin.of(path, options.records, options.split, face_model)
+    file = Path(options.output) / "predictions" / f"{files.name_of(name)}.npz"
+    predictions = Predictions.load_made(file, origin)
+    if predictions is None or not np.array_equal(predictions.views, views):
         batches = _batches(options, predict.image_size(model))
         predictions = predict.predict(
             model,
@@ -199,17 +188,6 @@ def _predicted(
         )
         predictions.save(file)
     return _Model(name, path, origin.model, num_views, model.name, predictions)
-
-
-def _loaded(file: Path) -> Predictions | None:
-    """What was predicted before; None if nothing was, or the file cannot be read."""
-    if not file.is_file():
-        return None
-    try:
-        return Predictions.load(file)
-    except ValueError as error:
-        logging.warning("%s; they are made again", error)
-        return None
 
 
 def _plan(models: Sequence[_Model], truth: GroundTruth) -> list[tuple[str, str, Predictions]]:
