@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import spatial
 
+from tfface.geometry import mesh
+
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.integer]
 
@@ -67,8 +69,9 @@ def distances_around_nearest_vertex(points: npt.ArrayLike, vertices: npt.ArrayLi
 class Surface:
     """The surface of a triangle mesh, to ask for its exact nearest point any number of times.
 
-    The distance around the nearest vertex bounds the search: only triangles whose bounding sphere comes closer are
-    measured. They are kept in k-d trees by size, so that a few large ones do not widen the search among the small.
+    The distance around the nearest vertex bounds the search. Triangles whose bounding sphere comes closer are found in
+    k-d trees, one for each size, so that a few large triangles do not widen the search among the small; those whose
+    bounding disc comes closer are measured.
     """
 
     def __init__(self, vertices: npt.ArrayLike, triangles: Indices):
@@ -84,7 +87,8 @@ class Surface:
         corners = self._vertices[self._triangles]
         self._centers = corners.mean(axis=1)
         self._radii = np.linalg.norm(corners - self._centers[:, None], axis=-1).max(axis=-1)
-        _, sizes = np.frexp(self._radii)
+        self._normals = mesh.triangle_normals(self._vertices, self._triangles)
+        _, sizes = np.frexp(np.maximum(self._radii, np.median(self._radii)))
         self._trees = [
             (members, spatial.cKDTree(self._centers[members]), self._radii[members].max())
             for members in (np.flatnonzero(sizes == size) for size in np.unique(sizes))
@@ -116,8 +120,11 @@ class Surface:
         self, points: Array, rows: Indices, candidates: Indices, bounds: Array, distances: Array, feet: Array
     ) -> None:
         """Lowers `distances` and moves `feet` in place, where a candidate triangle of a row's point is nearer."""
-        gaps = np.linalg.norm(points[rows] - self._centers[candidates], axis=-1) - self._radii[candidates]
-        reachable = gaps <= bounds[rows]
+        offsets = points[rows] - self._centers[candidates]
+        heights2 = np.einsum("ij,ij->i", offsets, self._normals[candidates]) ** 2
+        across = np.sqrt(np.maximum(np.einsum("ij,ij->i", offsets, offsets) - heights2, 0))
+        gaps2 = heights2 + np.maximum(across - self._radii[candidates], 0) ** 2
+        reachable = gaps2 <= bounds[rows] ** 2
         rows, candidates = rows[reachable], candidates[reachable]
         found, found_feet = _to_triangles(points[rows], self._vertices[self._triangles[candidates]], with_ends=True)
         order = np.lexsort((found, rows))
