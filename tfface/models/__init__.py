@@ -2,6 +2,7 @@
 
 from tfface.models.merge import AGGREGATIONS, MASKABLE
 from tfface.models.networks import (
+    NetworkOptions,
     camera_statistics,
     face_decoder,
     initialize,
@@ -15,6 +16,7 @@ __all__ = [
     "AGGREGATIONS",
     "MASKABLE",
     "CameraStatistics",
+    "NetworkOptions",
     "camera_statistics",
     "face_decoder",
     "initialize",

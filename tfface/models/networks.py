@@ -1,6 +1,7 @@
 """The networks of the paper: single view (Figure 1), multi view (Figure 2) and shape only (section 4.3)."""
 
-from collections.abc import Sequence
+import dataclasses
+from typing import Any
 
 import keras
 
@@ -13,30 +14,52 @@ from tfface.models.regressor import FEATURES, REGRESSOR, CameraStatistics, regre
 ENCODER = "vgg16"
 
 
-def single_view(
-    face_model: MorphableModel,
-    *,
-    image_size: int | tuple[int, int] = 64,
-    encoder_weights: str = "none",
-    encoder_dtype: str = "float32",
-    encoder_output: str = "block5_pool",
-    hidden_units: int = 256,
-    dropout: float = 0.0,
-    camera: CameraStatistics | None = None,
-) -> keras.Model:
-    """The single view model of section 3.1.
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+    """What the networks have in common; every builder below takes these as keyword arguments.
 
-    Before training it predicts the mean face, frontal and centred.
-
-    Args:
-      face_model: The 3DMM whose coefficients are regressed; stored inside the model.
+    Attributes:
       image_size: Side, or (height, width), of the crops in px.
       encoder_weights: ``imagenet``, ``hed``, ``none`` or a path; see `encoder.vgg16`.
       encoder_dtype: Keras dtype policy of the convolutions, e.g. ``mixed_bfloat16``; all else is float32.
       encoder_output: The layer of VGG-16 that the MLPs look at; see `encoder.vgg16`.
       hidden_units: Of each MLP (256 in the paper).
       dropout: Share of its standardised features that a training step hides from each MLP (0 in the paper).
+
+    Raises:
+      ValueError: If the dropout is no share.
+    """
+
+    image_size: int | tuple[int, int] = 64
+    encoder_weights: str = "none"
+    encoder_dtype: str = "float32"
+    encoder_output: str = "block5_pool"
+    hidden_units: int = 256
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: expected a share from 0 to less than 1, got {self.dropout}")
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """(height, width) of the crops in px."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else tuple(self.image_size)
+
+    def encoder(self) -> keras.Model:
+        """The encoder of these options."""
+        return vgg16(self.crop_size, self.encoder_weights, self.encoder_dtype, self.encoder_output)
+
+
+def single_view(face_model: MorphableModel, *, camera: CameraStatistics | None = None, **options: Any) -> keras.Model:
+    """The single view model of section 3.1.
+
+    Before training it predicts the mean face, frontal and centred.
+
+    Args:
+      face_model: The 3DMM whose coefficients are regressed; stored inside the model.
       camera: Standardisation of the pose heads; measure it on the training views.
+      **options: `NetworkOptions`: image_size, encoder_weights, encoder_dtype, encoder_output, hidden_units, dropout.
 
     Returns:
       A functional model from `schema.IMAGES` ``[B, 1, H, W, 3]`` and `schema.INTRINSICS` ``[B, 1, 3, 3]`` to a dict of
@@ -45,19 +68,7 @@ def single_view(
     Raises:
       ValueError: If the size is too small, the dropout is no share, or the weights cannot be had.
     """
-    return _network(
-        "single_view",
-        face_model,
-        1,
-        None,
-        image_size,
-        encoder_weights,
-        encoder_dtype,
-        encoder_output,
-        hidden_units,
-        dropout,
-        camera or CameraStatistics(),
-    )
+    return _network("single_view", face_model, 1, None, camera or CameraStatistics(), NetworkOptions(**options))
 
 
 def multi_view(
@@ -65,13 +76,8 @@ def multi_view(
     *,
     num_views: int = 3,
     merge: str = "concat",
-    image_size: int | tuple[int, int] = 64,
-    encoder_weights: str = "none",
-    encoder_dtype: str = "float32",
-    encoder_output: str = "block5_pool",
-    hidden_units: int = 256,
-    dropout: float = 0.0,
     camera: CameraStatistics | None = None,
+    **options: Any,
 ) -> keras.Model:
     """The multi view model of section 3.2; start it from a trained single view model with `initialize`.
 
@@ -80,49 +86,21 @@ def multi_view(
       num_views: N, at least 1. Views stand in the order of their yaw.
       merge: ``add``, ``concat``, ``mean``, ``max`` or ``attention``; the last three take fewer than N views through
         `schema.VIEW_MASK`, an input that only they have.
-      image_size: Side, or (height, width), of the crops in px.
-      encoder_weights: ``imagenet``, ``hed``, ``none`` or a path.
-      encoder_dtype: Keras dtype policy of the convolutions; all else is float32.
-      encoder_output: The layer of VGG-16 that the MLPs look at; see `encoder.vgg16`.
-      hidden_units: Of each MLP (256 in the paper).
-      dropout: Share of its standardised features that a training step hides from each MLP (0 in the paper).
       camera: Standardisation of the pose heads.
+      **options: `NetworkOptions`, as for `single_view`.
 
     Returns:
       A functional model from `schema.IMAGES` ``[B, N, H, W, 3]`` and `schema.INTRINSICS` ``[B, N, 3, 3]`` to a dict of
       `schema.MODEL_OUTPUTS`.
 
     Raises:
-      ValueError: If the merge is unknown, N < 1, the size is too small, the dropout is no share, or the weights cannot
-        be had.
+      ValueError: If the merge is unknown, N < 1, or as `single_view`.
     """
-    return _network(
-        f"multi_view_{merge}",
-        face_model,
-        num_views,
-        merge,
-        image_size,
-        encoder_weights,
-        encoder_dtype,
-        encoder_output,
-        hidden_units,
-        dropout,
-        camera or CameraStatistics(),
-    )
+    name = f"multi_view_{merge}"
+    return _network(name, face_model, num_views, merge, camera or CameraStatistics(), NetworkOptions(**options))
 
 
-def shape_only(
-    face_model: MorphableModel,
-    *,
-    num_views: int = 3,
-    merge: str = "concat",
-    image_size: int | tuple[int, int] = 64,
-    encoder_weights: str = "none",
-    encoder_dtype: str = "float32",
-    encoder_output: str = "block5_pool",
-    hidden_units: int = 256,
-    dropout: float = 0.0,
-) -> keras.Model:
+def shape_only(face_model: MorphableModel, *, num_views: int = 3, merge: str = "concat", **options: Any) -> keras.Model:
     """The model of section 4.3 for shape alone: no pose heads, average pooling behind the encoder.
 
     Trained with the mean squared error of the vertices; start it from a trained multi view model with `initialize`.
@@ -132,19 +110,7 @@ def shape_only(
       A functional model from `schema.IMAGES` ``[B, N, H, W, 3]`` to a dict of `schema.COEFFICIENTS` and
       `schema.VERTICES`.
     """
-    return _network(
-        f"shape_only_{merge}",
-        face_model,
-        num_views,
-        merge,
-        image_size,
-        encoder_weights,
-        encoder_dtype,
-        encoder_output,
-        hidden_units,
-        dropout,
-        None,
-    )
+    return _network(f"shape_only_{merge}", face_model, num_views, merge, None, NetworkOptions(**options))
 
 
 def _network(
@@ -152,32 +118,24 @@ def _network(
     face_model: MorphableModel,
     num_views: int,
     merge: str | None,
-    image_size: int | Sequence[int],
-    encoder_weights: str,
-    encoder_dtype: str,
-    encoder_output: str,
-    hidden_units: int,
-    dropout: float,
     camera: CameraStatistics | None,
+    options: NetworkOptions,
 ) -> keras.Model:
     """Images of N views -> one shared encoder -> regressor."""
     if num_views < 1:
         raise ValueError(f"num_views: expected at least 1, got {num_views}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout: expected a share from 0 to less than 1, got {dropout}")
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    encoder = vgg16((height, width), encoder_weights, encoder_dtype, encoder_output)
+    encoder = options.encoder()
     rest = regressor(
         face_model,
         encoder.output_shape[1:],
         num_views=num_views,
-        image_size=(height, width),
+        image_size=options.crop_size,
         merge=merge,
-        hidden_units=hidden_units,
-        dropout=dropout,
+        hidden_units=options.hidden_units,
+        dropout=options.dropout,
         camera=camera,
     )
-    images = keras.Input((num_views, height, width, 3), name=schema.IMAGES.key)
+    images = keras.Input((num_views, *options.crop_size, 3), name=schema.IMAGES.key)
     crops = layers.CaffePreprocessing(name="preprocessing")(layers.FoldViews(name="fold_views")(images))
     features = layers.UnfoldViews(num_views, name=FEATURES)(encoder(crops))
     others = {key: keras.Input(tensor.shape[1:], name=key) for key, tensor in rest.input.items() if key != FEATURES}
