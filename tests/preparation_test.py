@@ -132,6 +132,25 @@ def test_a_finished_folder_is_left_alone_and_other_commands_are_refused():
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_one_split_can_be_photographed_again_with_the_same_model(tmp_path):
+    """More photographs of the test split, for models that were trained on the others' records."""
+    before = tiny_people.records_folder()
+    people = dataclasses.replace(tiny_people.PEOPLE, few_views_at=-1)
+    face_model = before / manifest.FACE_MODEL_NAME
+    made = prepare(tmp_path, people, only_splits=["test"], face_model=face_model)
+    assert made.subjects == {"train": (), "validation": (), "test": manifest.read(before).subjects["test"]}
+    assert made.views == {"train": 0, "validation": 0, "test": 5 * len(made.subjects["test"])}
+    assert made.face_model == manifest.read(before).face_model
+    shapes = read_all(before)
+    for name, subject in read_all(tmp_path).items():
+        np.testing.assert_array_equal(subject.vertices, shapes[name].vertices)
+    assert prepare(tmp_path, people, only_splits=["test"], face_model=face_model) == made
+    with pytest.raises(ValueError, match=r"only_splits: \['test'\] -> None"):
+        prepare(tmp_path, people, face_model=face_model)
+    with pytest.raises(ValueError, match="only_splits: expected some of train, validation, test, got tests"):
+        prepare(tmp_path / "other", people, only_splits=["tests"])
+
+
 def test_two_processes_cannot_prepare_one_folder(tmp_path):
     work = tmp_path / preparation.IN_PROGRESS
     work.mkdir()

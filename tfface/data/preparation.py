@@ -42,6 +42,8 @@ def prepare(
     modes: int = 64,
     fractions: Sequence[float] = splits.FRACTIONS,
     options: Mapping[str, Any] | None = None,
+    only_splits: Sequence[str] = (),
+    face_model: str | os.PathLike[str] | None = None,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> manifest.Manifest:
@@ -63,6 +65,9 @@ def prepare(
       fractions: shares of train, validation and test.
       options: whatever else decides the content, such as the options that opened the source, as JSON values. They are
         recorded and must be the same when a preparation goes on.
+      only_splits: which splits to photograph, all if there is none. The others stay empty, the division is the same.
+      face_model: path of a 3DMM to take instead of building one: that of other records of the same people, so that
+        models trained on those can be evaluated on these.
       num_workers: number of processes, all cores by default.
       progress: whether to show a progress bar.
 
@@ -75,6 +80,7 @@ def prepare(
     """
     out = Path(out_dir)
     command = _command(source, seed, modes, fractions, options)
+    command |= _restrictions(source, only_splits, face_model)
     work = out / IN_PROGRESS
     if (out / manifest.FILE_NAME).exists():
         finished = manifest.read(out)
@@ -89,9 +95,14 @@ def prepare(
             manifest.write_json(work / "command.json", command)
         indices = splits.split_subjects(len(source), seed=seed, fractions=fractions)
         with workers.pool(source, workers=num_workers) as run:
-            model = _face_model(run, source, indices["train"], modes, work, out, progress)
+            if face_model is None:
+                model = _face_model(run, source, indices["train"], modes, work, out, progress)
+            else:
+                shutil.copyfile(face_model, out / manifest.FACE_MODEL_NAME)
+                model = MorphableModel.load(face_model)
+            indices = {split: indices[split] for split in splits.SPLITS if not only_splits or split in only_splits}
             part_files = _photographs(run, source, indices, model, work, progress)
-        finished = _assemble(part_files, out, work, command, progress)
+        finished = _assemble(part_files, out, work, command, sum(map(len, indices.values())), progress)
         manifest.write(out, finished)
         shutil.rmtree(work)
     return finished
@@ -147,6 +158,25 @@ def _command(
         "conventions": schema.CONVENTIONS_VERSION,
     }
     return json.loads(json.dumps(command))
+
+
+def _restrictions(
+    source: PeopleSource, only_splits: Sequence[str], face_model: str | os.PathLike[str] | None
+) -> dict[str, Any]:
+    """What `_command` says besides, where not everything is made anew."""
+    unknown = sorted(set(only_splits) - set(splits.SPLITS))
+    if unknown:
+        raise ValueError(f"only_splits: expected some of {', '.join(splits.SPLITS)}, got {', '.join(unknown)}")
+    given: dict[str, Any] = {"only_splits": sorted(only_splits)} if only_splits else {}
+    if face_model is not None:
+        model = MorphableModel.load(face_model)
+        if model.num_vertices != len(source.template.vertices):
+            raise ValueError(
+                f"{os.fspath(face_model)}: expected a 3DMM of {len(source.template.vertices)} vertices, got "
+                f"{model.num_vertices}"
+            )
+        given["face_model"] = model.digest()
+    return given
 
 
 def _refuse_other(path: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -247,7 +277,8 @@ def _photographs(
                 done += len(job.indices)
             else:
                 jobs.append(job)
-    with tqdm.tqdm(total=len(source), initial=done, desc="photographs", unit="subject", disable=not progress) as bar:
+    total = sum(map(len, indices.values()))
+    with tqdm.tqdm(total=total, initial=done, desc="photographs", unit="subject", disable=not progress) as bar:
         for count in run(_write_part, jobs):
             bar.update(count)
     return part_files
@@ -288,12 +319,17 @@ def _subject(source: PeopleSource, mean: np.ndarray, index: int) -> parts.Subjec
 
 
 def _assemble(
-    part_files: Mapping[str, Sequence[Path]], out: Path, work: Path, command: Mapping[str, Any], progress: bool
+    part_files: Mapping[str, Sequence[Path]],
+    out: Path,
+    work: Path,
+    command: Mapping[str, Any],
+    total: int,
+    progress: bool,
 ) -> manifest.Manifest:
     """Turns the part files into records and describes them."""
     from tfface.data import records  # loads TensorFlow, which nothing before this step needs
 
-    written = records.write(out, part_files, work, total=command["source"]["subjects"], progress=progress)
+    written = records.write(out, part_files, work, total=total, progress=progress)
     return manifest.Manifest(
         conventions=schema.CONVENTIONS_VERSION,
         command=command,

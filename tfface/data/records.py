@@ -101,7 +101,7 @@ class Faces(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[str, Any]]]:
-        return {split: self._generate_examples(self._part_files[split]) for split in SPLITS}
+        return {split: self._generate_examples(paths) for split, paths in self._part_files.items()}
 
     def _generate_examples(self, paths: Sequence[Path]) -> Iterator[tuple[str, Any]]:
         for path in paths:
@@ -148,7 +148,7 @@ def write(
 
     Args:
       folder: where the data set goes, as `faces/<version>/`.
-      part_files: part files by split.
+      part_files: part files by split; a split that has none stays empty.
       work: a folder for temporary files.
       total: number of subjects, for the progress bar.
       progress: whether to show a progress bar.
@@ -160,7 +160,8 @@ def write(
       ValueError: naming the file or subject at fault.
     """
     shutil.rmtree(folder / Faces.name, ignore_errors=True)
-    first = parts.read(part_files[SPLITS[0]][0])[0]
+    part_files = {split: paths for split, paths in part_files.items() if paths}
+    first = parts.read(next(iter(part_files.values()))[0])[0]
     num_vertices, image_size = len(first.vertices), parts.image_size_of(first.views[0].image)
     with tqdm.tqdm(total=total, desc="records", unit="subject", disable=not progress) as bar, _quiet_tfds():
         builder = Faces(
@@ -193,7 +194,7 @@ def write(
         shards=shards,
         subjects=subjects,
         views={split: sum(counts) for split, counts in views.items()},
-        max_views=max(max(counts) for counts in views.values()),
+        max_views=max(max(counts, default=0) for counts in views.values()),
     )
 
 
