@@ -54,12 +54,15 @@ EXTRAS_REQUIRE = {
         "eos-py>=1.5; python_version < '3.13' and sys_platform == 'linux' and platform_machine == 'x86_64'",
     ],
     "gpu": ["tensorflow[and-cuda]>=2.20"],
+    # gRPC's health service for the embedded server.
+    "serving": ["grpcio-health-checking>=1.76"],
     "dev": [
         "build>=1.2",
         "hypothesis>=6.100",
         "mypy>=1.13",
         "pre-commit>=4.0",
         "pre-commit-hooks>=5.0",
+        "prometheus-client>=0.20",  # reads the embedded server's metrics page in a test
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "ruff>=0.9",

@@ -109,6 +109,31 @@ _FLAGS: dict[str, _Flag] = {
     "models": _names([], "Models to evaluate, as name=path (.keras)."),
     "split": _choice("test", ["train", "validation", "test"], "Split to evaluate on."),
     "examples": _integer(4, "Subjects in the picture.", 1, 32),
+    # Export.
+    "model": _text(None, "A trained model (.keras)."),
+    "out": _text(None, "Folder to write into; for an export, the model's base path, which holds its versions."),
+    "precision": _choice("float32", ["float32", "bfloat16"], "What the exported encoder computes in."),
+    "version": _integer(0, "Number of the exported version; 0 is the one behind the newest."),
+    "warmup_batch": _integer(32, "Examples in the larger warm-up request; the server's largest batch.", 1, 1000),
+    "litert": _text("", "Where to write a LiteRT (TFLite) file of a single view model too."),
+    # Serving.
+    "model_base_path": _text("", "Folder of the versions of an exported model."),
+    "model_name": _text("default", "Name of the served model."),
+    "model_config_file": _text("", "Several models instead: TensorFlow Serving's ModelServerConfig, as text."),
+    "host": _text("127.0.0.1", "Address to listen on; 0.0.0.0 is reachable from other machines."),
+    "port": _integer(8500, "Port of gRPC; 0 takes a free one.", 0, 65535),
+    "rest_port": _integer(8501, "Port of REST and metrics; 0 takes a free one, -1 opens none.", -1, 65535),
+    "file_system_poll_wait_seconds": _number(1.0, "Seconds between looks for new versions.", 0.01),
+    "max_batch_size": _integer(32, "Examples that run together.", 1),
+    "batch_timeout_micros": _integer(0, "Microseconds that an idle model waits for a batch to fill."),
+    "max_enqueued_batches": _integer(8, "Full batches that may wait; more is refused.", 1),
+    "num_batch_threads": _integer(1, "Batches that run at a time.", 1),
+    "max_pending": _integer(256, "Predictions under way at a time; more are refused.", 1),
+    "rest_api_timeout_in_ms": _integer(30000, "Deadline of a REST prediction in ms.", 1),
+    "tensorflow_threads": _integer(0, "Threads of TensorFlow; 0 leaves it to TensorFlow."),
+    "ssl_server_key": _text("", "PEM key; with --ssl_server_cert, gRPC is served over TLS."),
+    "ssl_server_cert": _text("", "PEM certificate chain of the server."),
+    "ssl_client_ca": _text("", "PEM certificates that a client's has to be signed by; clients then need one."),
 }
 
 ENTRIES: dict[str, tuple[str, ...]] = {
@@ -158,8 +183,34 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "pictures",
     ),
     "evaluate": ("records", "models", "output", "split", "examples", "batch_size", "seed"),
+    "export": ("model", "out", "precision", "version", "warmup_batch", "litert"),
+    "serve": (
+        "model_base_path",
+        "model_name",
+        "model_config_file",
+        "host",
+        "port",
+        "rest_port",
+        "file_system_poll_wait_seconds",
+        "max_batch_size",
+        "batch_timeout_micros",
+        "max_enqueued_batches",
+        "num_batch_threads",
+        "max_pending",
+        "rest_api_timeout_in_ms",
+        "tensorflow_threads",
+        "ssl_server_key",
+        "ssl_server_cert",
+        "ssl_client_ca",
+    ),
 }
-_REQUIRED = {"prepare": ("output",), "train": ("records", "output"), "evaluate": ("records", "output")}
+_REQUIRED = {
+    "prepare": ("output",),
+    "train": ("records", "output"),
+    "evaluate": ("records", "output"),
+    "export": ("model", "out"),
+    "serve": (),
+}
 
 
 def define(entry: str) -> None:

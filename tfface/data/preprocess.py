@@ -41,21 +41,22 @@ def _jpeg_size(encoded: tf.Tensor) -> tf.Tensor:
         return tf.io.extract_jpeg_shape(encoded)[:2]
 
 
-def decode(encoded: tf.Tensor) -> tf.Tensor:
+def decode(encoded: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """Decodes one photograph.
 
     Args:
       encoded: string scalar, a JPEG or PNG file; grey becomes RGB, transparency is dropped.
+      max_pixels: how many pixels it may have.
 
     Returns:
       [height, width, 3] uint8, RGB.
 
     Raises:
-      tf.errors.InvalidArgumentError: if it is neither JPEG nor PNG, is damaged, or has more than `MAX_PIXELS` pixels.
+      tf.errors.InvalidArgumentError: if it is neither JPEG nor PNG, is damaged, or has too many pixels.
     """
     height, width = tf.unstack(tf.cast(image_size(encoded), tf.int64))
-    fits = (height > 0) & (width > 0) & (height * width <= MAX_PIXELS)
-    message = [f"image: expected at most {MAX_PIXELS} pixels, got height and width", height, width]
+    fits = (height > 0) & (width > 0) & (height * width <= max_pixels)
+    message = [f"image: expected at most {max_pixels} pixels, got height and width", height, width]
     with tf.control_dependencies([tf.debugging.Assert(fits, message)]):
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
@@ -86,13 +87,16 @@ def resize(images: tf.Tensor, intrinsics: tf.Tensor, size: tuple[int, int]) -> t
     )
 
 
-def crops(encoded: tf.Tensor, intrinsics: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+def crops(
+    encoded: tf.Tensor, intrinsics: tf.Tensor, size: tuple[int, int], max_pixels: int = MAX_PIXELS
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes and resizes photographs of any sizes.
 
     Args:
       encoded: [...] string, JPEG or PNG files; leading dimensions may be unknown.
       intrinsics: [..., 3, 3] float32, px_from_cam of the encoded images.
       size: height and width of the crops, px.
+      max_pixels: how many pixels each photograph may have.
 
     Returns:
       Crops [..., *size, 3] float32, RGB, 0..255, and their intrinsics [..., 3, 3].
@@ -102,7 +106,7 @@ def crops(encoded: tf.Tensor, intrinsics: tf.Tensor, size: tuple[int, int]) -> t
     """
 
     def crop(one: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        image = decode(one[0])
+        image = decode(one[0], max_pixels)
         image.set_shape([None, None, 3])
         return resize(image, one[1], size)
 

@@ -1,0 +1,45 @@
+r"""Serves exported models as TensorFlow Serving does: gRPC, REST, health and metrics, without Docker.
+
+    python -m tfface.serve --model_name=faces --model_base_path=runs/serving/faces --port=8500 --rest_port=8501
+
+It listens on this machine only unless --host says otherwise. SIGTERM and Ctrl-C end it after what is under way.
+"""
+
+import signal
+import sys
+import types
+
+from absl import app
+
+from tfface import config
+
+
+def main(argv: list[str]) -> None:
+    """Serves until a signal comes."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    from tfface.serving import server
+    from tfface.serving.errors import ServingError
+
+    def request_stop(number: int, frame: types.FrameType | None) -> None:
+        del number, frame
+        serving.request_stop()
+
+    try:
+        options = server.Options(**config.values("serve"))
+        serving = server.Server(options)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, request_stop)
+        serving.start()
+    except (ValueError, OSError, ServingError) as error:
+        sys.exit(f"tfface.serve: {error}")
+    print(f"gRPC on {options.host}:{serving.port}", flush=True)
+    if options.rest_port >= 0:
+        print(f"REST on http://{options.host}:{serving.rest_port}/v1/models/", flush=True)
+    serving.wait()
+    serving.stop()
+
+
+if __name__ == "__main__":
+    config.define("serve")
+    app.run(main)

@@ -1,0 +1,161 @@
+"""Exports a trained model as a version that TensorFlow Serving, or the embedded server, loads.
+
+The version directory is written beside its place and moved there, so that a server that watches sees it whole or not
+at all:
+
+``saved_model.pb``, ``variables/``     the signatures of `tfface.serving.signatures`
+``assets/topology.json``               triangles and landmark names
+``assets.extra/``                      warm-up requests, and the model card (Markdown and JSON)
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import tfface
+from tfface import models
+from tfface.serving import litert, model_card, parity, precision, signatures, warmup
+from tfface.serving.servable import Servable, read_saved_model
+
+TOPOLOGY = "topology.json"
+PRECISIONS = precision.PRECISIONS
+_NOT_PORTABLE = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "XlaLaunch", "XlaLaunchV2", "_XlaRun")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to export; the same names as the flags of ``tfface.export``.
+
+    Attributes:
+      model: Path of a trained model (``.keras``).
+      out: The model's base path: the folder of its versions.
+      precision: ``float32`` or ``bfloat16``: what the encoder computes in; weights stay float32.
+      version: Number of the version; 0 is the one behind the newest there.
+      warmup_batch: Examples in the larger warm-up request; a server's largest batch.
+      litert: Where to write a LiteRT (TFLite) file too; empty writes none.
+    """
+
+    model: str
+    out: str
+    precision: str = "float32"
+    version: int = 0
+    warmup_batch: int = 32
+    litert: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written, and how far it is from the Keras model: the largest difference of each output."""
+
+    path: str
+    version: int
+    differences: Mapping[str, float]
+    litert: str = ""
+    litert_differences: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+class _Exported(tf.Module):
+    """What a SavedModel keeps beside its functions: the weights and the asset."""
+
+    def __init__(self, model: keras.Model, asset: str):
+        super().__init__(name="tfface")
+        self.weights = [variable.value for variable in model.variables]
+        self.topology = tf.saved_model.Asset(asset)
+
+
+def export(options: Options) -> Exported:
+    """Writes a version, loads it back and compares it with the Keras model on the same inputs, at batch 1 and 3.
+
+    Raises:
+      FileNotFoundError: If there is no such model.
+      ValueError: If it is not one of tfface's, the version is there already, or what was written does not predict what
+        the Keras model predicts.
+    """
+    trained = tfface.load(options.model)
+    models.face_decoder(trained)
+    model = precision.with_precision(trained, options.precision)
+    if options.litert:
+        litert.check(model)
+    os.makedirs(options.out, exist_ok=True)
+    version = options.version or 1 + max(versions(options.out), default=0)
+    target = os.path.join(options.out, str(version))
+    if os.path.exists(target):
+        raise ValueError(f"out: {target} exists; a version is never written over")
+    with _beside(options.out) as folder:
+        _save(model, folder)
+        check_portable(folder)
+        warmup.write(folder, model, options.warmup_batch)
+        servable = Servable(folder, model.name, version)
+        try:
+            differences = parity.check_servable(servable, model)
+            servable.warm_up()
+        finally:
+            servable.close()
+        made = Exported(target, version, differences)
+        if options.litert:
+            found = litert.export(precision.with_precision(trained, "float32"), options.litert)
+            made = dataclasses.replace(made, litert=options.litert, litert_differences=found)
+        model_card.write(folder, model, options.model, options.precision, made.differences)
+        _flush(folder)
+        os.rename(folder, target)
+    return made
+
+
+def versions(base_path: str) -> list[int]:
+    """The numbers of the versions under a base path, in order."""
+    return sorted(int(name) for name in os.listdir(base_path) if re.fullmatch("[0-9]+", name))
+
+
+def _save(model: keras.Model, folder: str) -> None:
+    with tempfile.TemporaryDirectory() as assets:
+        path = os.path.join(assets, TOPOLOGY)
+        pathlib.Path(path).write_text(json.dumps(signatures.topology(model)), encoding="utf-8")
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        module = _Exported(model, path)
+        tf.saved_model.save(module, folder, signatures=signatures.make(model), options=options)
+
+
+def check_portable(folder: str) -> None:
+    """Checks that a SavedModel runs without Python and without XLA, and that every output has the batch first.
+
+    Raises:
+      ValueError: It names the operation or the output.
+    """
+    for graph in read_saved_model(folder).meta_graphs:
+        library = graph.graph_def.library.function
+        nodes = [*graph.graph_def.node, *(node for function in library for node in function.node_def)]
+        for node in nodes:
+            if node.op in _NOT_PORTABLE or node.attr["_XlaMustCompile"].b:
+                raise ValueError(f"{folder}: the graph holds {node.name} ({node.op}), which no server runs")
+        for key, signature in graph.signature_def.items():
+            for name, info in signature.outputs.items():
+                if key != "__saved_model_init_op" and [dim.size for dim in info.tensor_shape.dim][:1] != [-1]:
+                    raise ValueError(f"{folder}: {key}: {name} has no batch as its first dimension")
+
+
+@contextlib.contextmanager
+def _beside(base_path: str) -> Any:
+    """A folder of a name that no server takes for a version; removed if it was not moved away."""
+    folder = tempfile.mkdtemp(prefix=".exporting-", dir=base_path)
+    os.chmod(folder, 0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flush(folder: str) -> None:
+    for path in pathlib.Path(folder).rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

@@ -1,0 +1,94 @@
+"""A single view model as a LiteRT (TFLite) file, for phones: one crop and its K -> the outputs of the model."""
+
+import os
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfface import schema
+from tfface.serving import parity, signatures
+
+
+def check(model: keras.Model) -> None:
+    """Checks that a model is of a single view.
+
+    Raises:
+      ValueError: If it is not.
+    """
+    if signatures.num_views(model) != 1 or schema.INTRINSICS.key not in model.input:
+        raise ValueError(f"litert: expected a single view model, got {model.name}")
+
+
+def convert(model: keras.Model) -> bytes:
+    """The LiteRT file of a single view model: float32, batch 1, built-in operations only.
+
+    Its one signature, ``serving_default``, takes `schema.IMAGES` [1, H, W, 3] (0..255) and `schema.INTRINSICS`
+    [1, 3, 3] and gives `schema.MODEL_OUTPUTS`, poses as [1, 4] and [1, 3].
+
+    Raises:
+      ValueError: If the model is not of a single view.
+    """
+    check(model)
+    height, width = signatures.image_size(model)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([1, height, width, 3], tf.float32, schema.IMAGES.key),
+            tf.TensorSpec([1, 3, 3], tf.float32, schema.INTRINSICS.key),
+        ]
+    )
+    def predict(images: tf.Tensor, intrinsics: tf.Tensor) -> dict[str, tf.Tensor]:
+        given = {schema.IMAGES.key: images[:, None], schema.INTRINSICS.key: intrinsics[:, None]}
+        outputs = dict(model(given, training=False))
+        for key in (schema.QUATERNIONS.key, schema.TRANSLATIONS.key):
+            outputs[key] = outputs[key][:, 0]
+        return outputs
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    module.predict = predict
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([predict.get_concrete_function()], module)
+    return converter.convert()
+
+
+def export(model: keras.Model, path: str) -> dict[str, float]:
+    """Writes the LiteRT file of a single view model after it was compared with the Keras model.
+
+    Returns:
+      The largest difference of each output.
+
+    Raises:
+      ValueError: If the model is not of a single view, or the file predicts something else.
+    """
+    content = convert(model)
+    largest = verify(content, model)
+    beside = f"{path}.tmp"
+    with open(beside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    return largest
+
+
+def interpreter(content: bytes) -> Any:
+    """TensorFlow's interpreter of a LiteRT file."""
+    return tf.lite.Interpreter(model_content=content)
+
+
+def verify(content: bytes, model: keras.Model) -> dict[str, float]:
+    """Compares a LiteRT file with the Keras model on three faces.
+
+    Raises:
+      ValueError: If an output differs.
+    """
+    given = parity.examples(model, 3)
+    crops = given[schema.IMAGES.key].astype(np.float32)
+    intrinsics = given[schema.INTRINSICS.key]
+    expected = parity.predict(model, crops, intrinsics)
+    runner = interpreter(content).get_signature_runner("serving_default")
+    rows = [runner(images=crops[row], intrinsics=intrinsics[row]) for row in range(len(crops))]
+    found = {key: np.concatenate([row[key] for row in rows]).reshape(expected[key].shape) for key in expected}
+    return parity.compare("litert", model, found, expected)
