@@ -90,6 +90,9 @@ _FLAGS: dict[str, _Flag] = {
     ),
     "schedule": _choice("constant", ["constant", "cosine"], "Learning rate over a stage, behind the warm-up."),
     "warmup_steps": _integer(0, "Steps over which a stage's learning rate rises from 0."),
+    "max_unreadable": _number(
+        0.01, "Share of a split's photographs that may be unreadable; they are told and left out.", 0.0, 1.0
+    ),
     "mirror": _switch(True, "Train on every scene and on its mirror image."),
     "augment": _choice("none", ["none", "mild", "strong"], "Variation of the crops while training on images."),
     "cached_variants": _integer(1, "Augmented variants of each crop in a cache of frozen features.", 1, 64),
@@ -109,6 +112,15 @@ _FLAGS: dict[str, _Flag] = {
     "models": _names([], "Models to evaluate, as name=path (.keras)."),
     "split": _choice("test", ["train", "validation", "test"], "Split to evaluate on."),
     "examples": _integer(4, "Subjects in the picture.", 1, 32),
+    # Evaluation of meshes.
+    "predicted_meshes": _text(None, "Folder of predicted meshes and their landmarks."),
+    "true_meshes": _text(None, "Folder of true meshes and their landmarks."),
+    "mesh_layout": _choice("3dfaw", ["3dfaw", "plain"], "Names of the files: tfface/evaluation/mesh_folders.py."),
+    "mesh_ids": _text(None, "Text file with the id of a pair on each line; by default every true mesh."),
+    "mesh_measures": _names(
+        ["armse", "scan_to_mesh", "elastic", "vertex"],
+        "What to measure; vertex wherever prediction and truth have the same triangles.",
+    ),
     # Export.
     "model": _text(None, "A trained model (.keras)."),
     "out": _text(None, "Folder to write into; for an export, the model's base path, which holds its versions."),
@@ -170,6 +182,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "weight_decay",
         "schedule",
         "warmup_steps",
+        "max_unreadable",
         "mirror",
         "augment",
         "cached_variants",
@@ -183,6 +196,15 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "pictures",
     ),
     "evaluate": ("records", "models", "output", "split", "examples", "batch_size", "seed"),
+    "evaluate_meshes": (
+        "predicted_meshes",
+        "true_meshes",
+        "output",
+        "mesh_layout",
+        "mesh_ids",
+        "mesh_measures",
+        "workers",
+    ),
     "export": ("model", "out", "precision", "version", "warmup_batch", "litert"),
     "serve": (
         "model_base_path",
@@ -208,6 +230,7 @@ _REQUIRED = {
     "prepare": ("output",),
     "train": ("records", "output"),
     "evaluate": ("records", "output"),
+    "evaluate_meshes": ("predicted_meshes", "true_meshes", "output"),
     "export": ("model", "out"),
     "serve": (),
 }

@@ -126,22 +126,21 @@ def elastic_warp(points: npt.ArrayLike, marks: npt.ArrayLike, targets: npt.Array
     distances = spatial.distance.cdist(points, marks)
     reach = distances.max(axis=0)
     nearness = 1 - distances / reach
-    of_marks = 1 - spatial.distance.cdist(marks, marks) / reach
-    pulls = [_bounded_pull(of_marks, move, nearness[::_BOUND_EVERY]) for move in (targets - marks).T]
+    of_marks = np.linalg.svd(1 - spatial.distance.cdist(marks, marks) / reach)
+    pulls = [_bounded_pull(*of_marks, move, nearness[::_BOUND_EVERY]) for move in (targets - marks).T]
     return points + nearness @ np.stack(pulls, axis=-1)
 
 
-def _bounded_pull(nearness: Array, move: Array, bounded: Array) -> Array:
-    """The pull a [L] with the least |nearness a - move|^2 such that |bounded a| <= max |move| everywhere.
+def _bounded_pull(u: Array, singular: Array, vt: Array, move: Array, bounded: Array) -> Array:
+    """The pull a [L] with the least |U S V^T a - move|^2 such that |bounded a| <= max |move| everywhere.
 
-    A least-squares problem with linear inequalities: substituting z = S a - U^T move, from the singular value
-    decomposition U S V^T, makes it one of least distance, whose dual is a non-negative least-squares problem (Lawson
-    and Hanson, "Solving Least Squares Problems", 1974, chapter 23).
+    A least-squares problem with linear inequalities: substituting z = S V^T a - U^T move makes it one of least
+    distance, whose dual is a non-negative least-squares problem (Lawson and Hanson, "Solving Least Squares Problems",
+    1974, chapter 23).
     """
     limit = np.abs(move).max()
     if limit == 0:
-        return np.zeros(nearness.shape[1])
-    u, singular, vt = np.linalg.svd(nearness)
+        return np.zeros(len(singular))
     damped = np.hypot(singular, _RIDGE * singular[0])
     # With the ridge, the least squares are those of [S; ridge] a = [U^T move; 0].
     free = singular / damped * (u.T @ (move / limit))
