@@ -131,13 +131,10 @@ def test_agrees_with_the_definition_subject_by_subject(several, area):
                 K = truth.intrinsics[subject, view]
                 px = camera.project_array(vertices, q, t, K)
                 true_px = camera.project_array(truth.vertices[subject], true_q, true_t, K)
-                per_view.append(
-                    [
-                        rotation.angle_between(q, true_q),
-                        np.linalg.norm(t - true_t),
-                        np.linalg.norm(px - true_px, axis=-1).mean(),
-                    ]
-                )
+                error = np.linalg.norm(px - true_px, axis=-1).mean()
+                width, height = true_px.max(axis=0) - true_px.min(axis=0)
+                turn, shift = rotation.angle_between(q, true_q), np.linalg.norm(t - true_t)
+                per_view.append([turn, shift, error, 100 * error / np.sqrt(width * height)])
             pose.append(np.mean(per_view, axis=0))
         expected = [*np.mean(shape, axis=0), *np.mean(pose, axis=0)]
         found = [row.values[name][subject] for name in measures.MEASURES]

@@ -19,7 +19,9 @@ Values = npt.NDArray[np.float64]
 SHAPE_MEASURES = {"none": "vertex_mm", "rigid": "rigid_mm", "similarity": "similarity_mm"}
 """Name of the vertex error by alignment."""
 POSE_MEASURES = ("rotation_deg", "translation_mm", "reprojection_px")
-MEASURES = (*SHAPE_MEASURES.values(), *POSE_MEASURES)
+REPROJECTION_PERCENT = "reprojection_percent"
+"""The reprojection error in per cent of the face's size in the picture: sqrt(width height) of the box around it."""
+MEASURES = (*SHAPE_MEASURES.values(), *POSE_MEASURES, REPROJECTION_PERCENT)
 
 MEAN_FACE = "3DMM Mean"
 """The row of what always predicts the mean of the 3DMM."""
@@ -158,10 +160,13 @@ def _pose_errors(
     intrinsics = truth.intrinsics[block][places]
     true_px = camera.project_array(truth.vertices[block][rows, None], true_quaternions, true_translations, intrinsics)
     px = camera.project_array(vertices[:, None], quaternions, translations, intrinsics)
+    reprojection = np.linalg.norm(px - true_px, axis=-1).mean(axis=-1)
+    size = np.sqrt(np.ptp(true_px, axis=-2).prod(axis=-1))
     per_view = {
         "rotation_deg": rotation.angle_between(quaternions, true_quaternions),
         "translation_mm": np.linalg.norm(translations - true_translations, axis=-1),
-        "reprojection_px": np.linalg.norm(px - true_px, axis=-1).mean(axis=-1),
+        "reprojection_px": reprojection,
+        REPROJECTION_PERCENT: 100 * reprojection / size,
     }
     return {name: np.mean(error, axis=-1, where=exists, dtype=np.float64) for name, error in per_view.items()}
 
