@@ -56,6 +56,8 @@ _FLAGS: dict[str, _Flag] = {
     "views": _integer(5, "Photographs a person, for synthetic people.", 1),
     "image_size": _integer(64, "Side of the crops in px.", 32, 1024),
     "modes": _integer(64, "Modes of the 3DMM (fewer if there are fewer training subjects).", 1),
+    "only_splits": _names([], "Which splits to photograph; all by default. The others stay empty."),
+    "face_model": _text(None, "3DMM (.h5) of other records of the same people, instead of building one."),
     "workers": _integer(0, "Worker processes; 0 means one a core."),
     "records": _text(None, "Folder of the records that tfface.prepare wrote."),
     "output": _text(None, "Folder to write; what was begun there is gone on with."),
@@ -112,6 +114,16 @@ _FLAGS: dict[str, _Flag] = {
     "models": _names([], "Models to evaluate, as name=path (.keras)."),
     "split": _choice("test", ["train", "validation", "test"], "Split to evaluate on."),
     "examples": _integer(4, "Subjects in the picture.", 1, 32),
+    # The study.
+    "averaged": _names(
+        ["MV Shape-Concat"], "Multi view models that have a row for the mean of five predictions from different views."
+    ),
+    "landmark_fits": _names(["map"], "Fits of the 3DMM to true landmarks beside the models: map, eos (extra eos)."),
+    "landmark_noise": _names(["0", "1", "2"], "Noise of these landmarks in px of the crop, each a row."),
+    "many_views": _text(
+        None, "Records of the same people with more photographs each, for the error against the number of views."
+    ),
+    "limit": _integer(0, "Only so many subjects of the split; 0 means all."),
     # Evaluation of meshes.
     "predicted_meshes": _text(None, "Folder of predicted meshes and their landmarks."),
     "true_meshes": _text(None, "Folder of true meshes and their landmarks."),
@@ -158,6 +170,8 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "views",
         "image_size",
         "modes",
+        "only_splits",
+        "face_model",
         "workers",
         "output",
         "seed",
@@ -196,6 +210,21 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "pictures",
     ),
     "evaluate": ("records", "models", "output", "split", "examples", "batch_size", "seed"),
+    "study": (
+        "records",
+        "models",
+        "output",
+        "split",
+        "averaged",
+        "landmark_fits",
+        "landmark_noise",
+        "many_views",
+        "limit",
+        "examples",
+        "batch_size",
+        "workers",
+        "seed",
+    ),
     "evaluate_meshes": (
         "predicted_meshes",
         "true_meshes",
@@ -230,6 +259,7 @@ _REQUIRED = {
     "prepare": ("output",),
     "train": ("records", "output"),
     "evaluate": ("records", "output"),
+    "study": ("records", "output"),
     "evaluate_meshes": ("predicted_meshes", "true_meshes", "output"),
     "export": ("model", "out"),
     "serve": (),

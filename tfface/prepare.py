@@ -30,6 +30,8 @@ def main(argv: list[str]) -> None:
             seed=options["seed"],
             modes=options["modes"],
             options=described,
+            only_splits=options["only_splits"],
+            face_model=options["face_model"],
             num_workers=options["workers"] or None,
         )
     except (ValueError, OSError, RuntimeError) as error:

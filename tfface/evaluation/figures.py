@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tfface.data.rendering import overlay
 from tfface.evaluation import files, vertex_errors
-from tfface.geometry import camera, rotation
+from tfface.evaluation.studio import GAP, Studio, grid
 
 Array = npt.NDArray[np.floating]
 Picture = npt.NDArray[np.uint8]
@@ -27,10 +27,8 @@ COLORMAP = ListedColormap(matplotlib.colormaps["turbo"](np.linspace(0.08, 0.96, 
 """Without the ends of `turbo`, so dark that shading would not be seen on them."""
 TRUTH_COLOR = (0.88, 0.80, 0.70)
 
-_GAP, _SPACE, _MARGIN, _LABEL, _HEADER, _FOOTER = 8, 24, 24, 34, 34, 60  # px
+_GAP, _SPACE, _MARGIN, _LABEL, _HEADER, _FOOTER = GAP, 24, 24, 34, 34, 60  # px
 _DPI = 100
-_SHAPE_YAWS = (0.0, -40.0)  # degrees, from where shapes are looked at, in the upper and in the lower row
-_SHAPE_DISTANCE = 1200.0  # mm
 _SHAPE_COLUMNS = ("predicted shape", "true shape", "error")
 
 
@@ -107,7 +105,7 @@ def examples(
     triangles = np.asarray(triangles)
     measured = triangles if area is None else triangles[np.isin(triangles, area).all(axis=1)]
     pairs = [(vertex_errors.aligned(one.predicted, one.truth, alignment, area), one.truth) for one in shown]
-    studio = _Studio.holding(np.stack(pairs)[:, :, np.unique(measured)].reshape(-1, 3), height)
+    studio = Studio.holding(np.stack(pairs)[:, :, np.unique(measured)].reshape(-1, 3), height)
     bar = tqdm(zip(shown, pairs, strict=True), total=len(shown), desc="draw", unit="subject", disable=not progress)
     blocks = []
     for one, (aligned, truth) in bar:
@@ -138,62 +136,19 @@ def _photographs(example: Example, triangles: npt.ArrayLike, scale: int, size_hw
         upper.append(overlay.enlarge(photograph.image, scale))
         pose = (photograph.quaternion, photograph.translation, photograph.intrinsics)
         lower.append(overlay.shaded(photograph.image, example.predicted, triangles, *pose, scale=scale))
-    return _grid([upper, lower])
+    return grid([upper, lower])
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Studio:
-    """Cameras that look at shapes from `_SHAPE_YAWS`, all from the same distance through the same lens.
-
-    Attributes:
-      size_hw: of their pictures, px.
-      intrinsics: by yaw, [3, 3].
-    """
-
-    size_hw: tuple[int, int]
-    intrinsics: tuple[Array, ...]
-
-    @classmethod
-    def holding(cls, points: Array, height: int) -> "_Studio":
-        """Cameras in whose pictures of a given height all points [Q, 3] have their place."""
-        projected = [camera.project_array(points, *_shape_pose(yaw), np.eye(3)) for yaw in _SHAPE_YAWS]
-        low = np.array([px.min(axis=0) for px in projected])
-        high = np.array([px.max(axis=0) for px in projected])
-        extent_x, extent_y = (high - low).max(axis=0)
-        focal = (height - _GAP) / extent_y
-        width = int(np.ceil(focal * extent_x)) + _GAP
-        centers = 0.5 * np.array([width, height]) - focal * 0.5 * (low + high)
-        return cls((height, width), tuple(np.array([[focal, 0, x], [0, focal, y], [0, 0, 1]]) for x, y in centers))
-
-
-def _shapes(studio: _Studio, aligned: Array, truth: Array, triangles: npt.ArrayLike) -> Picture:
+def _shapes(studio: Studio, aligned: Array, truth: Array, triangles: npt.ArrayLike) -> Picture:
     """Predicted shape, true shape and error, from the front and from the side."""
     colors = error_colors(np.linalg.norm(aligned - truth, axis=-1))
     columns = ((aligned, None), (truth, np.broadcast_to(TRUTH_COLOR, truth.shape)), (aligned, colors))
-    return _grid(
+    return grid(
         [
-            [
-                overlay.render(vertices, triangles, *_shape_pose(yaw), intrinsics, studio.size_hw, colors=painted)
-                for vertices, painted in columns
-            ]
-            for yaw, intrinsics in zip(_SHAPE_YAWS, studio.intrinsics, strict=True)
+            [studio.picture(camera, vertices, triangles, painted) for vertices, painted in columns]
+            for camera in range(len(studio.yaws))
         ]
     )
-
-
-def _shape_pose(yaw: float) -> tuple[Array, Array]:
-    quaternion = rotation.quaternion_from_matrix(rotation.matrix_from_yaw_pitch_roll(yaw, 0.0, 0.0))
-    return quaternion, np.array([0, 0, _SHAPE_DISTANCE])
-
-
-def _grid(rows: Sequence[Sequence[Picture]]) -> Picture:
-    """Pictures of one size in rows and columns, with gaps between."""
-    height, width = rows[0][0].shape[:2]
-    canvas = np.full((len(rows) * (height + _GAP) - _GAP, len(rows[0]) * (width + _GAP) - _GAP, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            canvas[i * (height + _GAP) :, j * (width + _GAP) :][:height, :width] = picture
-    return canvas
 
 
 def _composed(

@@ -2,16 +2,12 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from absl import logging
 from tqdm import tqdm
 
 from tfface import schema
@@ -20,7 +16,7 @@ from tfface.evaluation import armse, files, measures
 from tfface.evaluation.average_rmse import CROP_RADIUS
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.study_rows import ShapeRow
-from tfface.evaluation.vertex_errors import checked_area, vertex_distances
+from tfface.evaluation.vertex_errors import checked_area, vertex_distances, vertex_error
 from tfface.face import MorphableModel
 from tfface.geometry.mesh import Mesh, submesh
 
@@ -28,6 +24,7 @@ Values = npt.NDArray[np.float64]
 
 ARMSE_MM, ARMSE_PERCENT = "armse_mm", "armse_percent"
 SHAPE_MEASURES = (ARMSE_MM, ARMSE_PERCENT, "similarity_mm", "rigid_mm")
+POSE_MEASURES = (*measures.POSE_MEASURES, measures.REPROJECTION_PERCENT)
 PROTOCOL = 1
 """Raised whenever a measure changes, so that nothing measured before is taken for new."""
 
@@ -41,7 +38,7 @@ class MeasuredRow:
     Attributes:
       name: of the row.
       model: name of the model behind it.
-      values: [S] by measure: `SHAPE_MEASURES`, and `measures.POSE_MEASURES` where the row has poses.
+      values: [S] by measure: `SHAPE_MEASURES`, and `POSE_MEASURES` where the row has poses.
       vertex_mm: [P], mm, mean over the subjects of each vertex' error after similarity alignment over the area.
     """
 
@@ -107,13 +104,54 @@ def measure(
     if len(row.coefficients) != len(truth.subjects):
         raise ValueError(f"{row.name}: expected {len(truth.subjects)} subjects, got {len(row.coefficients)}")
     path, key = folder / f"{files.name_of(row.name)}.npz", _key(row, face_model, truth, area)
-    measured = _read(path, row, key)
-    if measured is None:
-        measured = _measured(row, run, face_model, truth, area, progress)
-        with files.written(path) as beside:
-            arrays: dict[str, Any] = {"key": np.array(key), "vertex_mm": measured.vertex_mm, **measured.values}
-            np.savez(beside, **arrays)
+    held = files.load_keyed(path, key)
+    if held is not None:
+        vertex_mm = held.pop("vertex_mm")
+        return MeasuredRow(row.name, row.model, held, vertex_mm)
+    measured = _measured(row, run, face_model, truth, area, progress)
+    files.save_keyed(path, key, {**measured.values, "vertex_mm": measured.vertex_mm})
     return measured
+
+
+def similarity_errors(
+    name: str,
+    coefficients: npt.NDArray[np.float32],
+    run: workers.Run,
+    face_model: MorphableModel,
+    truth: GroundTruth,
+    area: npt.NDArray[np.integer] | None,
+    folder: Path,
+    *,
+    progress: bool = True,
+) -> Values:
+    """Vertex errors after similarity alignment of several shapes a subject, kept like rows.
+
+    Args:
+      name: of the file and of the progress bar.
+      coefficients: [S, M, K], standard deviations.
+      run: of `open_pool` for the same 3DMM and area.
+      face_model: the 3DMM of the coefficients.
+      truth: of the same subjects.
+      area: [A] vertices to measure on; all if None.
+      folder: of the files.
+      progress: whether to show a progress bar.
+
+    Returns:
+      [S, M], mm.
+    """
+    path = folder / f"{files.name_of(name)}.npz"
+    chosen = np.arange(face_model.num_vertices) if area is None else area
+    key = json.dumps([PROTOCOL, face_model.digest(), files.digest_of([coefficients, truth.vertices, chosen])])
+    held = files.load_keyed(path, key)
+    if held is not None:
+        return held["similarity_mm"]
+    errors = np.empty(coefficients.shape[:2])
+    with tqdm(total=len(errors), desc=f"measure {name}", unit="subject", disable=not progress) as bar:
+        for start, block in run(_similarity_of_block, _jobs(coefficients, truth)):
+            errors[start : start + len(block)] = block
+            bar.update(len(block))
+    files.save_keyed(path, key, {"similarity_mm": errors})
+    return errors
 
 
 def open_pool(
@@ -132,10 +170,7 @@ def _measured(
     progress: bool,
 ) -> MeasuredRow:
     count = len(truth.subjects)
-    jobs = [
-        _Job(start, row.coefficients[start : start + _BLOCK], truth.vertices[start : start + _BLOCK])
-        for start in range(0, count, _BLOCK)
-    ]
+    jobs = _jobs(row.coefficients, truth)
     values = {name: np.empty(count) for name in SHAPE_MEASURES}
     sums: dict[int, Values] = {}
     with tqdm(total=count, desc=f"measure {row.name}", unit="subject", disable=not progress) as bar:
@@ -149,7 +184,7 @@ def _measured(
     vertex_mm = np.sum([sums[job.start] for job in jobs], axis=0) / count
     if row.poses is not None:
         posed = measures.measure(row.name, row.model, row.poses, face_model, truth, area, progress=False)
-        values |= {name: posed.values[name] for name in measures.POSE_MEASURES}
+        values |= {name: posed.values[name] for name in POSE_MEASURES}
     return MeasuredRow(row.name, row.model, values, vertex_mm)
 
 
@@ -173,31 +208,24 @@ def _measure_block(shared: _Shared, job: _Job) -> tuple[int, dict[str, Values], 
     return job.start, values, similarity.sum(axis=0)
 
 
+def _similarity_of_block(shared: _Shared, job: _Job) -> tuple[int, Values]:
+    """Start of a block and its errors [G, M]."""
+    predicted = shared.face_model.decode(job.coefficients)
+    errors = vertex_error(predicted, job.truth[:, None], "similarity", shared.area)
+    return job.start, np.asarray(errors, np.float64)
+
+
+def _jobs(coefficients: npt.NDArray[np.float32], truth: GroundTruth) -> list[_Job]:
+    return [
+        _Job(start, coefficients[start : start + _BLOCK], truth.vertices[start : start + _BLOCK])
+        for start in range(0, len(coefficients), _BLOCK)
+    ]
+
+
 def _key(row: ShapeRow, face_model: MorphableModel, truth: GroundTruth, area: npt.NDArray[np.integer] | None) -> str:
     """All that decides what is measured, as JSON."""
-    digest = hashlib.sha256()
     arrays = [row.coefficients, truth.vertices, np.arange(face_model.num_vertices) if area is None else area]
     if row.poses is not None and row.poses.quaternions is not None and row.poses.translations is not None:
         arrays += [row.poses.views, row.poses.quaternions, row.poses.translations]
         arrays += [truth.quaternions, truth.translations, truth.intrinsics]
-    for array in arrays:
-        digest.update(str((array.shape, array.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return json.dumps({"protocol": PROTOCOL, "face_model": face_model.digest(), "arrays": digest.hexdigest()})
-
-
-def _read(path: Path, row: ShapeRow, key: str) -> MeasuredRow | None:
-    """What was measured before; None if nothing was, or something else, or the file cannot be read."""
-    if not path.is_file():
-        return None
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            if str(archive["key"]) != key:
-                return None
-            names = set(archive.files) - {"key", "vertex_mm"}
-            return MeasuredRow(
-                row.name, row.model, {name: archive[name] for name in sorted(names)}, archive["vertex_mm"]
-            )
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        logging.warning("%s: not a file of measures: %s; they are made again", path, error)
-        return None
+    return json.dumps([PROTOCOL, face_model.digest(), files.digest_of(arrays)])

@@ -1,0 +1,102 @@
+"""Which figures the study's report shows, of which rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface.evaluation import examples, figures, files, measures, study_figures, study_rows
+from tfface.evaluation.document import Picture
+from tfface.evaluation.row_measures import ARMSE_MM, MeasuredRow
+from tfface.evaluation.study_predictions import StudyPredictions
+from tfface.evaluation.study_rows import ShapeRow
+from tfface.evaluation.subjects import Subjects
+
+_IN_CURVES = (*study_rows.PAPER, "SV Mean of 3", "Landmarks MAP, exact", "Landmarks MAP, 1 px", study_rows.FLOOR)
+
+
+def draw(
+    folder: Path,
+    rows: Sequence[ShapeRow],
+    measured: Sequence[MeasuredRow],
+    by_views: tuple[Sequence[study_figures.Curve], float],
+    predicted: StudyPredictions,
+    subjects: Subjects,
+    area: tuple[npt.NDArray[np.integer] | None, str],
+    *,
+    examples_count: int,
+    seed: int,
+    progress: bool = True,
+) -> list[Picture]:
+    """Draws the figures of the report.
+
+    Args:
+      folder: of the PNG files.
+      rows: of the study.
+      measured: the same rows.
+      by_views: curves of errors against the number of views, and the mean face's error beside them, mm.
+      predicted: what the models predict.
+      subjects: of the study.
+      area: [A] vertices that are measured, None for all, and their name.
+      examples_count: subjects in each grid of people.
+      seed: of their choice.
+      progress: whether to show progress bars.
+
+    Returns:
+      The figures, in the order of the report.
+    """
+    measured_area, area_name = area
+    face_model, by_name = subjects.face_model, {row.name: row for row in measured}
+    path = folder / "cumulative_errors.png"
+    shown = {name: by_name[name].values[ARMSE_MM] for name in _IN_CURVES if name in by_name}
+    study_figures.cumulative_errors(path, shown, "ARMSE, mm")
+    pictures = [Picture(path, "Share of subjects with at most each ARMSE.")]
+
+    path = folder / "error_maps.png"
+    maps = {row.name: row.vertex_mm for row in measured}
+    study_figures.error_maps(path, face_model.mean, face_model.triangles, maps, area=measured_area)
+    caption = f"Mean error of each vertex after similarity alignment, painted on the mean face ({area_name})."
+    pictures.append(Picture(path, caption))
+
+    curves, baseline = by_views
+    if curves:
+        path = folder / "error_by_views.png"
+        label = "vertex error after similarity alignment, mm"
+        study_figures.error_by_views(path, curves, baseline, measures.MEAN_FACE, label)
+        caption = "Error against the number of views, with bootstrap intervals; the views are chosen by estimated yaw."
+        pictures.append(Picture(path, caption))
+
+    for row in _of_people(rows):
+        path = folder / f"people_{files.name_of(row.name).lower()}.png"
+        people = examples.collect(
+            predicted.with_poses(row),
+            _as_row(by_name[row.name]),
+            _as_row(by_name[measures.MEAN_FACE]),
+            face_model,
+            subjects.truth,
+            subjects.batches(),
+            count=examples_count,
+            seed=seed,
+        )
+        caption = (
+            f"{row.name}, {subjects.split} split: one subject drawn at random (seed {seed}) from each of "
+            f"{len(people)} equal parts of the ranking by error, the best above."
+        )
+        poses = "" if row.poses is not None else f"The poses are those of {predicted.single}: the model predicts none."
+        figures.examples(
+            path, people, face_model.triangles, area=measured_area, caption=f"{caption}\n{poses}", progress=progress
+        )
+        pictures.append(Picture(path, f"{caption} {poses}".strip()))
+    return pictures
+
+
+def _of_people(rows: Sequence[ShapeRow]) -> list[ShapeRow]:
+    """The rows that people are shown of: the last of the paper's with poses of its own, and the last of all."""
+    paper = [row for row in rows if row.name in study_rows.PAPER and row.model]
+    with_poses = [row for row in paper if row.poses is not None]
+    return list({row.name: row for row in (*with_poses[-1:], *paper[-1:])}.values())
+
+
+def _as_row(row: MeasuredRow) -> measures.Row:
+    return measures.Row(row.name, row.model, row.values)

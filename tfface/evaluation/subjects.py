@@ -1,0 +1,124 @@
+"""The subjects of a split: their ground truth, their photographs, and what models predict for them."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface.data import manifest, pipeline
+from tfface.data.splits import SPLITS
+from tfface.evaluation import files, predict
+from tfface.evaluation.ground_truth import GroundTruth
+from tfface.evaluation.predictions import Origin, Predictions
+from tfface.face import MorphableModel
+
+Views = npt.NDArray[np.int32]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subjects:
+    """The subjects of a split, or the first of them.
+
+    Attributes:
+      records: folder of the records.
+      split: of the records.
+      batch_size: subjects and predictions at a time.
+      limit: how many of the split; 0 for all.
+      contents: the manifest.
+      face_model: the 3DMM.
+      truth: of the S subjects.
+    """
+
+    records: str
+    split: str
+    batch_size: int
+    limit: int
+    contents: manifest.Manifest
+    face_model: MorphableModel
+    truth: GroundTruth
+
+    @classmethod
+    def open(cls, records: str, split: str, *, batch_size: int = 32, limit: int = 0) -> "Subjects":
+        """Reads the ground truth of a split.
+
+        Raises:
+          ValueError: If the records are damaged, or the split is unknown or empty.
+        """
+        contents = manifest.read(records)
+        if split not in SPLITS:
+            raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        if not contents.subjects[split]:
+            raise ValueError(f"{records}: the split {split!r} has no subjects")
+        face_model = MorphableModel.load(Path(records) / manifest.FACE_MODEL_NAME)
+        truth = GroundTruth.gather(_batches(records, split, batch_size, limit))
+        return cls(records, split, batch_size, limit, contents, face_model, truth)
+
+    def batches(self, image_size: tuple[int, int] | None = None) -> Iterator[Mapping[str, Any]]:
+        """All views of the subjects in order, by key of `schema.EXAMPLE`, [B, V, ...]."""
+        return _batches(self.records, self.split, self.batch_size, self.limit, image_size)
+
+    def origin(self, model: str) -> Origin:
+        """Where predictions of a model (the path of its file) for these subjects come from."""
+        return Origin.of(model, self.records, self.split, self.face_model)
+
+    def predicted(
+        self,
+        name: str,
+        path: str,
+        choose: Callable[[int], Views],
+        folder: Path,
+        *,
+        progress: bool = True,
+    ) -> Predictions:
+        """Predicts with a model, or reads what the same model predicted from the same views before.
+
+        Args:
+          name: of the model.
+          path: of its file.
+          choose: from the model's number of views N to the views of its predictions [S, M, N].
+          folder: of the files of predictions, `<name>.npz`.
+          progress: whether to show a progress bar.
+
+        Raises:
+          FileNotFoundError: If the model is not there.
+          ValueError: If it does not belong to the records.
+        """
+        file, origin = folder / f"{files.name_of(name)}.npz", self.origin(path)
+        held = Predictions.load_made(file, origin)
+        if (
+            held is not None
+            and held.subjects == self.truth.subjects
+            and np.array_equal(held.views, choose(held.views.shape[2]))
+        ):
+            return held
+        model = predict.open_model(path, self.face_model.digest())
+        predictions = predict.predict(
+            model,
+            self.batches(predict.image_size(model)),
+            choose(predict.num_views(model)),
+            self.truth.subjects,
+            origin,
+            batch_size=self.batch_size,
+            description=f"predict {name}",
+            progress=progress,
+        )
+        predictions.save(file)
+        return predictions
+
+
+def _batches(
+    records: str, split: str, batch_size: int, limit: int, image_size: tuple[int, int] | None = None
+) -> Iterator[Mapping[str, Any]]:
+    batches = pipeline.all_views(records, split, batch_size=batch_size, image_size=image_size)
+    named = pipeline.naming_faults(batches, records, split)
+    if not limit:
+        yield from named
+        return
+    left = limit
+    for batch in itertools.islice(named, -(-limit // batch_size)):
+        yield {key: value[:left] for key, value in batch.items()}
+        left -= batch_size
