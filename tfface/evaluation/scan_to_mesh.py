@@ -29,7 +29,7 @@ LANDMARKS = (
 _UP_THE_NOSE = 0.3  # share of the way from the bottom of the nose to between the eyes, where the face's centre lies
 _RADIUS = 1.4  # of the face, in means of the outer eye distance and the nose's length
 _MAX_EVALUATIONS = 60
-_TOLERANCE = 1e-7  # relative change of the sum of squares, or of the step, that ends the refinement
+_TOLERANCE = 1e-8  # relative change of the sum of squares, or of the step, that ends the refinement
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
