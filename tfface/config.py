@@ -62,6 +62,21 @@ _FLAGS: dict[str, _Flag] = {
     "records": _text(None, "Folder of the records that tfface.prepare wrote."),
     "output": _text(None, "Folder to write; what was begun there is gone on with."),
     "seed": _integer(0, "Seed of everything random."),
+    # Raw scans.
+    "scans": _text(None, "Folder of raw scans: SUBJECT/scan.ply (.obj, .glb, .stl), or SUBJECT.ply."),
+    "unit": _choice("mm", ["mm", "cm", "m"], "Unit of the scans."),
+    "template": _text(
+        None,
+        "What the scans are registered to: ict, anthropometric, a 3DMM (.h5, a prior of faces as well), or a mesh in mm "
+        "with its landmarks' vertices in a .json file of the same name.",
+    ),
+    "detector": _switch(False, "Let a face detector (extra scans) propose where the face is, beside the geometry."),
+    "mirrored": _switch(False, "Build the 3DMM from every face and its mirror image."),
+    "complete": _switch(False, "Write registered.ply, and landmarks.json if there is none, into the scans' folders."),
+    "beam": _names(
+        [], "Register by an Apache Beam pipeline (extra beam) with these arguments: runner=DirectRunner,..."
+    ),
+    "scan_format": _choice("ply", ["ply", "obj", "glb", "stl"], "Format of simulated scans."),
     # The model.
     "model_kind": _choice("single_view", ["single_view", "multi_view", "shape_only"], "Which network."),
     "num_views": _integer(3, "Views of a multi view model.", 1, 64),
@@ -210,6 +225,32 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "pictures",
     ),
     "evaluate": ("records", "models", "output", "split", "examples", "batch_size", "seed"),
+    "simulate_scans": (
+        "people",
+        "ict_facekit",
+        "subjects",
+        "views",
+        "image_size",
+        "unit",
+        "scan_format",
+        "workers",
+        "output",
+        "seed",
+    ),
+    "build_model": (
+        "scans",
+        "unit",
+        "template",
+        "ict_facekit",
+        "detector",
+        "beam",
+        "modes",
+        "mirrored",
+        "complete",
+        "workers",
+        "output",
+        "seed",
+    ),
     "study": (
         "records",
         "models",
@@ -259,6 +300,8 @@ _REQUIRED = {
     "prepare": ("output",),
     "train": ("records", "output"),
     "evaluate": ("records", "output"),
+    "simulate_scans": ("output",),
+    "build_model": ("scans", "template", "output"),
     "study": ("records", "output"),
     "evaluate_meshes": ("predicted_meshes", "true_meshes", "output"),
     "export": ("model", "out"),

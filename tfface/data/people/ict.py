@@ -65,6 +65,21 @@ def data_folder(directory: str | os.PathLike[str]) -> pathlib.Path:
     )
 
 
+def checkout(named: str | None) -> str:
+    """The folder that was named, or else the variable ICT_FACEKIT_DIR.
+
+    Raises:
+      ValueError: if neither names one.
+    """
+    folder = named or os.environ.get("ICT_FACEKIT_DIR")
+    if not folder:
+        raise ValueError(
+            "ict_facekit: the flag --ict_facekit or the variable ICT_FACEKIT_DIR must name a checkout of "
+            "github.com/ICT-VGL/ICT-FaceKit"
+        )
+    return folder
+
+
 def read_vertices(path: pathlib.Path) -> npt.NDArray[np.float32]:
     """Vertices of one of the model's OBJ files, [26719, 3] float32, mm, source frame.
 
