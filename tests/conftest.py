@@ -24,6 +24,14 @@ hypothesis.settings.register_profile("tfface", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("tfface")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of tests/serving_conformance_test.py, which also holds for servers that are not this project's."""
+    group = parser.getgroup("tfface")
+    group.addoption("--server", help="host:port of a server's gRPC to test; the default is the embedded server")
+    group.addoption("--rest_server", help="host:port of its REST; without it, the tests of REST are skipped")
+    group.addoption("--server_model", default="default", help="the model that it serves, exported by tfface.export")
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seeds() -> None:
     """Every test starts from the same global seeds, whatever ran before it in the same process."""

@@ -47,7 +47,7 @@ class _Failure:
 
 @dataclasses.dataclass
 class _Model:
-    config: versions.ModelConfig
+    config: model_server_config_pb2.ModelConfig
     versions: dict[int, Version] = dataclasses.field(default_factory=dict)
     failures: dict[int, _Failure] = dataclasses.field(default_factory=dict)
     labels: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -151,7 +151,7 @@ class ModelManager:
         model.failures = {number: failure for number, failure in model.failures.items() if number in found}
         candidates = {number for number in found if not self._is_passed_over(model, number, found[number])}
         while True:
-            wanted = versions.aspired(model.config.model_version_policy, candidates)
+            wanted = versions.aspired(model.config, candidates)
             loaded = model.available()
             missing = [number for number in wanted if number not in loaded]
             failed = {number for number in missing if not self._load(name, model, number, found[number])}
@@ -282,13 +282,13 @@ class ModelManager:
             return [(key, known[key].state, known[key].code, known[key].message) for key in chosen]
 
 
-def _checked(config: model_server_config_pb2.ModelServerConfig) -> dict[str, versions.ModelConfig]:
+def _checked(config: model_server_config_pb2.ModelServerConfig) -> dict[str, model_server_config_pb2.ModelConfig]:
     if config.WhichOneof("config") != "model_config_list":
         raise invalid_argument(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
             "supported"
         )
-    wanted: dict[str, versions.ModelConfig] = {}
+    wanted: dict[str, model_server_config_pb2.ModelConfig] = {}
     for entry in config.model_config_list.config:
         if not entry.name or not entry.base_path:
             raise invalid_argument("Every model needs a name and a base_path.")
@@ -300,7 +300,7 @@ def _checked(config: model_server_config_pb2.ModelServerConfig) -> dict[str, ver
     return wanted
 
 
-def _check_usable(name: str, model: _Model, entry: versions.ModelConfig) -> None:
+def _check_usable(name: str, model: _Model, entry: model_server_config_pb2.ModelConfig) -> None:
     numbers = model.available()
     if not numbers:
         raise failed_precondition(f"1 servable(s) did not become available: {{{name}}}")

@@ -36,8 +36,12 @@ def examples(model: keras.Model, batch: int, size: tuple[int, int] | None = None
     Returns:
       `schema.IMAGES` [B, N, *size, 3] uint8 and `schema.INTRINSICS` [B, N, 3, 3] float32.
     """
-    height, width = size or signatures.image_size(model)
-    views = signatures.num_views(model)
+    return examples_of(size or signatures.image_size(model), signatures.num_views(model), batch)
+
+
+def examples_of(size: tuple[int, int], views: int, batch: int) -> dict[str, npt.NDArray[Any]]:
+    """`examples` for any number of views: schema.IMAGES [batch, views, *size, 3] and schema.INTRINSICS."""
+    height, width = size
     rng = np.random.default_rng([7, batch, height, width])
     coarse = rng.uniform(0, 255, (batch * views, 6, 6, 3)).astype(np.float32)
     smooth = tf.image.resize(coarse, (height, width), method="bicubic").numpy()
@@ -125,8 +129,8 @@ def check_servable(servable: Servable, model: keras.Model) -> dict[str, float]:
             given = examples(model, batch, (size[0] + 13, size[1] + 7) if resized else None)
             pictures, intrinsics = given[schema.IMAGES.key], given[schema.INTRINSICS.key]
             crops, crop_intrinsics = preprocess.resize(pictures, intrinsics, size)
-            feeds = {
-                signatures.IMAGE_BYTES: encode(pictures) if resized else None,
+            feeds: Arrays = {
+                signatures.IMAGE_BYTES: encode(pictures),
                 schema.IMAGES.key: np.asarray(crops),
                 schema.INTRINSICS.key: intrinsics,
                 schema.VIEW_MASK.key: np.ones(pictures.shape[:2], np.float32),

@@ -48,7 +48,6 @@ class Service:
 
     def __init__(self, manager: ModelManager, metrics: Metrics, max_pending: int, reloadable: Sequence[str]):
         self.manager, self.metrics = manager, metrics
-        self._max_pending = max_pending
         self._slots = _Slots(max_pending)
         self._reloadable = frozenset(reloadable)
 
@@ -90,14 +89,10 @@ class Service:
             resolved.version.value = servable.version
             return resolved, outputs
 
-    def signature(self, spec: model_pb2.ModelSpec) -> meta_graph_pb2.SignatureDef:
-        """The signature that a request names.
-
-        Raises:
-          ServingError: If there is none.
-        """
-        with self.manager.lease(spec) as (servable, _):
-            return servable.signature(spec.signature_name)[1]
+    @property
+    def pending(self) -> int:
+        """How many predictions are under way."""
+        return self._slots.used
 
     def predict_response(
         self,
@@ -222,15 +217,19 @@ class _Slots:
     """A counter of requests under way that refuses instead of waiting."""
 
     def __init__(self, limit: int):
-        self._semaphore = threading.BoundedSemaphore(limit)
+        self.used = 0
         self._limit = limit
+        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        if not self._semaphore.acquire(blocking=False):
-            raise resource_exhausted(f"{self._limit} predictions are under way already")
+        with self._lock:
+            if self.used >= self._limit:
+                raise resource_exhausted(f"{self._limit} predictions are under way already")
+            self.used += 1
 
     def __exit__(self, *_: object) -> None:
-        self._semaphore.release()
+        with self._lock:
+            self.used -= 1
 
 
 def _wanted(signature: meta_graph_pb2.SignatureDef, output_filter: Sequence[str]) -> list[str]:

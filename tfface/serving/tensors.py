@@ -93,7 +93,7 @@ def complete_inputs(signature: meta_graph_pb2.SignatureDef, arrays: dict[str, Ar
         raise invalid_argument("Batching Run() input tensors must have at least one dimension")
     if len(set(sizes.values())) > 1:
         raise invalid_argument(f"Batching Run() input tensors must have equal 0th-dimension size, got {sizes}")
-    batch = next(iter(sizes.values()), 1)
+    batch = next((len(array) for array in arrays.values()), 1)
     if batch == 0:
         raise invalid_argument("Batching Run() input tensors must have a 0th-dimension size of at least 1")
     for name in signature.inputs:

@@ -4,10 +4,7 @@ import os
 import re
 from collections.abc import Collection
 
-from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
-
-ModelConfig = model_server_config_pb2.ModelConfig
-VersionPolicy = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
+from tensorflow_serving.config import model_server_config_pb2
 
 _NUMBER = re.compile("[0-9]{1,18}")
 Fingerprint = tuple[tuple[str, int, int], ...]
@@ -23,8 +20,9 @@ def listed(base_path: str) -> dict[int, str]:
         return {int(entry.name): entry.path for entry in entries if _NUMBER.fullmatch(entry.name) and entry.is_dir()}
 
 
-def aspired(policy: VersionPolicy, numbers: Collection[int]) -> list[int]:
-    """The versions that a policy wants of those that are there, in order; without a policy, the latest."""
+def aspired(config: model_server_config_pb2.ModelConfig, numbers: Collection[int]) -> list[int]:
+    """The versions that a model's policy wants of those that are there, in order; without a policy, the latest."""
+    policy = config.model_version_policy
     kind = policy.WhichOneof("policy_choice")
     if kind == "all":
         return sorted(numbers)

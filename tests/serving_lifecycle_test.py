@@ -1,0 +1,339 @@
+"""The embedded server while versions come and go, under load, at its limits and over TLS."""
+
+import concurrent.futures
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+import serving_tiny
+import tensorflow as tf
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from serving_tiny import refused
+from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, model_pb2
+
+from tfface.serving import client, parity, server, tensors
+from tfface.serving.errors import invalid_argument
+from tfface.serving.servable import WARMUP_FILE
+
+AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+
+
+@pytest.fixture
+def base_path(tmp_path):
+    serving_tiny.copy_version(tmp_path, 1)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """A request of one face."""
+    given = parity.examples_of((32, 32), 1, 1)
+    return serving_tiny.request(
+        {"images": given["images"].astype(np.float32), "intrinsics": given["intrinsics"]}, "tensors"
+    )
+
+
+def _states(stubs: serving_tiny.Stubs) -> dict[int, int]:
+    request = get_model_status_pb2.GetModelStatusRequest(model_spec=model_pb2.ModelSpec(name=serving_tiny.MODEL))
+    return {entry.version: entry.state for entry in stubs.models.GetModelStatus(request).model_version_status}
+
+
+def _until(condition, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
+
+
+def _version(stubs: serving_tiny.Stubs, asked) -> int:
+    return stubs.prediction.Predict(asked, timeout=60).model_spec.version.value
+
+
+def _reload(number: int, label: str, path, policy: dict | None = None) -> model_management_pb2.ReloadConfigRequest:
+    request = model_management_pb2.ReloadConfigRequest()
+    entry = request.config.model_config_list.config.add(name=serving_tiny.MODEL, base_path=str(path))
+    entry.version_labels[label] = number
+    if policy is not None:
+        entry.model_version_policy.specific.versions.extend(policy["specific"])
+    return request
+
+
+def test_a_new_version_is_loaded_under_load_and_no_request_fails(base_path, asked):
+    seen, failures = [], []
+    stopping = threading.Event()
+
+    def ask(stubs: serving_tiny.Stubs) -> None:
+        while not stopping.is_set():
+            try:
+                seen.append(_version(stubs, asked))
+            except grpc.RpcError as error:
+                failures.append(error)
+
+    with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+        clients = [threading.Thread(target=ask, args=(stubs,)) for _ in range(3)]
+        for thread in clients:
+            thread.start()
+        for number in (2, 3):
+            serving_tiny.copy_version(base_path, number)
+            _until(lambda number=number: seen and seen[-1] == number)
+        _until(lambda: _states(stubs)[1] != AVAILABLE and _states(stubs)[2] != AVAILABLE)
+        shutil.rmtree(base_path / "3")
+        _until(lambda: seen[-1] == 2)
+        stopping.set()
+        for thread in clients:
+            thread.join()
+    assert failures == []
+    assert set(seen) == {1, 2, 3}
+
+
+def test_a_version_that_is_not_whole_is_passed_over_until_it_is(base_path, asked):
+    with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+        target, source = base_path / "2", serving_tiny.exported() / "1"
+        (target / "variables").mkdir(parents=True)
+        steps = (
+            ("saved_model.pb", 0.5),
+            ("saved_model.pb", 1.0),
+            ("variables/variables.index", 1.0),
+            ("variables/variables.data-00000-of-00001", 0.5),
+        )
+        for name, share in steps:
+            content = (source / name).read_bytes()
+            (target / name).write_bytes(content[: int(len(content) * share)])
+            time.sleep(0.15)  # three looks
+            assert _version(stubs, asked) == 1, name
+            assert _states(stubs)[1] == AVAILABLE
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        _until(lambda: _version(stubs, asked) == 2)
+
+
+def test_what_is_no_version_is_left_alone(base_path, asked):
+    for name in ("latest", "1a", "-3", ".exporting-x"):
+        (base_path / name).mkdir()
+    (base_path / "7").write_text("a file")
+    with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+        assert _states(stubs) == {1: AVAILABLE}
+
+
+def test_a_version_whose_warm_up_fails_is_not_served(base_path, asked):
+    version = serving_tiny.copy_version(base_path, 2)
+    content = (version / WARMUP_FILE).read_bytes()
+    (version / WARMUP_FILE).write_bytes(content[: len(content) // 2])
+    with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+        assert _version(stubs, asked) == 1
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=model_pb2.ModelSpec(name=serving_tiny.MODEL))
+        entry = {e.version: e for e in stubs.models.GetModelStatus(request).model_version_status}[2]
+        assert entry.state == get_model_status_pb2.ModelVersionStatus.END
+        assert entry.status.error_code
+        assert "tf_serving_warmup_requests" in entry.status.error_message
+        warmed = [line for line in running.metrics.page().splitlines() if "model_warmup_latency_count" in line]
+        assert len(warmed) == 1
+        assert 'status="OK"' in warmed[0]
+
+
+def test_a_server_may_start_before_its_model_is_there(tmp_path, asked):
+    with serving_tiny.serving(tmp_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+        health = health_pb2_grpc.HealthStub(stubs.channel)
+        check = health_pb2.HealthCheckRequest()
+        assert health.Check(check).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        text = f"Servable not found for request: Latest({serving_tiny.MODEL})"
+        refused(lambda: _version(stubs, asked), grpc.StatusCode.NOT_FOUND, text)
+        serving_tiny.copy_version(tmp_path, 5)
+        _until(lambda: health.Check(check).status == health_pb2.HealthCheckResponse.SERVING)
+        assert _version(stubs, asked) == 5
+
+
+def test_labels_and_policies_can_be_changed_while_it_runs(base_path, asked):
+    serving_tiny.copy_version(base_path, 2)
+    with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+        assert _states(stubs) == {2: AVAILABLE}
+        request = _reload(1, "stable", base_path, {"specific": [1, 2]})
+        request.config.model_config_list.config[0].version_labels["canary"] = 2
+        stubs.models.HandleReloadConfigRequest(request)
+        assert _states(stubs) == {1: AVAILABLE, 2: AVAILABLE}
+        labelled = serving_tiny.request({}, "tensors")
+        labelled.CopyFrom(asked)
+        for label, number in (("stable", 1), ("canary", 2)):
+            labelled.model_spec.version_label = label
+            assert _version(stubs, labelled) == number
+        assert _version(stubs, asked) == 2
+        # Forward again: the old version is let go of.
+        stubs.models.HandleReloadConfigRequest(_reload(2, "stable", base_path, {"specific": [2]}))
+        labelled.model_spec.version_label = "stable"
+        assert _version(stubs, labelled) == 2
+        assert _states(stubs)[1] == get_model_status_pb2.ModelVersionStatus.END
+
+
+def test_a_configuration_that_cannot_be_had_leaves_the_one_before(base_path, asked):
+    with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+        call = stubs.models.HandleReloadConfigRequest
+        text = "Request to assign label to version 9 of model default, which is not currently available for inference"
+        refused(lambda: call(_reload(9, "new", base_path)), grpc.StatusCode.FAILED_PRECONDITION, text)
+        refused(
+            lambda: call(_reload(1, "x", base_path.parent)), grpc.StatusCode.PERMISSION_DENIED, str(base_path.parent)
+        )
+        assert _version(stubs, asked) == 1
+
+
+def test_several_models_from_a_configuration_file(base_path, tmp_path, asked):
+    path = tmp_path / "models.config"
+    path.write_text(
+        f"""model_config_list {{
+          config {{ name: "one" base_path: "{base_path}" model_platform: "tensorflow" }}
+          config {{ name: "two" base_path: "{serving_tiny.exported()}" version_labels {{ key: "stable" value: 1 }} }}
+        }}"""
+    )
+    with (
+        serving_tiny.serving("", model_config_file=str(path)) as running,
+        serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs,
+    ):
+        labelled = serving_tiny.request({}, "tensors")
+        labelled.CopyFrom(asked)
+        for name in ("one", "two"):
+            labelled.model_spec.name = name
+            assert _version(stubs, labelled) == 1
+        labelled.model_spec.version_label = "stable"
+        assert _version(stubs, labelled) == 1
+
+
+def test_overload_is_refused_and_passes(base_path, asked):
+    """Small limits, many clients: some are refused at once, the others are answered, and then all is as before."""
+    limits = {"max_batch_size": 1, "max_enqueued_batches": 1}
+    with serving_tiny.serving(base_path, **limits) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+        with concurrent.futures.ThreadPoolExecutor(24) as clients:
+            calls = [clients.submit(_version, stubs, asked) for _ in range(96)]
+        codes = {call.exception().code() if call.exception() else grpc.StatusCode.OK for call in calls}
+        assert codes == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert _version(stubs, asked) == 1
+
+
+def test_a_deadline_frees_its_thread(base_path, asked):
+    """Requests that gave up while the model was busy neither run nor hold anything."""
+    with serving_tiny.serving(base_path, max_batch_size=1, max_enqueued_batches=64) as running:
+        free = threading.Semaphore(0)
+        with running.manager.lease(model_pb2.ModelSpec(name=serving_tiny.MODEL)) as (_, batcher):
+            ran = []
+            run = batcher._run
+            batcher._run = lambda *given: (free.acquire(), ran.append(given), run(*given))[2]
+            with serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+                calls = [stubs.prediction.Predict.future(asked, timeout=0.5) for _ in range(30)]
+                assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+                _until(lambda: running.service.pending == 0)
+                free.release(1000)
+                assert _version(stubs, asked) == 1
+            assert len(ran) <= 2  # the one that was running, and the last
+
+
+def test_a_client_that_leaves_frees_its_place(base_path, asked):
+    with serving_tiny.serving(base_path, max_batch_size=1, max_enqueued_batches=64) as running:
+        free = threading.Semaphore(0)
+        with running.manager.lease(model_pb2.ModelSpec(name=serving_tiny.MODEL)) as (_, batcher):
+            run = batcher._run
+            batcher._run = lambda *given: (free.acquire(), run(*given))[1]
+            with serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+                calls = [stubs.prediction.Predict.future(asked) for _ in range(10)]
+                _until(lambda: running.service.pending == 10)
+                for call in calls:
+                    call.cancel()
+                _until(lambda: running.service.pending <= 1)  # the one that is running
+                free.release(1000)
+                _until(lambda: running.service.pending == 0)
+
+
+def test_too_many_requests_at_a_time_are_refused(base_path, asked):
+    with serving_tiny.serving(base_path, max_pending=2) as running:
+        free = threading.Semaphore(0)
+        with running.manager.lease(model_pb2.ModelSpec(name=serving_tiny.MODEL)) as (_, batcher):
+            run = batcher._run
+            batcher._run = lambda *given: (free.acquire(), run(*given))[1]
+            with serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+                calls = [stubs.prediction.Predict.future(asked) for _ in range(2)]
+                _until(lambda: running.service.pending == 2)
+                refused(lambda: _version(stubs, asked), grpc.StatusCode.RESOURCE_EXHAUSTED, "under way already")
+                assert _states(stubs) == {1: AVAILABLE}, "status is answered all the same"
+                free.release(1000)
+                assert [call.result().model_spec.version.value for call in calls] == [1, 1]
+
+
+def test_it_listens_on_this_machine_only():
+    assert server.Options().host == "127.0.0.1"
+
+
+def test_a_port_that_is_taken_is_told(base_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="port: cannot listen on 127"):
+            server.Server(server.Options(model_base_path=str(base_path), port=port, rest_port=-1)).start()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, "model_base_path: expected either it or model_config_file"),
+        ({"model_base_path": "a", "model_config_file": "b"}, "model_base_path: expected either"),
+        ({"model_config_file": "/nowhere/models.config"}, "model_config_file: /nowhere/models.config"),
+    ],
+)
+def test_bad_options_are_told(options, text):
+    with pytest.raises(ValueError, match=text):
+        server.Server(server.Options(**options))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A key and a certificate for localhost, signed by itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    key, chain = folder / "key.pem", folder / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", chain]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return str(key), str(chain)
+
+
+def test_tls_with_certificates_on_both_sides(base_path, certificate):
+    key, chain = certificate
+    options = {"ssl_server_key": key, "ssl_server_cert": chain, "ssl_client_ca": chain}
+    given = parity.examples_of((32, 32), 1, 1)
+    with serving_tiny.serving(base_path, **options) as running:
+        address = f"localhost:{running.port}"
+        with client.Client(address, credentials=client.tls(chain, key, chain)) as trusted:
+            assert set(trusted.predict(given["images"], given["intrinsics"], outputs=["vertices"])) == {"vertices"}
+        for credentials in (client.tls(chain), None):
+            with client.Client(address, credentials=credentials, attempts=1, timeout=5) as stranger:
+                refused(stranger.states, grpc.StatusCode.UNAVAILABLE)
+
+
+def test_the_command_serves_until_it_is_told_to_stop(base_path):
+    command = [sys.executable, "-m", "tfface.serve", f"--model_base_path={base_path}", "--port=0", "--rest_port=-1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("gRPC on 127.0.0.1:")
+            with client.Client(line.removeprefix("gRPC on ").strip()) as asking:
+                assert asking.states() == {1: "AVAILABLE"}
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
+
+
+def test_a_message_tells_no_more_than_a_header_holds():
+    assert len(invalid_argument("x" * 100_000).message) < 4000
+
+
+def test_tensors_travel_both_ways():
+    rng = np.random.default_rng(0)
+    for array in (
+        rng.normal(size=(2, 3)).astype(np.float32),
+        np.arange(6).reshape(1, 6),
+        np.array([[b"a", b""]], object),
+    ):
+        np.testing.assert_array_equal(tf.make_ndarray(tensors.to_proto(array)), array)

@@ -1,0 +1,116 @@
+"""Small exported models, requests to them and servers with them, which the tests of serving share."""
+
+import atexit
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+
+import grpc
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import (
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from tfface.serving import exporter, parity, server
+
+MODEL = "default"
+
+
+@functools.cache
+def folder() -> pathlib.Path:
+    """A folder for what is made once in a session."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="tfface-serving-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+@functools.cache
+def keras_file(kind: str = "single_view", merge: str = "concat", num_views: int = 2) -> pathlib.Path:
+    """A saved model of random weights, whose encoder ends early."""
+    model = tiny.randomized(tiny.build(kind, merge, num_views, encoder_output="block3_pool"))
+    path = folder() / f"{kind}-{merge}.keras"
+    model.save(path)
+    return path
+
+
+@functools.cache
+def exported(kind: str = "single_view", merge: str = "concat", num_views: int = 2) -> pathlib.Path:
+    """A base path with version 1 of a model."""
+    source = keras_file(kind, merge, num_views)
+    out = folder() / "exported" / source.stem
+    exporter.export(exporter.Options(str(source), str(out), warmup_batch=4))
+    return out
+
+
+def copy_version(base_path: pathlib.Path, number: int, source: pathlib.Path | None = None) -> pathlib.Path:
+    """Adds a version to a base path, whole at once, as an export does it."""
+    beside = base_path / f".copying-{number}"
+    shutil.copytree((source or exported()) / "1", beside)
+    return beside.rename(base_path / str(number))
+
+
+@contextlib.contextmanager
+def serving(base_path: pathlib.Path, **options) -> Iterator[server.Server]:
+    """The embedded server on free ports."""
+    options = {"port": 0, "rest_port": 0, "file_system_poll_wait_seconds": 0.05, **options}
+    with server.Server(server.Options(model_base_path=str(base_path), **options)) as running:
+        yield running
+
+
+@dataclasses.dataclass(frozen=True)
+class Stubs:
+    """The stock stubs on one channel."""
+
+    channel: grpc.Channel
+    prediction: prediction_service_pb2_grpc.PredictionServiceStub
+    models: model_service_pb2_grpc.ModelServiceStub
+
+
+@contextlib.contextmanager
+def stubs(address: str) -> Iterator[Stubs]:
+    limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(address, limits) as channel:
+        yield Stubs(
+            channel,
+            prediction_service_pb2_grpc.PredictionServiceStub(channel),
+            model_service_pb2_grpc.ModelServiceStub(channel),
+        )
+
+
+def request(inputs: dict[str, object], signature: str = "", model: str = MODEL, **fields) -> predict_pb2.PredictRequest:
+    """A PredictRequest of arrays and TensorProtos."""
+    made = predict_pb2.PredictRequest(model_spec=model_pb2.ModelSpec(name=model, signature_name=signature), **fields)
+    for key, value in inputs.items():
+        proto = value if isinstance(value, tensor_pb2.TensorProto) else tf.make_tensor_proto(value)
+        made.inputs[key].CopyFrom(proto)
+    return made
+
+
+def arrays(response: predict_pb2.PredictResponse) -> dict[str, np.ndarray]:
+    return {key: tf.make_ndarray(value) for key, value in response.outputs.items()}
+
+
+def refused(call: Callable[[], object], code: grpc.StatusCode, text: str = "") -> grpc.RpcError:
+    """Checks that a call ends with a status, and what it says."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    assert caught.value.code() == code, caught.value.details()
+    assert text in caught.value.details()
+    return caught.value
+
+
+def predicted(model: keras.Model, crops: np.ndarray, intrinsics: np.ndarray) -> dict[str, np.ndarray]:
+    """What the Keras model says."""
+    return parity.predict(model, crops, intrinsics)
