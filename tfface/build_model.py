@@ -46,8 +46,8 @@ def main(argv: list[str]) -> None:
         sys.exit(f"tfface.build_model: {error}")
     share = built.metadata["variance_share"]
     print(
-        f"{plan.output / model.FACE_MODEL}: {built.num_modes} modes of {built.num_vertices} vertices, {share:.2%} of the "
-        f"variance of {len(divided['train'])} people"
+        f"{plan.output / model.FACE_MODEL}: {built.num_modes} modes of {built.num_vertices} vertices, {share:.2%} of "
+        f"the variance of {len(divided['train'])} people"
     )
 
 

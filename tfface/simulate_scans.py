@@ -2,7 +2,7 @@ r"""Scans and photographs people of known shape as a hand-held scanner would: a 
 
     python -m tfface.simulate_scans --people=anthropometric --subjects=50 --unit=cm --output=runs/scans/capture
 
-OUTPUT/SUBJECT holds scan.ply, images/ and views.json; OUTPUT/_truth holds the true shapes, which a real capture has not.
+OUTPUT/SUBJECT holds scan.ply, images/ and views.json; OUTPUT/_truth the true shapes, which a real capture has not.
 """
 
 import sys
