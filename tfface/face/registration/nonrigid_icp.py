@@ -30,8 +30,8 @@ class NonrigidSettings:
       ValueError: if the stages are empty or a number is not positive.
     """
 
-    stiffness: tuple[float, ...] = (50.0, 20.0, 10.0, 5.0, 2.5, 1.2, 0.6)
-    max_distance: tuple[float, float] = (20.0, 5.0)
+    stiffness: tuple[float, ...] = (50.0, 20.0, 8.0, 3.0, 1.2, 0.5, 0.2)
+    max_distance: tuple[float, float] = (20.0, 8.0)
     max_angle: tuple[float, float] = (70.0, 45.0)
     landmark_weight: tuple[float, float] = (10.0, 0.3)
     rounds: int = 6
