@@ -114,3 +114,83 @@ def test_wrong_topology_is_named():
 
 def test_vertex_mse_known_value():
     np.testing.assert_allclose(losses.vertex_mse(tf.zeros((2, 4, 3)), tf.fill((2, 4, 3), 2.0)), [12.0, 12.0])
+
+
+def _carried(true, predicted, v) -> np.ndarray:
+    """The first subject's predicted face, carried through the true pose of a view, one point at a time."""
+    rotations, predicted_rotations = (
+        rotation.matrix_from_quaternion(scene["quaternions"][0, v].astype(np.float64)) for scene in (true, predicted)
+    )
+    return np.array(
+        [
+            rotations.T @ (predicted_rotations @ point + predicted["translations"][0, v] - true["translations"][0, v])
+            for point in predicted["vertices"][0].astype(np.float64)
+        ]
+    )
+
+
+def test_virtual_projections_agree_with_a_literal_version():
+    true, predicted = _scene(batch=1), _scene(batch=1)
+    intrinsics, virtual = _intrinsics(1, 3), RNG.normal(size=(1, 3, 2, 4)).astype(np.float32)
+    loss = losses.virtual_projections(*true.values(), *predicted.values(), intrinsics, virtual)
+    centre = true["vertices"][0].mean(axis=0).astype(np.float64)
+    total = 0.0
+    for v in range(3):
+        own = rotation.matrix_from_quaternion(true["quaternions"][0, v].astype(np.float64))
+        shift = true["translations"][0, v].astype(np.float64)
+        cameras = [(own, shift)]
+        for q in virtual[0, v].astype(np.float64):
+            turn = rotation.matrix_from_quaternion(q / np.linalg.norm(q))
+            cameras.append((turn, np.array([0, 0, (own @ centre + shift)[2]]) - turn @ centre))
+        carried, errors = _carried(true, predicted, v), []
+        for turn, offset in cameras:
+            for point, other in zip(true["vertices"][0].astype(np.float64), carried, strict=True):
+                a, b = (K.astype(np.float64) @ (turn @ x + offset) for x in (point, other))
+                errors.append(np.sum((a[:2] / a[2] - b[:2] / b[2]) ** 2))
+        total += np.mean(errors)
+    np.testing.assert_allclose(loss, [total], rtol=1e-3)
+
+
+def test_virtual_projections_know_what_the_true_camera_cannot_see():
+    """A face 6 mm off: 0.8 px for cameras that look along the shift's normal, none for one that looks along it."""
+    vertices = tf.zeros((1, 5, 3))
+    quaternions, shift = tf.constant([[IDENTITY]]), tf.constant([[[6.0, 0, 600]]])
+    truth = vertices, quaternions, tf.constant([[[0.0, 0, 600]]])
+    intrinsics = _intrinsics(1, 1)
+    front, side = IDENTITY, [0.0, 3.0, 0.0, 3.0]  # the second turns by 90 degrees about y, and is not normalised
+
+    def loss(*cameras, translations=shift):
+        virtual = tf.reshape(tf.constant(cameras, tf.float32), (1, 1, len(cameras), 4))
+        return losses.virtual_projections(*truth, vertices, quaternions, translations, intrinsics, virtual).numpy()[0]
+
+    assert loss(front) == pytest.approx(0.64, rel=1e-5)
+    assert loss(front, side) == pytest.approx(2 * 0.64 / 3, rel=1e-5)
+    along_the_ray = tf.constant([[[0.0, 0, 606]]])
+    assert loss(front, translations=along_the_ray) == pytest.approx(0, abs=1e-9)
+    assert loss(side, translations=along_the_ray) == pytest.approx(0.64 / 2, rel=1e-5)
+
+
+def test_virtual_projections_are_zero_at_a_perfect_prediction_with_finite_gradients():
+    true = {key: tf.constant(value) for key, value in _scene().items()}
+    guess = {key: tf.Variable(value) for key, value in true.items()}
+    intrinsics, virtual = _intrinsics(2, 3), RNG.normal(size=(1, 3, 4, 4)).astype(np.float32)
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = losses.virtual_projections(*true.values(), *guess.values(), intrinsics, virtual)
+        return loss.numpy(), [g.numpy() for g in tape.gradient(loss, list(guess.values()))]
+
+    loss, found = gradients()
+    np.testing.assert_allclose(loss, 0, atol=1e-6)
+    assert all(np.abs(gradient).max() < 1e-2 for gradient in found)
+    guess["translations"].assign(-guess["translations"])  # behind the camera
+    loss, found = gradients()
+    assert np.isfinite(loss).all()
+    assert all(np.isfinite(gradient).all() for gradient in found)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 5, 4), (1, 3, 0, 4), (3, 5, 4)])
+def test_virtual_cameras_of_other_views_are_refused(shape):
+    scene, message = _scene(), r"virtual_quaternions: expected the shape \[1 or B, 3, V, 4\], got"
+    with pytest.raises(ValueError, match=message):
+        losses.virtual_projections(*scene.values(), *scene.values(), _intrinsics(2, 3), np.ones(shape, np.float32))

@@ -8,6 +8,9 @@ from tfface import losses, metrics, schema
 
 Batch = Mapping[str, tf.Tensor]
 Objective = Callable[[Batch, Batch], tf.Tensor]
+"""Per example, ``[B]``, from a batch and a model's outputs."""
+TrainingObjective = Callable[[Batch, Batch, tf.Tensor], tf.Tensor]
+"""The same at a step, ``[]`` of any integer type, which decides all that is random in it."""
 
 
 def reprojection(batch: Batch, outputs: Batch) -> tf.Tensor:
@@ -23,6 +26,39 @@ def shape(batch: Batch, outputs: Batch) -> tf.Tensor:
 def objective(model_kind: str) -> Objective:
     """The objective of a model kind."""
     return shape if model_kind == "shape_only" else reprojection
+
+
+def training_objective(model_kind: str, virtual_views: int = 0, seed: int = 0) -> TrainingObjective:
+    """What a step minimises: the objective of the model kind, or that with virtual cameras.
+
+    Args:
+      model_kind: As in `objective`.
+      virtual_views: Virtual cameras for each true one (`losses.virtual_projections`); 0 for none.
+      seed: Of the virtual cameras. They are the same for all subjects of a step, so that they depend on seed and step
+        alone, not on how a batch is divided.
+
+    Raises:
+      ValueError: If a model without poses is to have virtual cameras.
+    """
+    if not virtual_views:
+        plain = objective(model_kind)
+
+        def without_virtual_views(batch: Batch, outputs: Batch, _: tf.Tensor) -> tf.Tensor:
+            return plain(batch, outputs)
+
+        return without_virtual_views
+    if model_kind == "shape_only":
+        raise ValueError(f"virtual_views: expected 0 for a model without poses, got {virtual_views}")
+
+    def with_virtual_views(batch: Batch, outputs: Batch, step: tf.Tensor) -> tf.Tensor:
+        num_views = outputs[schema.QUATERNIONS.key].shape[1]
+        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
+        virtual = tf.random.stateless_normal([1, num_views, virtual_views, 4], key)
+        return losses.virtual_projections(
+            *_scene(batch), *_scene(outputs), _intrinsics(batch), virtual, batch[schema.VIEW_MASK.key]
+        )
+
+    return with_virtual_views
 
 
 def measures(batch: Batch, outputs: Batch, loss: Objective) -> dict[str, tf.Tensor]:
