@@ -153,6 +153,18 @@ def test_workers_share_the_batches_of_one():
         training(3, 4, worker=(0, 3))
 
 
+def test_workers_share_the_evaluation_too():
+    """Three workers and two subjects: each subject is seen once, by one of them; the third sees none."""
+    options = {"num_views": 3, "batch_size": 1}
+    (whole,) = [take(pipeline.evaluation_examples(tiny_people.records_folder(), "test", **options), 9)]
+    parts = [
+        take(pipeline.evaluation_examples(tiny_people.records_folder(), "test", worker=(index, 3), **options), 9)
+        for index in range(3)
+    ]
+    assert [len(part) for part in parts] == [1, 1, 0]
+    assert_same(parts[0] + parts[1], whole)
+
+
 def test_evaluation_shows_the_split_once_in_order():
     folder = tiny_people.records_folder()
     contents = manifest.read(folder)
@@ -179,6 +191,13 @@ def test_all_views_of_everybody():
         np.testing.assert_array_equal(one[schema.SUBJECT.key], other[schema.SUBJECT.key])
         np.testing.assert_allclose(yaws(one), -yaws(other), atol=1e-3)
         np.testing.assert_array_equal(one[schema.IMAGES.key], other[schema.IMAGES.key][..., ::-1, :])
+
+
+def test_a_part_of_all_views():
+    folder = tiny_people.records_folder()
+    whole = take(pipeline.all_views(folder, "train", batch_size=1, mirrored=True), 99)
+    part = take(pipeline.all_views(folder, "train", batch_size=1, mirrored=True, subjects=(3, 7)), 99)
+    assert_same(part, whole[3:7])
 
 
 def test_variants_of_all_views_differ_and_repeat():

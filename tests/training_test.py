@@ -1,5 +1,6 @@
 """Training runs on tiny people: stages, caches, resumption to the bit, refusals, and that the networks can learn."""
 
+import contextlib
 import json
 import pathlib
 
@@ -162,7 +163,7 @@ def test_the_first_loss_that_is_not_finite_is_named(records, tmp_path, monkeypat
         return float("nan") if count[0] == 3 else step(self, batch)
 
     monkeypatch.setattr(loop.StageTrainer, "step", poisoned)
-    with pytest.raises(loop.NonFiniteLossError, match=r"loss of step 2 of stage heads:4:0\.0001 is nan.*ckpt-1"):
+    with pytest.raises(loop.NonFiniteLossError, match=r"loss of step 2 of stage heads:4:0\.0001 is nan.*ckpt-2"):
         run.train(_options(records, tmp_path / "run", stages=("heads:4",)))
 
 
@@ -179,6 +180,12 @@ def test_unknown_strategy_and_missing_cluster_are_named(monkeypatch):
         strategies.make_strategy("multi_worker")
 
 
+def _reach(cached, folder: str, worker: tuple[int, int]) -> None:
+    """A worker computes its part; that others are behind is no fault of its."""
+    with contextlib.suppress(ValueError):
+        cached(folder, worker)
+
+
 class TestFeatureCache:
     @pytest.fixture
     def examples(self, records) -> Examples:
@@ -188,7 +195,7 @@ class TestFeatureCache:
         model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)
         halves = cut(model, "block5")
         _, validation = examples.cached(halves, str(tmp_path / "cache"), 1)
-        for cached, plain in zip(validation, examples.validation(), strict=True):
+        for cached, plain in zip(validation(), examples.validation(), strict=True):
             images = plain.pop(schema.IMAGES.key)
             features = halves.lower(tf.reshape(images, (-1, *images.shape[2:])))
             features = tf.reshape(features, cached[FEATURES].shape)
@@ -201,13 +208,31 @@ class TestFeatureCache:
         halves = cut(model, "heads")
         stream, _ = examples.cached(halves, str(tmp_path / "cache"), 1)
         whole = next(iter(stream(0)))
-        (progress,) = (tmp_path / "cache").glob("train-*/progress.json")
-        progress.write_text('{"subjects": 3}')
+        (progress,) = (tmp_path / "cache").glob("train-*/progress-*.json")
+        progress.write_text('{"begin": 0, "done": [3, 3]}')
         features = np.lib.format.open_memmap(progress.parent / "features.npy", mode="r+")
         features[3:] = 0
         features.flush()
         stream, _ = examples.cached(halves, str(tmp_path / "cache"), 1)
         np.testing.assert_array_equal(next(iter(stream(0)))[FEATURES], whole[FEATURES])
+
+    def test_workers_share_the_work_and_the_batches(self, examples, records, tmp_path):
+        model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)
+        halves = cut(model, "heads")
+
+        def cached(folder: str, worker: tuple[int, int], barrier=lambda: None):
+            return examples.cached(halves, str(tmp_path / folder), 1, worker=worker, barrier=barrier)
+
+        with pytest.raises(ValueError, match="a part is missing; all workers must share this folder"):
+            cached("not_shared", (1, 3))
+        alone, _ = cached("alone", (0, 1))
+        # Where the first worker waits for the others, these come.
+        shared, validation = cached("shared", (0, 3), lambda: [_reach(cached, "shared", (i, 3)) for i in (1, 2)])
+        for step, whole in enumerate(alone(0).take(5)):
+            parts = [next(iter(shared(step, (index, 2)))) for index in range(2)]
+            for key, value in whole.items():
+                np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), value)
+        assert sum(len(list(validation((index, 3)))) for index in range(3)) == len(list(validation((0, 1))))
 
     def test_the_stream_resumes_at_any_step(self, examples, records, tmp_path):
         model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)

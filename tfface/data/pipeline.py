@@ -24,10 +24,14 @@ Batch = TypeVar("Batch")
 Choice = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """(yaws [V], stateless seed [2]) -> indices of views [N], -1 for none."""
 
+Worker = tuple[int, int]
+"""(index, number of workers)."""
+
 SHUFFLE_BUFFER = 2048
 """Records that wait to be drawn, in their encoded form."""
 
 _SHARDS_AT_ONCE, _RECORDS_AT_ONCE = 4, 16
+_OF_SUBJECT = frozenset({"subject", "vertices"})  # the other keys of a record are of its views
 
 
 def training_examples(
@@ -42,7 +46,8 @@ def training_examples(
     augmentation: augment.Augmentation | None = None,
     image_size: tuple[int, int] | None = None,
     shuffle_buffer: int = SHUFFLE_BUFFER,
-    worker: tuple[int, int] = (0, 1),
+    worker: Worker = (0, 1),
+    readable: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Endless batches for training; the same arguments give the same batches, whatever the machine.
 
@@ -58,6 +63,7 @@ def training_examples(
       image_size: height and width of the crops, px; by default that of the stored images.
       shuffle_buffer: number of records that wait to be drawn.
       worker: (index, number of workers). Worker i gets the i-th part of every batch and decodes nothing else.
+      readable: [S, V] bool, which stored views can be used (`inspection.inspect`); all of them by default.
 
     Returns:
       Batches by key of `schema.EXAMPLE`, [B / workers, N, ...].
@@ -65,13 +71,13 @@ def training_examples(
     Raises:
       ValueError: if a shard is damaged (it is named), or an argument does not fit.
     """
-    source = _Source.open(folder, split)
+    source = _Source.open(folder, split, readable)
     index, workers = worker
     if batch_size < 1 or not 0 <= index < workers or batch_size % workers:
         raise ValueError(
             f"batch_size: expected a positive multiple of the number of workers, got {batch_size} for worker {worker}"
         )
-    subjects = len(source.contents.subjects[split])
+    subjects = len(source.usable)
     epoch, skipped = divmod(start_step * batch_size, subjects)
     # Element e of the stream is at place e % batch_size of its batch, wherever an epoch ends.
     stream = source.shuffled(epoch, seed, min(shuffle_buffer, subjects)).skip(skipped)
@@ -104,6 +110,8 @@ def evaluation_examples(
     num_views: int,
     batch_size: int,
     image_size: tuple[int, int] | None = None,
+    worker: Worker = (0, 1),
+    readable: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Every subject of a split once, in the order of the manifest, in the views nearest to the target yaws.
 
@@ -113,6 +121,8 @@ def evaluation_examples(
       num_views: N.
       batch_size: B; the last batch may be smaller.
       image_size: height and width of the crops, px; by default that of the stored images.
+      worker: (index, number of workers). Of n workers, worker i gets the subjects i, i + n, ... and decodes no other.
+      readable: [S, V] bool, which stored views can be used (`inspection.inspect`); all of them by default.
 
     Returns:
       Batches by key of `schema.EXAMPLE`, [B, N, ...].
@@ -120,12 +130,14 @@ def evaluation_examples(
     Raises:
       ValueError: if a shard is damaged; it is named.
     """
-    source = _Source.open(folder, split)
+    source = _Source.open(folder, split, readable)
+    index, workers = worker
 
     def choose(yaws: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
         return selection.nearest_views_in_graph(yaws, num_views)
 
-    return _batches(source, source.in_order(), choose, num_views, batch_size, image_size=image_size)
+    stream = source.in_order().shard(workers, index)
+    return _batches(source, stream, choose, num_views, batch_size, image_size=image_size)
 
 
 def all_views(
@@ -138,6 +150,8 @@ def all_views(
     variant: int = 0,
     seed: int = 0,
     image_size: tuple[int, int] | None = None,
+    subjects: tuple[int, int] | None = None,
+    readable: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Every subject of a split once, in the order of the manifest, in all of its views, in their stored order.
 
@@ -150,6 +164,8 @@ def all_views(
       variant: stands for the epoch where numbers for the augmentation are drawn.
       seed: of the augmentation.
       image_size: height and width of the crops, px; by default that of the stored images.
+      subjects: begin and end of a part of them; nothing else is decoded.
+      readable: [S, V] bool, which stored views can be used (`inspection.inspect`); all of them by default.
 
     Returns:
       Batches by key of `schema.EXAMPLE`, [B, V, ...], where V is `max_views` of the manifest; `view_mask` tells which
@@ -158,7 +174,8 @@ def all_views(
     Raises:
       ValueError: if a shard is damaged; it is named.
     """
-    source = _Source.open(folder, split)
+    source = _Source.open(folder, split, readable)
+    begin, end = subjects or (0, len(source.usable))
     places = tf.range(source.contents.max_views)
 
     def choose(yaws: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
@@ -166,7 +183,7 @@ def all_views(
 
     return _batches(
         source,
-        source.in_order(variant),
+        source.in_order(variant).skip(begin).take(end - begin),
         choose,
         source.contents.max_views,
         batch_size,
@@ -220,15 +237,26 @@ def naming_faults(batches: Iterable[Batch], folder: str | os.PathLike[str], spli
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """The records of a split, verified, as streams of (epoch, position of the subject in the split, record)."""
+    """The records of a split, verified, as streams of (epoch, position of the subject in the split, record).
+
+    Attributes:
+      contents: the manifest.
+      paths: of the shards.
+      starts: position of each shard's first subject.
+      symmetry: of the 3DMM.
+      readable: [S, V] bool, which stored views can be used; None if all of them can.
+      usable: positions of the subjects that have such a view; the streams hold no others.
+    """
 
     contents: manifest.Manifest
     paths: list[str]
     starts: list[int]
     symmetry: np.ndarray
+    readable: np.ndarray | None
+    usable: np.ndarray
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], split: str) -> "_Source":
+    def open(cls, folder: str | os.PathLike[str], split: str, readable: np.ndarray | None = None) -> "_Source":
         contents = records.verify(folder, split)
         shards = contents.shards[split]
         starts = np.cumsum([0, *(shard.records for shard in shards)])[:-1].tolist()
@@ -238,11 +266,34 @@ class _Source:
                 f"{os.path.join(folder, manifest.FACE_MODEL_NAME)}: expected a symmetric 3DMM of "
                 f"{contents.num_vertices} vertices, got {model.num_vertices}"
             )
-        return cls(contents, [os.path.join(folder, shard.file) for shard in shards], starts, model.symmetry)
+        subjects, views = len(contents.subjects[split]), contents.max_views
+        if readable is not None and readable.shape != (subjects, views):
+            raise ValueError(f"readable: expected shape {(subjects, views)}, got {readable.shape}")
+        if readable is not None and np.count_nonzero(readable) == contents.views[split]:
+            readable = None
+        usable = np.arange(subjects) if readable is None else np.flatnonzero(readable.any(axis=1))
+        paths = [os.path.join(folder, shard.file) for shard in shards]
+        return cls(contents, paths, starts, model.symmetry, readable, usable)
+
+    def with_views(self, numbered: tf.data.Dataset) -> tf.data.Dataset:
+        """A stream of (position, record) without the subjects that have no view to use."""
+        if self.readable is None:
+            return numbered
+        has_views = self.readable.any(axis=1)
+        return numbered.filter(lambda position, _: tf.gather(has_views, position))
+
+    def parse(self, position: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+        """A record as `records.parse` reads it, with the views that can be used."""
+        subject = records.parse(record, self.contents.num_vertices)
+        if self.readable is None:
+            return subject
+        rows = tf.where(tf.gather(self.readable, position))[:, 0]
+        return {key: value if key in _OF_SUBJECT else tf.gather(value, rows) for key, value in subject.items()}
 
     def in_order(self, epoch: int = 0) -> tf.data.Dataset:
         serialized = tf.data.TFRecordDataset(self.paths)
-        return serialized.enumerate().map(lambda position, record: (np.int64(epoch), position, record))
+        numbered = self.with_views(serialized.enumerate())
+        return numbered.map(lambda position, record: (np.int64(epoch), position, record))
 
     def shuffled(self, first_epoch: int, seed: int, buffer: int) -> tf.data.Dataset:
         """Epochs without end: the shards in random order, some at a time, and their records through a buffer."""
@@ -259,7 +310,7 @@ class _Source:
                 block_length=_RECORDS_AT_ONCE,
             )
             draw = tf.random.stateless_uniform([], key, maxval=tf.int64.max, dtype=tf.int64)
-            numbered = numbered.shuffle(buffer, seed=draw, reshuffle_each_iteration=False)
+            numbered = self.with_views(numbered).shuffle(buffer, seed=draw, reshuffle_each_iteration=False)
             return numbered.map(lambda position, record: (epoch, position, record))
 
         return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_records)
@@ -289,7 +340,7 @@ def _batches(
         mirror_seed, view_seed, augment_seed, noise_seed = tf.unstack(
             tf.random.split(tf.random.fold_in(_seed_of(seed, epoch), position), 4)
         )
-        subject = records.parse(record, source.contents.num_vertices)
+        subject = source.parse(position, record)
         mirrored = tf.random.stateless_uniform([], mirror_seed) < 0.5 if mirror is None else tf.constant(mirror)
         yaws = selection.yaws_in_graph(subject["quaternion"])
         chosen = choose(tf.where(mirrored, -yaws, yaws), view_seed)

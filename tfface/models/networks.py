@@ -44,7 +44,8 @@ class NetworkOptions:
     @property
     def crop_size(self) -> tuple[int, int]:
         """(height, width) of the crops in px."""
-        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else tuple(self.image_size)
+        height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
+        return height, width
 
     def encoder(self) -> keras.Model:
         """The encoder of these options."""

@@ -1,18 +1,21 @@
 """Where a stage's batches come from: the records, or a cache of what the frozen part puts out for them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from tfface import models, schema
-from tfface.data import augment, manifest, pipeline
+from tfface.data import augment, inspection, manifest, pipeline, records
+from tfface.data.pipeline import Worker
 from tfface.face import MorphableModel
 from tfface.models.cut import Halves
 from tfface.training.feature_cache import CacheSpec, FeatureCache, digest_of
-from tfface.training.loop import Stream
+from tfface.training.interruption import StopRequest
+from tfface.training.loop import Stream, Validation
 
 _STATISTICS_SUBJECTS = 512
 
@@ -22,7 +25,7 @@ class Examples:
 
     def __init__(
         self,
-        records: str,
+        folder: str,
         *,
         num_views: int,
         batch_size: int,
@@ -30,39 +33,57 @@ class Examples:
         augmentation: str = "none",
         seed: int = 0,
         overfit_one_batch: bool = False,
+        max_unreadable: float = 0.01,
     ):
-        """Opens records.
+        """Opens records, holds their files against the manifest, and looks at every photograph and number in them.
 
         Args:
-          records: Their folder.
+          folder: Of the records.
           num_views: Views an example.
           batch_size: Subjects a step, over all replicas.
           mirror: Whether training sees mirrored scenes too.
           augmentation: A name in `tfface.data.augment.PRESETS`.
           seed: Of order, views, mirroring and augmentation.
           overfit_one_batch: Whether every step, and validation, sees the first batch.
+          max_unreadable: Share of a split's photographs that may be unreadable; they are told and left out.
 
         Raises:
-          ValueError: If the records are not whole, or a batch takes more than the training subjects.
+          ValueError: If the records or their 3DMM are not what the manifest says, if subjects have numbers that are not
+            finite, or if a batch takes more than the training subjects.
         """
-        self.manifest = manifest.read(records)
-        self.digest = manifest.sha256(os.path.join(records, manifest.FILE_NAME))
-        self.face_model = MorphableModel.load(os.path.join(records, manifest.FACE_MODEL_NAME))
-        self._records = records
+        self.manifest = manifest.read(folder)
+        self.digest = manifest.sha256(os.path.join(folder, manifest.FILE_NAME))
+        face_model = os.path.join(folder, manifest.FACE_MODEL_NAME)
+        if manifest.sha256(face_model) != self.manifest.face_model:
+            raise ValueError(f"records: {face_model} is not the 3DMM that these records were made with")
+        self.face_model = MorphableModel.load(face_model)
+        self.folder = folder
         self._num_views = num_views
         self._batch_size = batch_size
         self._mirror = mirror
         self._augmentation = augmentation
         self._seed = seed
         self._overfit_one_batch = overfit_one_batch
-        for split in ("train", "validation"):
-            if not self.manifest.subjects[split]:
-                raise ValueError(f"records: {records}: the split {split!r} has no subject")
-        if len(self.manifest.subjects["train"]) < batch_size:
+        self._inspected = {split: self._inspect(split, max_unreadable) for split in ("train", "validation")}
+        if self._inspected["train"].subjects < batch_size:
             raise ValueError(
-                f"batch_size: {batch_size} is more than the {len(self.manifest.subjects['train'])} training subjects "
-                f"of {records}"
+                f"batch_size: {batch_size} is more than the {self._inspected['train'].subjects} training subjects "
+                f"of {folder}"
             )
+
+    def _inspect(self, split: str, max_unreadable: float) -> inspection.Inspection:
+        if not self.manifest.subjects[split]:
+            raise ValueError(f"records: {self.folder}: the split {split!r} has no subject")
+        records.verify(self.folder, split, checksums=True)
+        inspected = inspection.inspect(self.folder, split, max_unreadable)
+        if inspected.faults:
+            subjects = len(self.manifest.subjects[split]) - inspected.subjects
+            tqdm.write(
+                f"split {split!r}: {len(inspected.faults)} of {self.manifest.views[split]} photographs cannot be "
+                f"decoded and are left out, and with them {subjects} subjects that have no other:\n  "
+                + "\n  ".join(inspected.faults)
+            )
+        return inspected
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -73,7 +94,7 @@ class Examples:
         """Standardisation of the pose heads, from the first few hundred training subjects."""
         keys = (schema.QUATERNIONS.key, schema.TRANSLATIONS.key, schema.INTRINSICS.key)
         cameras: dict[str, list[np.ndarray]] = {key: [] for key in keys}
-        batches = pipeline.all_views(self._records, "train", batch_size=64)
+        batches = pipeline.all_views(self.folder, "train", batch_size=64, readable=self._inspected["train"].readable)
         for batch in batches.take(_STATISTICS_SUBJECTS // 64):
             exists = batch[schema.VIEW_MASK.key].numpy() > 0
             for key in keys:
@@ -83,56 +104,82 @@ class Examples:
 
     def sample(self, count: int) -> Mapping[str, tf.Tensor] | None:
         """The first validation subjects, to draw; None if `count` is 0."""
-        return next(iter(self.validation(count))) if count else None
+        return next(iter(self.validation(batch_size=count))) if count else None
 
-    def stream(self, start_step: int) -> tf.data.Dataset:
-        """Training batches of images from a step on."""
+    def stream(self, start_step: int, worker: Worker = (0, 1)) -> tf.data.Dataset:
+        """Training batches of images from a step on: a worker's part of each."""
         batches = pipeline.training_examples(
-            self._records,
+            self.folder,
             num_views=self._num_views,
             batch_size=self._batch_size,
             seed=self._seed,
             start_step=0 if self._overfit_one_batch else start_step,
             mirror=self._mirror,
             augmentation=augment.PRESETS[self._augmentation],
+            worker=worker,
+            readable=self._inspected["train"].readable,
         )
-        return batches.take(1).cache().repeat() if self._overfit_one_batch else batches
+        return _endless(batches.take(1).cache().repeat() if self._overfit_one_batch else batches)
 
-    def validation(self, batch_size: int | None = None) -> tf.data.Dataset:
-        """The validation split in order, in the views nearest to the target yaws."""
+    def validation(self, worker: Worker = (0, 1), batch_size: int | None = None) -> tf.data.Dataset:
+        """The validation split in order, in the views nearest to the target yaws: a worker's subjects."""
         if self._overfit_one_batch:
-            return self.stream(0).take(1)
+            return self.stream(0, worker).take(1)
         return pipeline.evaluation_examples(
-            self._records, "validation", num_views=self._num_views, batch_size=batch_size or self._batch_size
+            self.folder,
+            "validation",
+            num_views=self._num_views,
+            batch_size=batch_size or self._batch_size // worker[1],
+            worker=worker,
+            readable=self._inspected["validation"].readable,
         )
 
-    def cached(self, halves: Halves, cache_dir: str, variants: int) -> tuple[Stream, tf.data.Dataset]:
+    def cached(
+        self,
+        halves: Halves,
+        cache_dir: str,
+        variants: int,
+        *,
+        worker: Worker = (0, 1),
+        barrier: Callable[[], None] = lambda: None,
+        stop: StopRequest | None = None,
+    ) -> tuple[Stream, Validation]:
         """Training and validation batches of cached features, for the upper half of a model.
 
         Args:
           halves: The model in two.
           cache_dir: Folder of caches.
           variants: Augmented variants of each crop; a single one is the crop itself.
+          worker: (index, number of workers); each computes its part of the caches.
+          barrier: Waits until every worker has come to it.
+          stop: Asked between batches whether to go on.
         """
-        training = self._cache("train", halves, cache_dir, variants, self._mirror)
+        together: dict[str, Any] = {"worker": worker, "barrier": barrier, "stop": stop}
+        training = self._cache("train", halves, cache_dir, variants, self._mirror, together)
 
-        def stream(start_step: int) -> tf.data.Dataset:
-            if self._overfit_one_batch:
-                return training.stream(self._num_views, self._batch_size, self._seed, 0).take(1).cache().repeat()
-            return training.stream(self._num_views, self._batch_size, self._seed, start_step)
+        def stream(start_step: int, worker: Worker = (0, 1)) -> tf.data.Dataset:
+            start = 0 if self._overfit_one_batch else start_step
+            batches = training.stream(self._num_views, self._batch_size, self._seed, start, worker)
+            return _endless(batches.take(1).cache().repeat() if self._overfit_one_batch else batches)
 
         if self._overfit_one_batch:
-            return stream, stream(0).take(1)
-        validation = self._cache("validation", halves, cache_dir, 1, mirror=False)
-        return stream, validation.evaluation(self._num_views, self._batch_size)
+            return stream, lambda worker=(0, 1): stream(0, worker).take(1)
+        held_out = self._cache("validation", halves, cache_dir, 1, False, together)
 
-    def _cache(self, split: str, halves: Halves, cache_dir: str, variants: int, mirror: bool) -> FeatureCache:
+        def validation(worker: Worker = (0, 1)) -> tf.data.Dataset:
+            return held_out.evaluation(self._num_views, self._batch_size // worker[1], worker)
+
+        return stream, validation
+
+    def _cache(
+        self, split: str, halves: Halves, cache_dir: str, variants: int, mirror: bool, together: Mapping[str, Any]
+    ) -> FeatureCache:
         augmentation = self._augmentation if variants > 1 else "none"
         spec = CacheSpec(
             records=self.digest,
             split=split,
             encoder=digest_of(halves.lower),
-            subjects=len(self.manifest.subjects[split]),
+            subjects=self._inspected[split].subjects,
             views=self.manifest.max_views,
             variants=variants,
             mirror=mirror,
@@ -140,10 +187,16 @@ class Examples:
             seed=self._seed,
         )
 
-        def subjects(variant: int, mirrored: bool) -> tf.data.Dataset:
-            options: dict[str, Any] = {"mirrored": mirrored, "variant": variant, "seed": self._seed}
+        def subjects(variant: int, mirrored: bool, part: tuple[int, int]) -> tf.data.Dataset:
+            options: dict[str, Any] = {"mirrored": mirrored, "variant": variant, "seed": self._seed, "subjects": part}
+            options["readable"] = self._inspected[split].readable
             # The first variant is the crop as it is.
             options["augmentation"] = augment.PRESETS[augmentation] if variant else None
-            return pipeline.all_views(self._records, split, batch_size=16, **options)
+            return pipeline.all_views(self.folder, split, batch_size=16, **options)
 
-        return FeatureCache.build(cache_dir, spec, halves.lower, subjects, self.face_model)
+        return FeatureCache.build(cache_dir, spec, halves.lower, subjects, self.face_model, **together)
+
+
+def _endless(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Batches that are known to have no end, so that workers need not agree at every step on whether there is one."""
+    return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))

@@ -5,6 +5,7 @@ augmented variants of either. Features are float16 (bfloat16 activations fit int
 copy, and the shapes stand once a subject, mirrored where a batch asks for it.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,12 +20,18 @@ from tqdm import tqdm
 
 from tfface import schema
 from tfface.data import selection, symmetrise
+from tfface.data.pipeline import Worker
 from tfface.face import MorphableModel
 from tfface.models.regressor import FEATURES
-from tfface.training.run_directory import write_atomically
+from tfface.training.array_files import Progress, RowWriter, create_array, open_array
+from tfface.training.interruption import StopRequest
 
-SubjectBatches = Callable[[int, bool], tf.data.Dataset]
-"""(variant, mirrored) -> batches of `schema.EXAMPLE` with every view of every subject, in the order of the split."""
+SubjectBatches = Callable[[int, bool, tuple[int, int]], tf.data.Dataset]
+"""(variant, mirrored, (begin, end)) -> batches of `schema.EXAMPLE` with every view of the subjects of that part of the
+split, in order."""
+
+_BATCHES_A_MARK = 20
+"""What is computed again, at most, after a kill."""
 
 _PER_VIEW = {
     schema.INTRINSICS.key: (3, 3),
@@ -92,45 +99,57 @@ class FeatureCache:
         lower: keras.Model,
         subjects: SubjectBatches,
         face_model: MorphableModel,
+        *,
+        worker: Worker = (0, 1),
+        barrier: Callable[[], None] = lambda: None,
+        stop: StopRequest | None = None,
     ) -> "FeatureCache":
-        """Computes what is not there yet; killed anywhere, it goes on at the last whole batch.
+        """Computes what is not there yet; killed anywhere, it goes on at the last whole batches.
 
         Args:
-          folder: Where caches live; this one goes into ``<folder>/<spec.name>``.
+          folder: Where caches live; this one goes into ``<folder>/<spec.name>``. All workers must see the same one.
           spec: What to hold.
           lower: The frozen part, crops ``[M, H, W, 3]`` -> features ``[M, h, w, c]``.
           subjects: The batches to compute it from.
           face_model: Says how many vertices a shape has and how they mirror.
+          worker: (index, number of workers); each computes its part of the subjects.
+          barrier: Waits until every worker has come to it.
+          stop: Asked between batches whether to go on.
 
         Raises:
-          ValueError: If a file of the cache is damaged.
+          ValueError: If a file of the cache is damaged, or the workers do not share the folder.
+          OSError: If the disk has no room for it.
+          StoppedError: If the run was asked to stop.
         """
         path = os.path.join(folder, spec.name)
         os.makedirs(path, exist_ok=True)
-        progress_path = os.path.join(path, "progress.json")
-        done = 0
-        if os.path.isfile(progress_path):
-            with open(progress_path, encoding="utf-8") as file:
-                done = json.load(file)["subjects"]
         leading = (spec.subjects, spec.copies, spec.views)
-        shapes = {FEATURES: (*leading, *lower.output_shape[1:])}
-        shapes |= {key: (*leading, *shape) for key, shape in _PER_VIEW.items()}
-        shapes[schema.VERTICES.key] = (spec.subjects, face_model.num_vertices, 3)
-        arrays = {
-            key: _memmap(os.path.join(path, f"{key}.npy"), shape, "float16" if key == FEATURES else "float32")
-            for key, shape in shapes.items()
-        }
-        total = spec.subjects * spec.copies
-        if done < total:
-            _fill(arrays, spec, lower, subjects, done, lambda count: _mark(progress_path, arrays, count))
-        return cls(spec, arrays, face_model.symmetry)
+        layout = {FEATURES: ((*leading, *lower.output_shape[1:]), "float16")}
+        layout |= {key: ((*leading, *shape), "float32") for key, shape in _PER_VIEW.items()}
+        layout[schema.VERTICES.key] = ((spec.subjects, face_model.num_vertices, 3), "float32")
+        files = {key: os.path.join(path, f"{key}.npy") for key in layout}
+        for key, (shape, dtype) in layout.items():
+            create_array(files[key], shape, dtype)
+        progress = Progress(path, spec.subjects, spec.copies, worker)
+        if not progress.done.all():
+            with contextlib.ExitStack() as stack:
+                rows = {key: stack.enter_context(RowWriter(files[key], *layout[key])) for key in layout}
+                _fill(rows, spec, lower, subjects, progress, stop or StopRequest())
+        barrier()
+        if not Progress(path, spec.subjects, spec.copies, worker).done.all():
+            raise ValueError(f"cache: {path}: a part is missing; all workers must share this folder")
+        return cls(spec, {key: open_array(files[key], *layout[key]) for key in layout}, face_model.symmetry)
 
-    def stream(self, num_views: int, batch_size: int, seed: int, start_step: int) -> tf.data.Dataset:
+    def stream(
+        self, num_views: int, batch_size: int, seed: int, start_step: int, worker: Worker = (0, 1)
+    ) -> tf.data.Dataset:
         """Training batches without end, the same for the same seed and step.
 
         An epoch shows every subject once, in one of its copies and in `num_views` of its views, both drawn by seed and
-        epoch.
+        epoch; what an epoch has left over that fills no batch goes unseen in it. Worker i of n gets the i-th part of
+        every batch and reads nothing else.
         """
+        share = batch_size // worker[1]
 
         def batches() -> Iterator[dict[str, np.ndarray]]:
             steps_per_epoch = max(self.spec.subjects // batch_size, 1)
@@ -141,20 +160,25 @@ class FeatureCache:
                 copies = rng.integers(self.spec.copies, size=self.spec.subjects)
                 views = selection.sample_views(self._yaws(copies), self._mask(copies), num_views, rng)
                 for position in range(step, steps_per_epoch):
-                    chosen = order[position * batch_size : (position + 1) * batch_size]
+                    begin = position * batch_size + worker[0] * share
+                    chosen = order[begin : begin + share]
                     yield self._gather(chosen, copies[chosen], views[chosen])
                 epoch, step = epoch + 1, 0
 
         return self._dataset(batches, num_views)
 
-    def evaluation(self, num_views: int, batch_size: int) -> tf.data.Dataset:
-        """Every subject once, unmirrored, in the views nearest to the target yaws, in order."""
+    def evaluation(self, num_views: int, batch_size: int, worker: Worker = (0, 1)) -> tf.data.Dataset:
+        """Every subject once, unmirrored, in the views nearest to the target yaws, in order.
+
+        Of n workers, worker i gets the subjects i, i + n, ... and reads no other.
+        """
         copies = np.zeros(self.spec.subjects, np.int64)
         views = selection.nearest_views(self._yaws(copies), self._mask(copies), num_views)
 
         def batches() -> Iterator[dict[str, np.ndarray]]:
-            for first in range(0, self.spec.subjects, batch_size):
-                chosen = np.arange(first, min(first + batch_size, self.spec.subjects))
+            mine = np.arange(worker[0], self.spec.subjects, worker[1])
+            for first in range(0, len(mine), batch_size):
+                chosen = mine[first : first + batch_size]
                 yield self._gather(chosen, copies[chosen], views[chosen])
 
         return self._dataset(batches, num_views)
@@ -190,53 +214,47 @@ class FeatureCache:
         return tf.data.Dataset.from_generator(batches, output_signature=signature).with_options(options).prefetch(4)
 
 
-def _memmap(path: str, shape: tuple[int, ...], dtype: str) -> np.memmap:
-    if os.path.isfile(path):
-        array = np.lib.format.open_memmap(path, mode="r+")
-        if array.shape != shape or array.dtype != dtype:
-            raise ValueError(f"cache: {path}: expected {dtype} {shape}, got {array.dtype} {array.shape}; remove it")
-        return array
-    return np.lib.format.open_memmap(path, mode="w+", shape=shape, dtype=dtype)
-
-
-def _mark(path: str, arrays: Mapping[str, np.memmap], count: int) -> None:
-    for array in arrays.values():
-        array.flush()
-    write_atomically(path, json.dumps({"subjects": count}))
-
-
 def _fill(
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, RowWriter],
     spec: CacheSpec,
     lower: keras.Model,
     subjects: SubjectBatches,
-    done: int,
-    mark: Callable[[int], None],
+    progress: Progress,
+    stop: StopRequest,
 ) -> None:
     forward = tf.function(lambda crops: tf.cast(lower(crops, training=False), tf.float16))
+    mine = progress.done[:, progress.begin : progress.end]
     bar = tqdm(
-        total=spec.subjects * spec.copies,
-        initial=done,
+        total=mine.size,
+        initial=int(mine.sum()),
         desc=f"frozen features, {spec.split}",
         unit="subject",
         dynamic_ncols=True,
         mininterval=1.0,
     )
+
+    def mark(copy: int, end: int) -> None:
+        for array in arrays.values():
+            array.flush()
+        progress.mark(copy, end)
+
     with bar:
-        for copy in range(done // spec.subjects, spec.copies):
-            first = done - copy * spec.subjects
-            dataset = subjects(copy % spec.variants, copy >= spec.variants)
-            for index, batch in enumerate(dataset.unbatch().skip(first).batch(16).prefetch(2)):
+        for copy in range(spec.copies):
+            begin, end = progress.todo(copy)
+            if begin == end:
+                continue
+            part = subjects(copy % spec.variants, copy >= spec.variants, (begin, end))
+            for index, batch in enumerate(part):
                 images = batch[schema.IMAGES.key]
-                rows = slice(first + index * 16, first + index * 16 + images.shape[0])
                 features = forward(tf.reshape(images, (-1, *images.shape[2:]))).numpy()
-                arrays[FEATURES][rows, copy] = features.reshape(*images.shape[:2], *features.shape[1:])
+                arrays[FEATURES].write_copy(begin, copy, features.reshape(*images.shape[:2], *features.shape[1:]))
                 for key in _PER_VIEW:
-                    arrays[key][rows, copy] = batch[key].numpy()
+                    arrays[key].write_copy(begin, copy, batch[key].numpy())
                 if copy == 0:
-                    arrays[schema.VERTICES.key][rows] = batch[schema.VERTICES.key].numpy()
+                    arrays[schema.VERTICES.key].write(begin, batch[schema.VERTICES.key].numpy())
+                begin += images.shape[0]
                 bar.update(images.shape[0])
-                if index % 20 == 19:
-                    mark(copy * spec.subjects + rows.stop)
-            done = (copy + 1) * spec.subjects
-            mark(done)
+                if index % _BATCHES_A_MARK == _BATCHES_A_MARK - 1 or stop.requested:
+                    mark(copy, begin)
+                    stop.check("while computing frozen features")
+            mark(copy, end)

@@ -57,17 +57,25 @@ class Logger:
         self._writer = tf.summary.create_file_writer(run.file("logs")) if run.chief else None
 
     def validation(self, total_steps: int, stage: str, measured: Mapping[str, float]) -> None:
-        """One validation's measures, and the picture of the sample at this step."""
+        """One validation's measures, and the picture of the sample at this step.
+
+        Raises:
+          OSError: If they cannot be written.
+        """
         if self._writer is None:
             return
         self._run.append_metrics({"total_steps": total_steps, "stage": stage, **measured})
         tqdm.write(f"step {total_steps} ({stage}): " + ", ".join(f"{k} {v:.3f}" for k, v in measured.items()))
-        with self._writer.as_default(step=total_steps):
-            for key, value in measured.items():
-                tf.summary.scalar(f"validation/{key}", value)
-            if self._sample is not None:
-                tf.summary.image("prediction (second row) and truth (third) over the photographs", self._picture())
-        self._writer.flush()
+        try:
+            with self._writer.as_default(step=total_steps):
+                for key, value in measured.items():
+                    tf.summary.scalar(f"validation/{key}", value)
+                if self._sample is not None:
+                    tf.summary.image("prediction (second row) and truth (third) over the photographs", self._picture())
+            self._writer.flush()
+        except tf.errors.OpError as error:
+            folder = self._run.file("logs")
+            raise OSError(f"{folder} cannot be written to (is the disk full?): {error.message}") from error
 
     def _picture(self) -> np.ndarray:
         """``[1, H, W, 3]`` uint8: a column a view; photograph, predicted mesh over it, true mesh over it."""

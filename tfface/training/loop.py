@@ -4,20 +4,28 @@
 GradientTape, gradients summed over the replicas and divided by the global batch.
 """
 
+import functools
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfface.data import pipeline
+from tfface.data.pipeline import Worker
 from tfface.training import objectives
+from tfface.training.checkpoints import Checkpoints
+from tfface.training.interruption import StopRequest
 from tfface.training.run_directory import Position, RunDirectory
 from tfface.training.stages import Stage
 
-Stream = Callable[[int], tf.data.Dataset]
-"""Batches from a step on, without end; the same for the same step."""
+Stream = Callable[[int, Worker], tf.data.Dataset]
+"""A worker's part of every batch from a step on, without end; the same for the same step."""
+Validation = Callable[[Worker], tf.data.Dataset]
+"""A worker's part of the examples to validate on."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -51,10 +59,21 @@ class StageTrainer:
         """One step on a distributed batch; the mean loss over it, before the step."""
         return float(self._step(batch))
 
-    def validate(self, batches: tf.data.Dataset) -> dict[str, float]:
-        """The measures of `objectives.measures` over all batches."""
+    def distributed(self, part: Callable[[Worker], tf.data.Dataset]) -> Iterable[Any]:
+        """Batches for the strategy's replicas, of which each worker reads its own part and nothing else."""
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            batches = part((context.input_pipeline_id, context.num_input_pipelines))
+            if context.num_replicas_in_sync > context.num_input_pipelines:  # several replicas a worker
+                batches = batches.rebatch(self.batch_size // context.num_replicas_in_sync)
+            return batches
+
+        return self.strategy.distribute_datasets_from_function(of_worker)
+
+    def validate(self, batches: Iterable[Any]) -> dict[str, float]:
+        """The measures of `objectives.measures` over all distributed batches."""
         sums: dict[str, float] = {}
-        for batch in self.strategy.experimental_distribute_dataset(batches):
+        for batch in batches:
             for key, value in self._measure(batch).items():
                 sums[key] = sums.get(key, 0.0) + float(value)
         return objectives.means(sums)
@@ -87,12 +106,14 @@ def run_stage(
     trainer: StageTrainer,
     stage: Stage,
     stream: Stream,
-    validation: tf.data.Dataset,
+    validation: Validation,
     *,
+    records: str,
     model: keras.Model,
     position: Position,
     run: RunDirectory,
-    manager: tf.train.CheckpointManager,
+    checkpoints: Checkpoints,
+    stop: StopRequest,
     best_by: str,
     validate_every: int,
     checkpoint_every: int,
@@ -103,9 +124,11 @@ def run_stage(
 
     Raises:
       NonFiniteLossError: At the first loss that is not finite; names the step.
+      StoppedError: If the run was asked to stop; the position is saved.
+      ValueError: If the records cannot be read; names the shard or the subject.
     """
     start = int(position.step.numpy())
-    batches = iter(trainer.strategy.experimental_distribute_dataset(stream(start)))
+    batches = pipeline.naming_faults(trainer.distributed(functools.partial(stream, start)), records, "train")
     bar = tqdm(
         total=stage.steps,
         initial=start,
@@ -115,24 +138,26 @@ def run_stage(
         disable=not run.chief,
         mininterval=1.0,
     )
-    begun, smoothed = time.monotonic(), None
+    begun, smoothed = time.monotonic(), float(position.training_loss.numpy())
     with bar:
         for step in range(start, stage.steps):
             loss = trainer.step(next(batches))
-            if loss != loss or loss in (float("inf"), float("-inf")):
+            if not math.isfinite(loss):
                 raise NonFiniteLossError(
                     f"the loss of step {step} of stage {stage} is {loss}; the newest checkpoint "
-                    f"({manager.latest_checkpoint or 'none yet'}) is the last good position"
+                    f"({checkpoints.newest or 'none yet'}) is the last good position"
                 )
             position.step.assign_add(1)
             position.total_steps.assign_add(1)
-            smoothed = loss if smoothed is None else 0.98 * smoothed + 0.02 * loss
+            smoothed = loss if math.isnan(smoothed) else 0.98 * smoothed + 0.02 * loss
+            position.training_loss.assign(smoothed)
             images = (step + 1 - start) * trainer.batch_size / (time.monotonic() - begun)
             bar.set_postfix_str(f"loss {smoothed:.3f}, {images:.0f} subjects/s", refresh=False)
             bar.update()
             done = step + 1
             if done % validate_every == 0 or done == stage.steps:
-                measured = trainer.validate(validation)
+                held_out = pipeline.naming_faults(trainer.distributed(validation), records, "validation")
+                measured = trainer.validate(held_out)
                 on_validation(int(position.total_steps.numpy()), {"training_loss": smoothed, **measured})
                 if measured[best_by] < float(position.best.numpy()):
                     position.best.assign(measured[best_by])
@@ -143,5 +168,6 @@ def run_stage(
                 if patience and int(position.without_better.numpy()) >= patience:
                     tqdm.write(f"{stage.part}: no better {best_by} in {patience} validations, going on")
                     break
-            if done % checkpoint_every == 0 and done < stage.steps:
-                manager.save()
+            if (done % checkpoint_every == 0 and done < stage.steps) or stop.requested:
+                checkpoints.save(int(position.total_steps.numpy()))
+                stop.check(f"after step {done} of stage {stage}")

@@ -1,6 +1,7 @@
 """A training run from top to bottom: records, model, stages, checkpoints."""
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +11,11 @@ import tensorflow as tf
 
 import tfface
 from tfface import models, schema
+from tfface.data.pipeline import Worker
 from tfface.models.cut import cut
-from tfface.training import loop, objectives, stages
+from tfface.training import interruption, loop, objectives, stages
 from tfface.training import strategy as strategies
+from tfface.training.checkpoints import Checkpoints
 from tfface.training.examples import Examples
 from tfface.training.logs import Logger, describe
 from tfface.training.run_directory import Position, RunDirectory
@@ -40,6 +43,7 @@ class Options:
     weight_decay: float = 0.0
     schedule: str = "constant"
     warmup_steps: int = 0
+    max_unreadable: float = 0.01
     mirror: bool = True
     augment: str = "none"
     cached_variants: int = 1
@@ -53,13 +57,19 @@ class Options:
     pictures: int = 4
     seed: int = 0
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The default of every option that has one."""
+        fields = dataclasses.fields(cls)
+        return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+
     @property
     def views(self) -> int:
         """Views an example."""
         return 1 if self.model_kind == "single_view" else self.num_views
 
 
-NOT_THE_RUN = frozenset({"output", "cache_dir", "pictures"})
+NOT_THE_RUN = frozenset({"output", "cache_dir", "pictures", "max_unreadable", "checkpoint_every"})
 """Options that may change when a run goes on."""
 
 
@@ -74,15 +84,45 @@ def train(options: Options, flagfile: str = "") -> str:
       The path of the best model, ``<output>/best.keras``.
 
     Raises:
-      ValueError: If the records are damaged, an option is wrong, or the folder holds a run with other options.
+      ValueError: If the records are damaged, an option is wrong, or the folder is in use or holds a run with other
+        options.
+      OSError: If the folder cannot be written to.
       NonFiniteLossError: At the first loss that is not finite.
+      NonFiniteWeightsError: If a checkpoint would hold weights that are not finite.
+      StoppedError: After SIGTERM; the position is saved.
+      WorkerLostError: If another worker does not answer any more.
     """
     plan = stages.parse(options.stages, options.learning_rate)
+    worker = strategies.worker(options.strategy)
+    run = RunDirectory(options.output, chief=worker[0] == 0)
+    with run.held(), interruption.StopRequest() as stop:
+        try:
+            return _train(options, flagfile, plan, run, worker, stop)
+        except interruption.LOST as error:
+            if worker[1] == 1:
+                raise
+            raise interruption.WorkerLostError(
+                f"worker {worker[0]} of {worker[1]} lost another one; start all of them again with the same command "
+                f"({type(error).__name__}: {error.message})"
+            ) from error
+
+
+def _train(
+    options: Options,
+    flagfile: str,
+    plan: Sequence[stages.Stage],
+    run: RunDirectory,
+    worker: Worker,
+    stop: interruption.StopRequest,
+) -> str:
     keras.utils.set_random_seed(options.seed)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = strategies.make_strategy(options.strategy)
-    run = RunDirectory(options.output, strategies.is_chief(strategy))
+    if options.batch_size % strategy.num_replicas_in_sync:
+        raise ValueError(
+            f"batch_size: expected a multiple of the {strategy.num_replicas_in_sync} replicas, got {options.batch_size}"
+        )
     examples = Examples(
         options.records,
         num_views=options.views,
@@ -91,22 +131,35 @@ def train(options: Options, flagfile: str = "") -> str:
         augmentation=options.augment,
         seed=options.seed,
         overfit_one_batch=options.overfit_one_batch,
+        max_unreadable=options.max_unreadable,
     )
-    defaults = {
-        field.name: field.default for field in dataclasses.fields(Options) if field.default is not dataclasses.MISSING
-    }
-    run.claim(describe(dataclasses.asdict(options), records=examples.digest), flagfile, NOT_THE_RUN, defaults)
+    described = describe(dataclasses.asdict(options), records=examples.digest)
+    run.claim(described, flagfile, NOT_THE_RUN, Options.defaults())
+    checkpoints = Checkpoints(run.file("checkpoints"), run.chief)
     with strategy.scope():
         model = build_model(options, examples)
         position = Position(random_states(model))
-    cache_dir = options.cache_dir or run.file("cache")
-    logger = Logger(run, model, examples.sample(options.pictures))
-    run.restore(position, model=model)
+    checkpoints.restore(model=model, position=position)
+    run.forget_after(int(position.total_steps.numpy()))
+    session = _Session(
+        options=options,
+        model=model,
+        position=position,
+        run=run,
+        checkpoints=checkpoints,
+        strategy=strategy,
+        worker=worker,
+        examples=examples,
+        logger=Logger(run, model, examples.sample(options.pictures)),
+        stop=stop,
+        cache_dir=options.cache_dir or run.file("cache"),
+    )
     for index in range(int(position.stage.numpy()), len(plan)):
-        _run_stage(plan[index], options, model, position, run, strategy, examples, logger, cache_dir)
+        stop.check(f"before stage {plan[index]}")
+        _run_stage(plan[index], session)
     run.save_model(model, "last")
     if options.cache_dir is None and run.chief:
-        shutil.rmtree(cache_dir, ignore_errors=True)
+        shutil.rmtree(session.cache_dir, ignore_errors=True)
     return run.file("best.keras")
 
 
@@ -156,51 +209,75 @@ def random_states(model: keras.Model) -> list[tf.Variable]:
     return [variable.value for variable in model.variables if id(variable) not in weights]
 
 
-def _run_stage(
-    stage: stages.Stage,
-    options: Options,
-    model: keras.Model,
-    position: Position,
-    run: RunDirectory,
-    strategy: tf.distribute.Strategy,
-    examples: Examples,
-    logger: Logger,
-    cache_dir: str,
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Session:
+    """What the stages of a run share."""
+
+    options: Options
+    model: keras.Model
+    position: Position
+    run: RunDirectory
+    checkpoints: Checkpoints
+    strategy: tf.distribute.Strategy
+    worker: Worker
+    examples: Examples
+    logger: Logger
+    stop: interruption.StopRequest
+    cache_dir: str
+
+
+def _run_stage(stage: stages.Stage, session: _Session) -> None:
     """Trains one stage, from its beginning or from the newest checkpoint inside it."""
+    options, model, position, checkpoints = session.options, session.model, session.position, session.checkpoints
     stream: loop.Stream
-    with strategy.scope():
+    validation: loop.Validation
+    with session.strategy.scope():
         if stage.part == "all":
             network, variables = model, model.trainable_variables
-            stream, validation = examples.stream, examples.validation()
+            stream, validation = session.examples.stream, session.examples.validation
         else:
             halves = cut(model, stage.part)
             network, variables = halves.upper, halves.upper.trainable_variables
-            stream, validation = examples.cached(halves, cache_dir, options.cached_variants)
+            stream, validation = session.examples.cached(
+                halves,
+                session.cache_dir,
+                options.cached_variants,
+                worker=session.worker,
+                barrier=functools.partial(strategies.barrier, session.strategy),
+                stop=session.stop,
+            )
         schedule = stages.WarmupThen(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
-            network, variables, objectives.objective(options.model_kind), optimizer, strategy, options.batch_size
+            network,
+            variables,
+            objectives.objective(options.model_kind),
+            optimizer,
+            session.strategy,
+            options.batch_size,
         )
-    manager = run.checkpoint_manager(model=model, position=position, optimizer=optimizer)
     if int(position.step.numpy()) > 0:
-        run.restore(position, model=model, optimizer=optimizer)
+        checkpoints.restore(model=model, position=position, optimizer=optimizer)
+    checkpoints.track(model=model, position=position, optimizer=optimizer)
     loop.run_stage(
         trainer,
         stage,
         stream,
         validation,
+        records=options.records,
         model=model,
         position=position,
-        run=run,
-        manager=manager,
+        run=session.run,
+        checkpoints=checkpoints,
+        stop=session.stop,
         best_by=options.best_by,
         validate_every=options.validate_every,
         checkpoint_every=options.checkpoint_every,
         patience=options.patience,
-        on_validation=lambda total_steps, measured: logger.validation(total_steps, str(stage), measured),
+        on_validation=lambda total_steps, measured: session.logger.validation(total_steps, str(stage), measured),
     )
     position.stage.assign_add(1)
     position.step.assign(0)
     position.without_better.assign(0)
-    manager.save()
+    position.training_loss.assign(float("nan"))
+    checkpoints.save(int(position.total_steps.numpy()))

@@ -8,9 +8,13 @@
 ``logs/``              the same for TensorBoard, with pictures
 """
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -32,21 +36,45 @@ class Position(tf.Module):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.total_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="total_steps")
         self.best = tf.Variable(float("inf"), dtype=tf.float64, trainable=False, name="best")
+        self.training_loss = tf.Variable(float("nan"), dtype=tf.float64, trainable=False, name="training_loss")
         self.without_better = tf.Variable(0, dtype=tf.int64, trainable=False, name="without_better")
 
 
 class RunDirectory:
     """One run's folder; only the chief writes to it."""
 
-    KEPT_CHECKPOINTS = 3
-
     def __init__(self, path: str, chief: bool = True):
         self.path = path
         self.chief = chief
-        if chief:
-            os.makedirs(path, exist_ok=True)
         self._record = os.path.join(path, "metrics.jsonl")
-        self._checkpoints = os.path.join(path, "checkpoints")
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the folder for this process: makes it, and locks it until the end, however the process ends.
+
+        Raises:
+          ValueError: If another process holds it.
+          OSError: If it cannot be written to.
+        """
+        if not self.chief:
+            yield
+            return
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.path).close()
+            lock = open(self.file(".lock"), "a+", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise OSError(f"output: {self.path} cannot be written to: {error}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise ValueError(f"output: {self.path} is in use by another run ({lock.read().strip()})") from None
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            lock.flush()
+            yield
 
     def file(self, name: str) -> str:
         """Path of a file of the run."""
@@ -62,7 +90,7 @@ class RunDirectory:
         """Writes what the run is, or checks that the folder already holds the same run.
 
         Args:
-          description: Goes into ``run.json``; its ``flags`` must be those of a run that is there.
+          description: Goes into ``run.json``; its ``flags`` and ``records`` must be those of a run that is there.
           flagfile: Goes into ``flags.cfg`` if it is not empty.
           ignored: Flags that may differ.
           defaults: What a flag counts as that the folder's run, of an older version, did not know.
@@ -73,13 +101,17 @@ class RunDirectory:
         path = self.file("run.json")
         if os.path.isfile(path):
             with open(path, encoding="utf-8") as file:
-                held = {**(defaults or {}), **json.load(file)["flags"]}
-            given = json.loads(json.dumps(description["flags"]))
+                there = json.load(file)
+            given, known = json.loads(json.dumps([description["flags"], dict(defaults or {})]))
+            held = {**known, **there["flags"]}
             changed = [
                 f"  --{name}: {held.get(name)!r} before, {given.get(name)!r} now"
                 for name in sorted({*held, *given} - ignored)
                 if held.get(name) != given.get(name)
             ]
+            if there.get("records") != description.get("records"):
+                digests = f"{there.get('records')} before, {description.get('records')} now"
+                changed.append(f"  content of the records: {digests}")
             if changed:
                 raise ValueError(
                     f"output: {self.path} holds a run with other flags; give another folder or the same flags:\n"
@@ -103,36 +135,30 @@ class RunDirectory:
         with open(self._record, encoding="utf-8") as file:
             return [json.loads(line) for line in file if line.endswith("\n")]
 
-    def _forget_after(self, total_steps: int) -> None:
+    def forget_after(self, total_steps: int) -> None:
         """Drops validations behind the position that a run is resumed at; they will be made again."""
         kept = [line for line in self.history() if line["total_steps"] <= total_steps]
         if self.chief and os.path.isfile(self._record):
             write_atomically(self._record, "".join(json.dumps(line) + "\n" for line in kept))
 
     def save_model(self, model: keras.Model, name: str) -> None:
-        """Saves ``<name>.keras`` beside its place and moves it there, so that a failed write destroys nothing."""
+        """Saves ``<name>.keras`` beside its place and moves it there, so that a failed write destroys nothing.
+
+        Raises:
+          OSError: If it cannot be written; the file of that name stays as it was.
+        """
         if not self.chief:
             return
-        beside = self.file(f".{name}.keras")
-        model.save(beside)
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, self.file(f"{name}.keras"))
-
-    def restore(self, position: Position, **trackables: Any) -> None:
-        """Brings objects to the newest checkpoint, if there is one; what they lack of it is ignored."""
-        newest = tf.train.latest_checkpoint(self._checkpoints)
-        if newest is None:
-            return
-        restored = tf.train.Checkpoint(position=position, **trackables).restore(newest)
-        restored.assert_existing_objects_matched()
-        restored.expect_partial()
-        self._forget_after(int(position.total_steps.numpy()))
-
-    def checkpoint_manager(self, **trackables: Any) -> tf.train.CheckpointManager:
-        """A manager of checkpoints of the given objects (the position among them, as ``position``)."""
-        directory = self._checkpoints if self.chief else os.path.join(self._checkpoints, "of_workers")
-        return tf.train.CheckpointManager(tf.train.Checkpoint(**trackables), directory, self.KEPT_CHECKPOINTS)
+        path, beside = self.file(f"{name}.keras"), self.file(f".{name}.keras")
+        try:
+            model.save(beside)
+            with open(beside, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except (OSError, RuntimeError) as error:  # h5py, inside Keras, raises either
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(beside)
+            raise OSError(f"{path} cannot be written (is the disk full?): {error}") from error
 
 
 def write_atomically(path: str, text: str) -> None:

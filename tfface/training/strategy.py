@@ -32,9 +32,28 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the run's files; with one worker, it does."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    return resolver.task_type == "chief" or (resolver.task_type == "worker" and resolver.task_id == 0)
+def worker(name: str) -> tuple[int, int]:
+    """(index, number of workers) of this process under the strategy of a name; the first is the chief, who writes.
+
+    Raises:
+      ValueError: If TF_CONFIG does not name a cluster of workers and this process's task in it.
+    """
+    text = os.environ.get("TF_CONFIG", "{}")
+    try:
+        config = json.loads(text)
+        jobs = config.get("cluster")
+        if not jobs or name not in {"auto", "multi_worker"}:
+            return 0, 1
+        members = [(job, number) for job in ("chief", "worker") for number in range(len(jobs.get(job, ())))]
+        return members.index((config["task"]["type"], int(config["task"]["index"]))), len(members)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            "TF_CONFIG: expected {'cluster': {'chief': [...], 'worker': [...]}, 'task': {'type': ..., 'index': ...}} "
+            f"with a task that is in the cluster, got {text!r}"
+        ) from error
+
+
+def barrier(strategy: tf.distribute.Strategy) -> None:
+    """Waits until every worker has come here."""
+    ones = strategy.run(lambda: tf.ones([]))
+    strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)

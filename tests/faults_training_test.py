@@ -1,0 +1,218 @@
+"""What may befall a training: kills, signals, disks, clocks, other runs. Each is done for real, to a real process.
+
+`docs/faults.md` lists the cases.
+"""
+
+import ctypes
+import functools
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+import tiny_people
+import training_process
+from training_process import assert_same_run, contents, position, training
+
+from tfface.training import interruption, run_directory
+from tfface.training.checkpoints import Checkpoints
+
+STEPS = 26
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts trainings on tiny people that share a cache of features: `training` with everything filled in."""
+    return functools.partial(
+        training,
+        tiny_people.records_folder(),
+        cache_dir=tmp_path_factory.mktemp("cache"),
+        stages=f"heads:{STEPS}:1e-3",
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory) -> pathlib.Path:
+    """A run that nothing disturbed."""
+    output = tmp_path_factory.mktemp("whole") / "run"
+    with start(output) as running:
+        assert running.exit_code() == 0, running.output
+    return output
+
+
+@pytest.fixture(scope="module")
+def killed(start, whole, tmp_path_factory) -> pathlib.Path:
+    """A run that was killed in its eighth step; tests go on from copies of it."""
+    output = tmp_path_factory.mktemp("killed") / "run"
+    with start(output, functools.partial(training_process.die_in_step, 8)) as running:
+        assert running.exit_code() == -signal.SIGKILL, running.output
+    assert position(output) == 6
+    return output
+
+
+@pytest.fixture
+def run(killed, tmp_path) -> pathlib.Path:
+    """A copy of the killed run."""
+    return pathlib.Path(shutil.copytree(killed, tmp_path / "run"))
+
+
+def _finish(start, run: pathlib.Path, whole: pathlib.Path) -> str:
+    """The same command again, to the end, which is that of a run that nothing disturbed. Returns what it printed."""
+    with start(run) as running:
+        assert running.exit_code() == 0, running.output
+    assert_same_run(whole, run)
+    return running.output
+
+
+def test_ten_kills_at_random_steps_change_no_bit(start, whole, tmp_path):
+    rng = np.random.default_rng(7)
+    run, lives = tmp_path / "run", 0
+    while position(run) < STEPS - 4:
+        death = functools.partial(training_process.die_in_step, int(rng.integers(3, 5)), behind=bool(rng.integers(2)))
+        with start(run, death) as running:
+            assert running.exit_code() == -signal.SIGKILL, running.output
+        lives += 1
+    assert lives >= 10
+    _finish(start, run, whole)
+
+
+def test_a_kill_while_a_checkpoint_is_written_loses_only_that_one(start, run, whole):
+    folder = run / "checkpoints"
+    with start(run, checkpoint_every=1) as running:
+        running.wait_until(lambda: any(folder.glob("*_temp")))
+        running.send(signal.SIGKILL)
+        assert running.exit_code() == -signal.SIGKILL
+    _finish(start, run, whole)
+    assert not any(folder.glob("*_temp"))
+
+
+def test_a_newest_checkpoint_that_is_cut_short_is_told_and_passed_over(start, run, whole):
+    path = run / "checkpoints" / "ckpt-6.data-00000-of-00001"
+    os.truncate(path, path.stat().st_size // 2)
+    output = _finish(start, run, whole)
+    assert "ckpt-6 is damaged, going back to the one before it" in output
+    assert f" 4/{STEPS}" in output
+
+
+def test_sigterm_saves_the_position_and_says_so_by_its_exit_code(start, run, whole):
+    with start(run) as running:
+        running.wait_until(lambda: position(run) > 6)
+        running.send(signal.SIGTERM)
+        assert running.exit_code() == interruption.EXIT_STOPPED == 143
+    assert "stopped by SIGTERM after step" in running.output
+    assert f"after step {position(run)} of stage heads" in running.output
+    _finish(start, run, whole)
+
+
+def test_a_second_run_in_the_same_folder_is_refused_while_the_first_lives(start, run):
+    with start(run) as first:
+        first.wait_until(lambda: position(run) > 6)
+        first.send(signal.SIGSTOP)
+        with start(run) as second:
+            assert second.exit_code() == 1
+        assert f"{run} is in use by another run (process {first.process.pid} on" in second.output
+        first.send(signal.SIGKILL)
+        assert first.exit_code() == -signal.SIGKILL
+    with run_directory.RunDirectory(str(run)).held():  # the lock died with its owner
+        assert position(run) > 6
+
+
+def _limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_full_disk_ends_the_run_and_destroys_nothing(start, run, whole):
+    before = contents(run)
+    with start(run, functools.partial(_limit_files, 1 << 20)) as running:
+        assert running.exit_code() == 1
+    assert "the checkpoint of step 8 cannot be written (is the disk full?)" in running.output
+    assert "Traceback" not in running.output
+    for name, value in contents(run).items():
+        np.testing.assert_array_equal(value, before[name])
+    assert not any((run / "checkpoints").glob("*_temp"))
+    _finish(start, run, whole)
+
+
+def test_a_full_disk_is_found_before_features_are_computed(start, tmp_path):
+    limit = functools.partial(_limit_files, 4096)
+    with start(tmp_path / "run", limit, cache_dir=tmp_path / "cache") as running:
+        assert running.exit_code() == 1
+    assert "cache: " in running.output
+    assert "File too large" in running.output
+    assert not list((tmp_path / "cache").glob("*/*.npy*"))
+
+
+def _without_privileges() -> None:
+    """Permissions of files hold for root, too, once the capabilities that override them are given up."""
+    version_3, dac_override, dac_read_search, fowner = 0x20080522, 1, 2, 3
+    header = (ctypes.c_uint32 * 2)(version_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, of the lower and of the upper 32
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, sets) == 0
+    for index in range(3):
+        sets[index] &= ~(1 << dac_override | 1 << dac_read_search | 1 << fowner)
+    assert libc.capset(header, sets) == 0
+
+
+def test_an_output_that_cannot_be_written_to_is_named_at_once(start, run):
+    run.chmod(0o555)
+    try:
+        with start(run, _without_privileges) as running:
+            assert running.exit_code() == 1
+        assert f"output: {run} cannot be written to" in running.output
+        with start(run / "below", _without_privileges) as running:
+            assert running.exit_code() == 1
+        assert "Permission denied" in running.output
+    finally:
+        run.chmod(0o755)
+
+
+def _clock_in_the_past() -> None:
+    now = time.time
+    time.time = lambda: now() - 86400.0 * 365
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(start, run, whole):
+    for path in run.rglob("*"):
+        os.utime(path, (time.time() + 86400,) * 2)
+    with start(run, _clock_in_the_past) as running:
+        assert running.exit_code() == 0, running.output
+    assert_same_run(whole, run)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_at_its_last_good_checkpoint(start, tmp_path):
+    run = tmp_path / "run"
+    with start(run, stages="heads:4:1e-3,heads:4:1e38") as running:
+        assert running.exit_code() == 1
+    assert "of stage heads:4:1e+38 is" in running.output or "are not finite" in running.output
+    assert "ckpt-4) is the last good position" in running.output
+    assert position(run) == 4
+    for name, value in contents(run).items():
+        assert np.isfinite(value).all() or not name.startswith("model/"), name
+
+
+def test_other_flags_are_refused_with_the_differences(start, run):
+    with start(run, batch_size=3, seed=1) as running:
+        assert running.exit_code() == 1
+    assert "--batch_size: 4 before, 3 now" in running.output
+    assert "--seed: 0 before, 1 now" in running.output
+
+
+@pytest.mark.parametrize("damage", ["cut data", "other data", "cut index", "empty index", "no data"])
+def test_every_damage_of_a_checkpoint_is_found(run, damage, capsys):
+    data, index = (run / "checkpoints" / f"ckpt-6.{end}" for end in ("data-00000-of-00001", "index"))
+    if damage == "no data":
+        data.unlink()
+    elif damage == "other data":
+        content = bytearray(data.read_bytes())
+        content[1000] ^= 1
+        data.write_bytes(content)
+    else:
+        path = data if "data" in damage else index
+        os.truncate(path, 0 if "empty" in damage else path.stat().st_size // 2)
+    assert Checkpoints(str(run / "checkpoints")).newest.endswith("ckpt-4")
+    assert "ckpt-6 is damaged, going back to the one before it" in capsys.readouterr().out

@@ -1,0 +1,154 @@
+"""Trainings in processes of their own, which a test may kill, limit and starve.
+
+They are the real program, ``python -m tfface.train``, but forked from a server that has TensorFlow loaded already.
+"""
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import pathlib
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+TINY = {
+    "encoder_weights": "none",
+    "encoder_output": "block3_pool",
+    "hidden_units": 8,
+    "batch_size": 4,
+    "pictures": 0,
+    "checkpoint_every": 2,
+    "validate_every": 100,
+    "strategy": "one",
+    "deterministic": True,
+    "dropout": 0.2,
+}
+PATIENCE = 300
+"""Seconds that a process may take; far more than it needs."""
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["tfface.training.run"])
+
+Preparation = Callable[[], None]
+"""Runs in the process before the program does; a function of a module, maybe with `functools.partial`."""
+
+
+@dataclasses.dataclass
+class Training:
+    """A process that trains."""
+
+    process: multiprocessing.process.BaseProcess
+    log: pathlib.Path
+
+    @property
+    def output(self) -> str:
+        """What it has printed."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def exit_code(self, timeout: float = PATIENCE) -> int:
+        """Waits for its end; minus the signal, if one killed it."""
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, f"still running after {timeout} s:\n{self.output}"
+        return self.process.exitcode
+
+    def wait_until(self, happened: Callable[[], bool]) -> None:
+        """Waits, awake, for something that the process does."""
+        deadline = time.monotonic() + PATIENCE
+        while not happened():
+            assert self.process.is_alive(), self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.0005)
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        os.kill(self.process.pid, number)
+
+
+@contextlib.contextmanager
+def training(
+    records: pathlib.Path,
+    output: pathlib.Path,
+    prepare: Preparation | None = None,
+    environment: Mapping[str, str] | None = None,
+    **options: object,
+) -> Iterator[Training]:
+    """Starts a training; whatever the test does, it is gone in the end."""
+    options = {"records": records, "output": output, **TINY, **options}
+    arguments = [
+        f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()
+    ]
+    task = json.loads((environment or {}).get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
+    log = output.parent / f"{output.name}.{task}.{time.monotonic_ns()}.log"
+    process = _SERVER.Process(target=_train, args=(arguments, log, dict(environment or {}), prepare))
+    process.start()
+    try:
+        yield Training(process, log)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _train(
+    arguments: Sequence[str], log: pathlib.Path, environment: Mapping[str, str], prepare: Preparation | None
+) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ.update(environment)
+    if prepare is not None:
+        prepare()
+    sys.argv = ["tfface.train", *arguments]
+    runpy.run_module("tfface.train", run_name="__main__", alter_sys=True)
+
+
+def die_in_step(number: int, behind: bool = False) -> None:
+    """A `Preparation`: kill -9 in the given step of the process, before its work or behind it."""
+    from tfface.training import loop
+
+    step, count = loop.StageTrainer.step, [0]
+
+    def dying(self: loop.StageTrainer, batch: object) -> float:
+        count[0] += 1
+        if count[0] == number and not behind:
+            os.kill(os.getpid(), signal.SIGKILL)
+        loss = step(self, batch)
+        if count[0] == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss
+
+    loop.StageTrainer.step = dying
+
+
+def position(output: pathlib.Path) -> int:
+    """Steps at the newest checkpoint in the list of a run; 0 without one."""
+    newest = tf.train.latest_checkpoint(str(output / "checkpoints"))
+    return int(newest.rpartition("-")[2]) if newest else 0
+
+
+def contents(output: pathlib.Path) -> dict[str, np.ndarray]:
+    """Every number of a run's newest checkpoint: weights, optimizer, random states, position."""
+    reader = tf.train.load_checkpoint(str(output / "checkpoints"))
+    shapes = reader.get_variable_to_shape_map()
+    return {name: reader.get_tensor(name) for name in sorted(shapes) if name != "_CHECKPOINTABLE_OBJECT_GRAPH"}
+
+
+def history(output: pathlib.Path) -> list[dict[str, object]]:
+    """The validations of a run."""
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(one: pathlib.Path, other: pathlib.Path) -> None:
+    """Both runs ended in the same place to the last bit, and measured the same on their ways."""
+    expected, got = contents(one), contents(other)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE":  # how often a checkpoint was written
+            np.testing.assert_array_equal(got[name], value, err_msg=name)
+    assert history(one) == history(other)
