@@ -73,7 +73,7 @@ _FLAGS: dict[str, _Flag] = {
     "detector": _switch(False, "Let a face detector (extra scans) propose where the face is, beside the geometry."),
     "mirrored": _switch(False, "Build the 3DMM from every face and its mirror image."),
     "complete": _switch(False, "Write registered.ply, and landmarks.json if there is none, into the scans' folders."),
-    "beam": _names([], "Register by an Apache Beam pipeline (extra beam) with these arguments: runner=NAME,.."),
+    "beam": _names([], "Register by an Apache Beam pipeline (extra beam) with these arguments, without dashes."),
     "scan_format": _choice("ply", ["ply", "obj", "glb", "stl"], "Format of simulated scans."),
     # The model.
     "model_kind": _choice("single_view", ["single_view", "multi_view", "shape_only"], "Which network."),
@@ -91,6 +91,12 @@ _FLAGS: dict[str, _Flag] = {
         "Layer of VGG-16 that the MLPs look at; small crops leave too few cells in the last.",
     ),
     "initialize_from": _text(None, "A trained model (.keras) whose weights to start from."),
+    "head_start": _choice(
+        "zeros",
+        ["zeros", "ridge"],
+        "How the MLPs start: at the mean face, frontal and centred, or at the ridge regression of what they are to say "
+        "on the cached features of a first stage of heads.",
+    ),
     # Training.
     "strategy": _choice("auto", ["auto", "one", "mirrored", "multi_worker"], "tf.distribute strategy."),
     "batch_size": _integer(32, "Subjects a step, over all replicas.", 1),
@@ -202,6 +208,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "encoder_dtype",
         "encoder_output",
         "initialize_from",
+        "head_start",
         "strategy",
         "batch_size",
         "stages",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -27,6 +28,9 @@ MAX_MISFIT = 9.0
 """mm, root mean square, of five points that are no face's: other faces than the template's have 2 to 6."""
 
 _SIZE, _FOV = 224, 32.0
+_FRAMED = 0.72
+"""Share of the scan's extent across a picture: shoulders may be cut off, so that the face is larger."""
+_COLOR, _BACKGROUND = (0.85, 0.70, 0.60), (0.3, 0.3, 0.3)
 _ROLLS = (0.0, 90.0, 180.0, 270.0)
 _DIRECTIONS = 14
 
@@ -54,6 +58,8 @@ class MtcnnDetector:
         Raises:
           ModuleNotFoundError: if mtcnn is not installed; it comes with the extra ``scans``.
         """
+        # The network's smallest scales make TensorFlow print a warning at every picture, which is none.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
             from mtcnn import MTCNN
         except ModuleNotFoundError as error:
@@ -74,7 +80,7 @@ class MtcnnDetector:
             "mouth_left": "mouth_right",
             "mouth_right": "mouth_left",
         }
-        found = self._network.detect_faces(picture, min_face_size=60, threshold_onet=0.7)
+        found = self._network.detect_faces(picture, threshold_onet=0.7)
         return [
             {names[key]: (float(x), float(y)) for key, (x, y) in face["keypoints"].items()}
             for face in found
@@ -116,10 +122,18 @@ def propose(scan: mesh.Mesh, template: mesh.Mesh, detector: Detector) -> list[al
     low, high = np.quantile(scan.vertices, [0.02, 0.98], axis=0)
     centre, extent = (low + high) / 2, float(np.linalg.norm(high - low))
     caster = raycast.Raycaster(scan.vertices, scan.triangles)
+    skin = np.tile(_COLOR, (scan.num_vertices, 1))
     found: list[tuple[float, alignment.Transform]] = []
     for view in _views(centre, extent):
         picture = overlay.render(
-            scan.vertices, scan.triangles, view.quaternion, view.translation, view.intrinsics, (_SIZE, _SIZE)
+            scan.vertices,
+            scan.triangles,
+            view.quaternion,
+            view.translation,
+            view.intrinsics,
+            (_SIZE, _SIZE),
+            colors=skin,
+            background=_BACKGROUND,
         )
         for face in detector(picture):
             points = _cast_back(caster, view, np.array([face[name] for name in FIVE_POINTS]))
@@ -136,7 +150,7 @@ def propose(scan: mesh.Mesh, template: mesh.Mesh, detector: Detector) -> list[al
 def _views(centre: Array, extent: float) -> Iterator[_View]:
     """Cameras around the middle of a scan that see all of it, on a Fibonacci sphere."""
     intrinsics = camera.intrinsics_from_fov((_SIZE, _SIZE), _FOV).astype(np.float64)
-    distance = 0.5 * extent / np.tan(np.radians(_FOV) / 2)
+    distance = 0.5 * _FRAMED * extent / np.tan(np.radians(_FOV) / 2)
     for number in range(_DIRECTIONS):
         height = 1 - (2 * number + 1) / _DIRECTIONS
         azimuth = number * np.pi * (3 - np.sqrt(5))
