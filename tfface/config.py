@@ -67,8 +67,8 @@ _FLAGS: dict[str, _Flag] = {
     "unit": _choice("mm", ["mm", "cm", "m"], "Unit of the scans."),
     "template": _text(
         None,
-        "What the scans are registered to: ict, anthropometric, a 3DMM (.h5, a prior of faces as well), or a mesh in mm "
-        "with its landmarks' vertices in a .json file of the same name.",
+        "What the scans are registered to: ict, anthropometric, a 3DMM (.h5, a prior of faces as well), or a mesh in "
+        "mm with its landmarks' vertices in a .json file of the same name.",
     ),
     "detector": _switch(False, "Let a face detector (extra scans) propose where the face is, beside the geometry."),
     "mirrored": _switch(False, "Build the 3DMM from every face and its mirror image."),

@@ -13,8 +13,7 @@ import numpy as np
 
 from tfface import schema
 from tfface.face import MorphableModel
-from tfface.geometry import rotation
-from tfface.models import layers
+from tfface.models import layers, pose_targets
 from tfface.models.merge import MASKABLE, merge_block
 
 FEATURES = "features"
@@ -35,15 +34,9 @@ class CameraStatistics:
         cls, quaternions: np.ndarray, translations: np.ndarray, intrinsics: np.ndarray, image_size: Sequence[int]
     ) -> "CameraStatistics":
         """From the training views: ``[M, 4]``, ``[M, 3]`` and ``[M, 3, 3]`` (frames as in `schema`)."""
-        height, width = image_size
-        focal = np.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], axis=-1)
-        center = focal * translations[:, :2] / translations[:, 2:] + intrinsics[:, :2, 2]
-        size = focal[:, 0] * layers.TranslationDecoder.REFERENCE_LENGTH / (translations[:, 2] * width)
-        values = np.concatenate([center / (width, height), np.log(size)[:, None]], axis=-1)
-        ray = np.asarray(layers.ray_quaternion(intrinsics.astype(np.float32), image_size))
-        against_ray = rotation.quaternion_multiply(ray * np.array([-1, -1, -1, 1], np.float32), quaternions)
-        # The decoder adds raw * scale to the identity before it normalises: tan of half the angle for a pure yaw.
-        scale = np.sqrt(np.mean(np.square(against_ray[:, :3] / against_ray[:, 3:])))
+        values = pose_targets.crop_coordinates(translations, intrinsics, image_size)
+        # The decoder adds raw * scale to the identity before it normalises.
+        scale = np.sqrt(np.mean(np.square(pose_targets.against_ray(quaternions, intrinsics, image_size))))
         std = np.maximum(values.std(axis=0), 1e-3)
         return cls(float(max(scale, 1e-2)), tuple(values.mean(axis=0).tolist()), tuple(std.tolist()))
 

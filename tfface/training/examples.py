@@ -1,7 +1,7 @@
 """Where a stage's batches come from: the records, or a cache of what the frozen part puts out for them."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -170,6 +170,14 @@ class Examples:
             return held_out.evaluation(self._num_views, self._batch_size // worker[1], worker)
 
         return stream, validation
+
+    def cached_views(
+        self, split: str, halves: Halves, cache_dir: str, variants: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Every single view of a split from its cache, once `cached` has made it; see `FeatureCache.single_views`."""
+        mirror = self._mirror and split == "train"
+        cache = self._cache(split, halves, cache_dir, variants if split == "train" else 1, mirror, {})
+        return cache.single_views(self._batch_size)
 
     def _cache(
         self, split: str, halves: Halves, cache_dir: str, variants: int, mirror: bool, together: Mapping[str, Any]

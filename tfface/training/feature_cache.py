@@ -183,6 +183,21 @@ class FeatureCache:
 
         return self._dataset(batches, num_views)
 
+    def single_views(self, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+        """Every view that exists, in every copy, each with its subject's shape; `batch_size` subjects at a time.
+
+        Yields:
+          `FEATURES` ``[M, h, w, c]``, `schema.VERTICES` ``[M, P, 3]`` and pose and K ``[M, ...]``.
+        """
+        for copy in range(self.spec.copies):
+            for first in range(0, self.spec.subjects, batch_size):
+                subjects = np.arange(first, min(first + batch_size, self.spec.subjects))
+                every = np.broadcast_to(np.arange(self.spec.views), (len(subjects), self.spec.views))
+                batch = self._gather(subjects, np.full(len(subjects), copy), every)
+                exists = batch.pop(schema.VIEW_MASK.key) > 0
+                vertices = np.repeat(batch.pop(schema.VERTICES.key), exists.sum(axis=1), axis=0)
+                yield {**{key: array[exists] for key, array in batch.items()}, schema.VERTICES.key: vertices}
+
     def _yaws(self, copies: np.ndarray) -> np.ndarray:
         quaternions = self._arrays[schema.QUATERNIONS.key][np.arange(len(copies)), copies]
         return selection.yaws(quaternions)

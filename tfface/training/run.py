@@ -8,12 +8,13 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tqdm import tqdm
 
 import tfface
 from tfface import models, schema
 from tfface.data.pipeline import Worker
-from tfface.models.cut import cut
-from tfface.training import interruption, loop, objectives, stages
+from tfface.models.cut import Halves, cut
+from tfface.training import interruption, loop, objectives, ridge, stages
 from tfface.training import strategy as strategies
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.examples import Examples
@@ -36,6 +37,7 @@ class Options:
     encoder_dtype: str = "float32"
     encoder_output: str = "block5_pool"
     initialize_from: str | None = None
+    head_start: str = "zeros"
     strategy: str = "auto"
     batch_size: int = 32
     stages: Sequence[str] = ("all:20000",)
@@ -93,6 +95,7 @@ def train(options: Options, flagfile: str = "") -> str:
       WorkerLostError: If another worker does not answer any more.
     """
     plan = stages.parse(options.stages, options.learning_rate)
+    _check_head_start(options, plan)
     worker = strategies.worker(options.strategy)
     run = RunDirectory(options.output, chief=worker[0] == 0)
     with run.held(), interruption.StopRequest() as stop:
@@ -161,6 +164,18 @@ def _train(
     if options.cache_dir is None and run.chief:
         shutil.rmtree(session.cache_dir, ignore_errors=True)
     return run.file("best.keras")
+
+
+def _check_head_start(options: Options, plan: Sequence[stages.Stage]) -> None:
+    if options.head_start == "zeros":
+        return
+    if plan[0].part != "heads" or options.initialize_from or options.model_kind == "shape_only":
+        raise ValueError(
+            "head_start: ridge expects a model with poses, not initialize_from, and a first stage of the part heads; "
+            f"got {options.model_kind}, {options.initialize_from} and {plan[0]}"
+        )
+    if options.strategy == "multi_worker":
+        raise ValueError("head_start: ridge is solved on one machine, it does not go with multi_worker")
 
 
 def build_model(options: Options, examples: Examples) -> keras.Model:
@@ -246,6 +261,8 @@ def _run_stage(stage: stages.Stage, session: _Session) -> None:
                 barrier=functools.partial(strategies.barrier, session.strategy),
                 stop=session.stop,
             )
+            if options.head_start == "ridge" and int(position.total_steps.numpy()) == 0:
+                _start_by_ridge(halves, session)
         schedule = stages.WarmupThen(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
@@ -281,3 +298,14 @@ def _run_stage(stage: stages.Stage, session: _Session) -> None:
     position.without_better.assign(0)
     position.training_loss.assign(float("nan"))
     checkpoints.save(int(position.total_steps.numpy()))
+
+
+def _start_by_ridge(halves: Halves, session: _Session) -> None:
+    """Sets the MLPs to the ridge regression of their targets on the features that the first stage has cached."""
+    training, validation = (
+        session.examples.cached_views(split, halves, session.cache_dir, session.options.cached_variants)
+        for split in ("train", "validation")
+    )
+    explained = ridge.start(halves.upper, tqdm(training, desc="ridge regression", unit="batch"), validation)
+    told = ", ".join(f"{name.removesuffix('_mlp')} {100 * share:.0f} %" for name, share in explained.items())
+    print(f"ridge regression explains of the variance on the validation split: {told}")

@@ -1,0 +1,172 @@
+"""The closed-form start of the MLPs: against a literal solution, against true poses, and in a run."""
+
+import keras
+import numpy as np
+import pytest
+from tiny_people import TinyPeople
+
+from tfface import schema
+from tfface.data import preparation
+from tfface.face import MorphableModel
+from tfface.geometry import rotation
+from tfface.models import linear_start, pose_targets, regressor
+from tfface.models.regressor import FEATURES, CameraStatistics
+from tfface.training import ridge, run
+
+CELLS = (2, 2, 3)
+
+
+@pytest.fixture(autouse=True)
+def _clear():
+    yield
+    keras.backend.clear_session()
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("people") / "records")
+    preparation.prepare(TinyPeople(20), folder, modes=4, num_workers=1, progress=False)
+    return folder
+
+
+def _regressor(records: str, **changes) -> keras.Model:
+    face_model = MorphableModel.load(f"{records}/face_model.h5")
+    options = {
+        "num_views": 1,
+        "image_size": (32, 32),
+        "merge": None,
+        "hidden_units": 9,
+        "dropout": 0.0,
+        "camera": CameraStatistics(),
+    }
+    return regressor.regressor(face_model, CELLS, **{**options, **changes})
+
+
+def _views(network: keras.Model, count: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Features that hold shape, rotation and place linearly, beside noise."""
+    rng = np.random.default_rng(seed)
+    face_model = network.get_layer(schema.VERTICES.key).to_face_model()
+    coefficients = rng.normal(size=(count, 4)).astype(np.float32)
+    angles = rng.uniform(-40, 40, size=(3, count))
+    translations = np.stack([rng.normal(0, 20, count), rng.normal(0, 20, count), rng.uniform(400, 900, count)], axis=-1)
+    return {
+        FEATURES: np.concatenate([coefficients, rng.normal(size=(count, 8))], axis=-1).reshape(-1, *CELLS),
+        schema.VERTICES.key: face_model.decode(coefficients),
+        schema.QUATERNIONS.key: rotation.quaternion_from_matrix(rotation.matrix_from_yaw_pitch_roll(*angles)),
+        schema.TRANSLATIONS.key: translations.astype(np.float32),
+        schema.INTRINSICS.key: np.tile(np.array([[60, 0, 14], [0, 60, 18], [0, 0, 1]], np.float32), (count, 1, 1)),
+    }
+
+
+def test_solution_is_that_of_the_stacked_least_squares_problem():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(2, 1, size=(40, 6)), rng.normal(-1, 2, size=(40, 3))
+    fit = ridge.Ridge(6, 3)
+    fit.add(x[:15], y[:15])
+    fit.add(x[15:], y[15:])
+    kernel, bias, deviation = fit.solve(0.5)
+    # The penalty as rows of its own, the bias as a column without one.
+    rows = np.block([[x, np.ones((40, 1))], [np.sqrt(0.5 * 6) * np.eye(6), np.zeros((6, 1))]])
+    expected = np.linalg.lstsq(rows, np.vstack([y, np.zeros((6, 3))]), rcond=None)[0]
+    np.testing.assert_allclose(kernel, expected[:6], rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(bias, expected[6], rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(deviation, (x @ expected[:6]).std(axis=0), rtol=1e-3)
+
+
+def test_without_examples_it_says_so():
+    with pytest.raises(ValueError, match="at least one example"):
+        ridge.Ridge(2, 1).solve(1.0)
+
+
+def test_targets_are_what_the_decoders_turn_into_the_truth(records):
+    network = _regressor(records)
+    views = _views(network, 12)
+    raw = linear_start.targets(network, views)
+    intrinsics = views[schema.INTRINSICS.key]
+    quaternions = network.get_layer(schema.QUATERNIONS.key)(raw["quaternion_mlp"].astype(np.float32), intrinsics)
+    translations = network.get_layer(schema.TRANSLATIONS.key)(raw["translation_mlp"].astype(np.float32), intrinsics)
+    vertices = network.get_layer(schema.VERTICES.key)(raw["shape_mlp"].astype(np.float32))
+    assert rotation.angle_between(np.asarray(quaternions), views[schema.QUATERNIONS.key]).max() < 1e-2
+    np.testing.assert_allclose(translations, views[schema.TRANSLATIONS.key], rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(vertices, views[schema.VERTICES.key], atol=1e-2)
+
+
+def test_half_a_turn_has_a_finite_target():
+    half = np.array([[0, 1, 0, 0], [0, 0.8, 0, -0.6]], np.float32)
+    got = pose_targets.against_ray(half, np.tile(np.diag([60, 60, 1]).astype(np.float32), (2, 1, 1)), (0, 0))
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got[1], [0, -0.8 / 0.6, 0], atol=1e-5)
+
+
+def test_an_mlp_that_starts_linear_is_that_map_of_its_standardised_features(records):
+    network = _regressor(records)
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(5, *CELLS)).astype(np.float32)
+    mlp = linear_start.heads(network)["translation_mlp"]
+    kernel, bias = rng.normal(size=(12, 3)).astype(np.float32), np.array([1, -2, 0], np.float32)
+    linear_start.set_linear(mlp, kernel, bias, np.array([2.0, 0.5, 0.0]))
+    standardised = np.asarray(linear_start.standardiser(network)(features))
+    np.testing.assert_allclose(standardised.std(axis=-1), 1, rtol=1e-2)
+    np.testing.assert_allclose(mlp(features), standardised @ kernel + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_narrow_hidden_layers_and_averaged_features_are_refused(records):
+    narrow = linear_start.heads(_regressor(records, hidden_units=7))["shape_mlp"]
+    with pytest.raises(ValueError, match="hidden_units: shape_mlp needs 8"):
+        linear_start.set_linear(narrow, np.zeros((12, 4)), np.zeros(4), np.ones(4))
+    with pytest.raises(ValueError, match="not on averages"):
+        linear_start.standardiser(_regressor(records, camera=None, merge="concat", num_views=2))
+
+
+def test_start_learns_what_the_features_hold(records):
+    network = _regressor(records)
+    training, validation = _views(network, 400), _views(network, 100, seed=1)
+    explained = ridge.start(network, [training], [validation])
+    # The standardisation divides by each view's deviation, so the shape is not exactly linear in what is left.
+    assert explained["shape_mlp"] > 0.8
+    assert abs(explained["quaternion_mlp"]) < 0.2
+    assert abs(explained["translation_mlp"]) < 0.2
+    shape = linear_start.heads(network)["shape_mlp"](validation[FEATURES])
+    wanted = linear_start.targets(network, validation)["shape_mlp"]
+    residual = np.square(np.asarray(shape) - wanted).sum() / np.square(wanted - wanted.mean(axis=0)).sum()
+    assert residual == pytest.approx(1 - explained["shape_mlp"], abs=1e-3)
+
+
+def test_too_many_features_are_refused(records, monkeypatch):
+    monkeypatch.setattr(ridge, "MAX_FEATURES", 11)
+    with pytest.raises(ValueError, match="at most 11 features of a view, got 12"):
+        ridge.start(_regressor(records), [], [])
+
+
+def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
+    options = run.Options(
+        records=records,
+        output=str(tmp_path),
+        encoder_weights="none",
+        hidden_units=8,
+        batch_size=4,
+        pictures=0,
+        stages=("heads:1:1e-9",),
+        head_start="ridge",
+        validate_every=1,
+    )
+    best = run.train(options)
+    assert "ridge regression explains" in capsys.readouterr().out
+    head = linear_start.heads(keras.saving.load_model(best).get_layer("regressor"))["shape_mlp"]
+    kernel = np.asarray(head.get_layer("output").kernel)
+    np.testing.assert_allclose(kernel[:4], -kernel[4:8], atol=1e-6)
+    assert np.abs(np.diag(kernel[:4])).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": ("all:1",)}, "a first stage of the part heads"),
+        ({"model_kind": "shape_only"}, "a model with poses"),
+        ({"strategy": "multi_worker"}, "does not go with multi_worker"),
+    ],
+)
+def test_where_there_is_no_ridge_start_the_run_says_so(records, tmp_path, changes, message):
+    options = {"stages": ("heads:1",), "head_start": "ridge", "batch_size": 4, **changes}
+    with pytest.raises(ValueError, match=message):
+        run.train(run.Options(records=records, output=str(tmp_path), **options))
