@@ -150,6 +150,17 @@ def test_shape_only_starts_from_multi_view():
     assert {"vgg16", "merge_concat"} <= set(models.initialize(shape, multi))
 
 
+def test_shape_only_without_pooling_says_what_the_multi_view_model_says():
+    four_cells = {"encoder_output": "block4_pool"}
+    multi = tiny.randomized(tiny.build("multi_view", **four_cells))
+    assert "shape_mlp" not in models.initialize(tiny.build("shape_only", **four_cells), multi)
+    shape = tiny.build("shape_only", average_pooling=False, **four_cells)
+    assert {"vgg16", "merge_concat", "shape_mlp"} == set(models.initialize(shape, multi))
+    inputs = tiny.inputs(multi)
+    expected = multi(inputs)["vertices"]
+    np.testing.assert_allclose(shape({"images": inputs["images"]})["vertices"], expected, rtol=1e-5, atol=1e-3)
+
+
 def test_initialize_refuses_another_3dmm():
     other = models.single_view(tiny.face_model(seed=1), image_size=32, hidden_units=8)
     with pytest.raises(ValueError, match="another 3DMM"):

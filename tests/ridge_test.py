@@ -115,7 +115,7 @@ def test_narrow_hidden_layers_and_averaged_features_are_refused(records):
     with pytest.raises(ValueError, match="hidden_units: shape_mlp needs 8"):
         linear_start.set_linear(narrow, np.zeros((12, 4)), np.zeros(4), np.ones(4))
     with pytest.raises(ValueError, match="not on averages"):
-        linear_start.standardiser(_regressor(records, camera=None, merge="concat", num_views=2))
+        linear_start.standardiser(_regressor(records, camera=None, merge="concat", num_views=2, average_pooling=True))
 
 
 def test_start_learns_what_the_features_hold(records):

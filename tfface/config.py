@@ -91,6 +91,10 @@ _FLAGS: dict[str, _Flag] = {
         "Layer of VGG-16 that the MLPs look at; small crops leave too few cells in the last.",
     ),
     "initialize_from": _text(None, "A trained model (.keras) whose weights to start from."),
+    "average_pooling": _switch(
+        True,
+        "Average the features over the picture in a shape only model; small crops lose what says where things are.",
+    ),
     "head_start": _choice(
         "zeros",
         ["zeros", "ridge"],
@@ -208,6 +212,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "encoder_dtype",
         "encoder_output",
         "initialize_from",
+        "average_pooling",
         "head_start",
         "strategy",
         "batch_size",

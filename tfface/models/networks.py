@@ -101,17 +101,34 @@ def multi_view(
     return _network(name, face_model, num_views, merge, camera or CameraStatistics(), NetworkOptions(**options))
 
 
-def shape_only(face_model: MorphableModel, *, num_views: int = 3, merge: str = "concat", **options: Any) -> keras.Model:
+def shape_only(
+    face_model: MorphableModel,
+    *,
+    num_views: int = 3,
+    merge: str = "concat",
+    average_pooling: bool = True,
+    **options: Any,
+) -> keras.Model:
     """The model of section 4.3 for shape alone: no pose heads, average pooling behind the encoder.
 
     Trained with the mean squared error of the vertices; start it from a trained multi view model with `initialize`.
-    Arguments and errors are those of `multi_view`.
+    Errors are those of `multi_view`.
+
+    Args:
+      face_model: The 3DMM whose coefficients are regressed; stored inside the model.
+      num_views: N, at least 1.
+      merge: Kind of merge block.
+      average_pooling: False keeps the cells of the feature map apart, as the other models do: the average over the few
+        cells of a small crop forgets where things are, and the MLP of a multi view model fits only without it.
+      **options: `NetworkOptions`, as for `single_view`.
 
     Returns:
       A functional model from `schema.IMAGES` ``[B, N, H, W, 3]`` to a dict of `schema.COEFFICIENTS` and
       `schema.VERTICES`.
     """
-    return _network(f"shape_only_{merge}", face_model, num_views, merge, None, NetworkOptions(**options))
+    return _network(
+        f"shape_only_{merge}", face_model, num_views, merge, None, NetworkOptions(**options), average_pooling
+    )
 
 
 def _network(
@@ -121,6 +138,7 @@ def _network(
     merge: str | None,
     camera: CameraStatistics | None,
     options: NetworkOptions,
+    average_pooling: bool = False,
 ) -> keras.Model:
     """Images of N views -> one shared encoder -> regressor."""
     if num_views < 1:
@@ -135,6 +153,7 @@ def _network(
         hidden_units=options.hidden_units,
         dropout=options.dropout,
         camera=camera,
+        average_pooling=average_pooling,
     )
     images = keras.Input((num_views, *options.crop_size, 3), name=schema.IMAGES.key)
     crops = layers.CaffePreprocessing(name="preprocessing")(layers.FoldViews(name="fold_views")(images))

@@ -51,6 +51,7 @@ def regressor(
     hidden_units: int,
     dropout: float,
     camera: CameraStatistics | None,
+    average_pooling: bool = False,
 ) -> keras.Model:
     """From the features of N views to a shape and N poses.
 
@@ -62,7 +63,8 @@ def regressor(
       merge: A kind of merge block, or None for a single view.
       hidden_units: Of each MLP.
       dropout: Share of the standardised features that a training step hides from each MLP; 0 is the paper's.
-      camera: Standardisation of the pose heads; without it there are none, and features are averaged over the picture.
+      camera: Standardisation of the pose heads; without it there are none.
+      average_pooling: Whether features are averaged over the picture before the MLPs.
 
     Returns:
       A functional model from a dict of `FEATURES` ``[B, N, h, w, c]``, `schema.INTRINSICS` (with poses) and
@@ -70,7 +72,7 @@ def regressor(
     """
     inputs = {FEATURES: keras.Input((num_views, *feature_shape), name=FEATURES)}
     folded = layers.FoldViews(name="fold_views")(inputs[FEATURES])
-    if camera is None:
+    if average_pooling:
         folded = keras.layers.GlobalAveragePooling2D(name="average_pooling")(folded)
     num_modes = len(face_model.eigenvalues)
 

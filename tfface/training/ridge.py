@@ -24,8 +24,9 @@ Views = Mapping[str, np.ndarray]
 
 
 class Ridge:
-    """Normal equations of ``min_W sum |y - x W - b|^2 + penalty * D * |W|^2`` (Hoerl and Kennard 1970), summed in
-    batches: the memory is that of D x D numbers, whatever the number of examples.
+    """``min_W,b sum |y - x W - b|^2 + penalty * D * |W|^2`` (Hoerl and Kennard 1970) by its normal equations.
+
+    They are summed in batches: the memory is that of D x D numbers, whatever the number of examples.
     """
 
     def __init__(self, num_features: int, num_targets: int):
@@ -82,8 +83,8 @@ def start(regressor: keras.Model, training: Iterable[Views], validation: Iterabl
     num_features = standardise.output_shape[-1]
     if num_features > MAX_FEATURES:
         raise ValueError(
-            f"head_start: ridge takes at most {MAX_FEATURES} features of a view, got {num_features}; smaller crops or a "
-            f"later encoder_output have fewer"
+            f"head_start: ridge takes at most {MAX_FEATURES} features of a view, got {num_features}; smaller crops or "
+            f"a later encoder_output have fewer"
         )
     mlps = linear_start.heads(regressor)
     widths = [mlp.output_shape[-1] for mlp in mlps.values()]

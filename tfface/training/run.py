@@ -38,6 +38,7 @@ class Options:
     encoder_output: str = "block5_pool"
     initialize_from: str | None = None
     head_start: str = "zeros"
+    average_pooling: bool = True
     strategy: str = "auto"
     batch_size: int = 32
     stages: Sequence[str] = ("all:20000",)
@@ -199,7 +200,9 @@ def build_model(options: Options, examples: Examples) -> keras.Model:
     if options.model_kind == "single_view":
         model = models.single_view(examples.face_model, **common)
     else:
-        builder = models.multi_view if options.model_kind == "multi_view" else models.shape_only
+        builder = models.multi_view
+        if options.model_kind == "shape_only":
+            builder = functools.partial(models.shape_only, average_pooling=options.average_pooling)
         model = builder(examples.face_model, num_views=options.num_views, merge=options.merge, **common)
     if source is not None:
         copied = models.initialize(model, source)
