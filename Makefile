@@ -14,14 +14,16 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/demo/evaluation
+TABLE1 := runs/table1
+TABLE1_MODELS := single_view single_view_virtual mv_add mv_concat mv_shape_concat mv_mean mv_max mv_attention
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help demo test lint format typecheck unit wheel constraints clean
+.PHONY: help demo table1 test lint format typecheck unit wheel constraints clean
 
 help:  ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): setup.py pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
@@ -37,6 +39,23 @@ demo: $(INSTALLED)  ## learn from synthetic people and reconstruct: table and pi
 	"$(BIN)/python" -m tfface.train --flagfile=configs/demo_multi_view.cfg
 	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/demo_evaluate.cfg
 	@echo "Table: $(DEMO)/table.md    Picture: $(DEMO)/examples.png"
+
+# Whatever is finished is not begun again, and what was begun goes on. `last.keras` is there when a training has ended.
+table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/table1/study; goes on where it was stopped
+	"$(BIN)/python" -m tfface.study --flagfile=configs/table1_study.cfg
+	@echo "Report: $(TABLE1)/study/report.md, $(TABLE1)/study/report.html"
+
+$(TABLE1)/people/manifest.json: | $(INSTALLED)
+	"$(BIN)/python" -m tfface.prepare --flagfile=configs/table1_prepare.cfg
+
+$(TABLE1)/many_views/manifest.json: | $(TABLE1)/people/manifest.json
+	"$(BIN)/python" -m tfface.prepare --flagfile=configs/table1_many_views.cfg
+
+$(TABLE1_MODELS:%=$(TABLE1)/%/last.keras): $(TABLE1)/%/last.keras: configs/table1_%.cfg | $(TABLE1)/people/manifest.json
+	"$(BIN)/python" -m tfface.train --flagfile=$<
+
+$(patsubst %,$(TABLE1)/%/last.keras,$(filter mv_%,$(TABLE1_MODELS))): | $(TABLE1)/single_view/last.keras
+$(TABLE1)/mv_shape_concat/last.keras: | $(TABLE1)/mv_concat/last.keras
 
 test: lint typecheck unit  ## everything that must pass before a commit lands
 

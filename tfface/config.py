@@ -113,6 +113,9 @@ _FLAGS: dict[str, _Flag] = {
     "weight_decay": _number(
         0.0, "Decoupled decay of the weights (AdamW), a step and unit of the learning rate; 0 is plain Adam."
     ),
+    "virtual_views": _integer(
+        0, "Random virtual cameras beside each true one in the reprojection loss (arXiv 1908.09001).", 0, 64
+    ),
     "schedule": _choice("constant", ["constant", "cosine"], "Learning rate over a stage, behind the warm-up."),
     "warmup_steps": _integer(0, "Steps over which a stage's learning rate rises from 0."),
     "max_unreadable": _number(
@@ -219,6 +222,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "stages",
         "learning_rate",
         "weight_decay",
+        "virtual_views",
         "schedule",
         "warmup_steps",
         "max_unreadable",

@@ -228,4 +228,4 @@ def _key(row: ShapeRow, face_model: MorphableModel, truth: GroundTruth, area: np
     if row.poses is not None and row.poses.quaternions is not None and row.poses.translations is not None:
         arrays += [row.poses.views, row.poses.quaternions, row.poses.translations]
         arrays += [truth.quaternions, truth.translations, truth.intrinsics]
-    return json.dumps([PROTOCOL, face_model.digest(), files.digest_of(arrays)])
+    return json.dumps([PROTOCOL, SHAPE_MEASURES, POSE_MEASURES, face_model.digest(), files.digest_of(arrays)])

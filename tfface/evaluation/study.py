@@ -20,6 +20,7 @@ from absl import logging
 
 from tfface.evaluation import (
     landmark_rows,
+    learning_curves,
     row_measures,
     study_figures,
     study_pictures,
@@ -121,11 +122,13 @@ def study(options: Options, *, progress: bool = True) -> study_report.Report:
                 seed=options.seed,
                 progress=progress,
             )
+    histories = learning_curves.histories(paths)
     pictures = study_pictures.draw(
         output / "figures",
         rows,
         measured,
         (curves, baseline),
+        histories,
         predicted,
         subjects,
         (area, area_name),
@@ -139,6 +142,7 @@ def study(options: Options, *, progress: bool = True) -> study_report.Report:
         measured=measured,
         curves=curves,
         curves_baseline=baseline,
+        histories=histories,
         models=study_report.describe_models(paths, predicted.by_model),
         subjects=subjects,
         area_name=area_name,

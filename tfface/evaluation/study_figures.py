@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from tfface.evaluation import files, statistics
 from tfface.evaluation.figures import COLORMAP
+from tfface.evaluation.learning_curves import History
 from tfface.evaluation.studio import GAP, Studio, grid
 from tfface.evaluation.study_rows import PAPER
 
@@ -21,6 +22,7 @@ Values = npt.NDArray[np.float64]
 
 _PAPER_COLORS = ("#4d4d4d", "#f4a259", "#d1495b", "#8ecae6", "#3a86c8", "#70c1a0", "#1b7f5c")
 _OTHER_COLORS = ("#9467bd", "#b08900", "#7f7f7f", "#c06ba8", "#5b7065", "#a0522d", "#6a8caf", "#b5bd00")
+_CURVE_COLORS = ("#d1495b", "#3a86c8", "#1b7f5c", "#b08900", "#9467bd", "#4d4d4d", "#c06ba8", "#5b7065")
 _DPI = 130
 
 
@@ -149,15 +151,38 @@ def error_by_views(path: Path, curves: Sequence[Curve], baseline: float, baselin
         raise ValueError("curves: expected at least one, got none")
     figure = Figure(figsize=(7.6, 4.8), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    colors = ("#d1495b", "#3a86c8", "#1b7f5c", "#b08900", "#9467bd")
     for index, curve in enumerate(curves):
-        color = colors[index % len(colors)]
+        color = _CURVE_COLORS[index % len(_CURVE_COLORS)]
         low, high = np.asarray(curve.intervals, np.float64).T
         axes.fill_between(curve.counts, low, high, color=color, alpha=0.15, linewidth=0)
         axes.plot(curve.counts, curve.means, color=color, marker="o", markersize=4.5, linewidth=1.8, label=curve.name)
     axes.axhline(baseline, color="#4d4d4d", linewidth=1.2, linestyle=(0, (4, 3)), label=baseline_name)
     counts = sorted({count for curve in curves for count in curve.counts})
     axes.set(xlabel="views", ylabel=label, xticks=counts, ylim=(0, None))
+    _finish(axes)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def learning_curves(path: Path, histories: Mapping[str, History], label: str) -> None:
+    """Draws the error on the validation split against the step of training.
+
+    Args:
+      path: of the PNG file.
+      histories: by model.
+      label: of the errors.
+
+    Raises:
+      ValueError: If there is no history.
+    """
+    if not histories:
+        raise ValueError("histories: expected at least one, got none")
+    figure = Figure(figsize=(7.6, 4.8), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    for index, (name, history) in enumerate(histories.items()):
+        color = _CURVE_COLORS[index % len(_CURVE_COLORS)]
+        axes.plot(history.steps, history.errors, color=color, marker="o", markersize=3, linewidth=1.6, label=name)
+    axes.set(xlabel="steps", ylabel=label)
     _finish(axes)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
     _save(figure, path)

@@ -1,6 +1,6 @@
 """Which figures the study's report shows, of which rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from tfface.evaluation import examples, figures, files, measures, study_figures, study_rows
 from tfface.evaluation.document import Picture
+from tfface.evaluation.learning_curves import History
 from tfface.evaluation.row_measures import ARMSE_MM, MeasuredRow
 from tfface.evaluation.study_predictions import StudyPredictions
 from tfface.evaluation.study_rows import ShapeRow
@@ -21,6 +22,7 @@ def draw(
     rows: Sequence[ShapeRow],
     measured: Sequence[MeasuredRow],
     by_views: tuple[Sequence[study_figures.Curve], float],
+    histories: Mapping[str, History],
     predicted: StudyPredictions,
     subjects: Subjects,
     area: tuple[npt.NDArray[np.integer] | None, str],
@@ -36,6 +38,7 @@ def draw(
       rows: of the study.
       measured: the same rows.
       by_views: curves of errors against the number of views, and the mean face's error beside them, mm.
+      histories: validations of the models' training.
       predicted: what the models predict.
       subjects: of the study.
       area: [A] vertices that are measured, None for all, and their name.
@@ -66,6 +69,12 @@ def draw(
         study_figures.error_by_views(path, curves, baseline, measures.MEAN_FACE, label)
         caption = "Error against the number of views, with bootstrap intervals; the views are chosen by estimated yaw."
         pictures.append(Picture(path, caption))
+
+    if histories:
+        path = folder / "learning_curves.png"
+        label = "vertex error after similarity alignment, validation split, mm"
+        study_figures.learning_curves(path, histories, label)
+        pictures.append(Picture(path, "Error on the validation split against the step of training."))
 
     for row in _of_people(rows):
         path = folder / f"people_{files.name_of(row.name).lower()}.png"

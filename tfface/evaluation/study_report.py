@@ -12,6 +12,7 @@ from tfface import schema
 from tfface.data import manifest
 from tfface.evaluation import document, files, report, statistics, study_rows
 from tfface.evaluation.average_rmse import CROP_RADIUS
+from tfface.evaluation.learning_curves import History
 from tfface.evaluation.measures import MEAN_FACE
 from tfface.evaluation.predictions import Predictions
 from tfface.evaluation.row_measures import ARMSE_MM, ARMSE_PERCENT, POSE_MEASURES, SHAPE_MEASURES, MeasuredRow
@@ -47,6 +48,7 @@ def content(
     measured: Sequence[MeasuredRow],
     curves: Sequence[Curve],
     curves_baseline: float,
+    histories: Mapping[str, History],
     models: Mapping[str, Any],
     subjects: Subjects,
     area_name: str,
@@ -61,6 +63,7 @@ def content(
       measured: the same rows.
       curves: of the errors against the number of views.
       curves_baseline: the mean face's error beside them, mm.
+      histories: validations of the models' training.
       models: from `describe_models`.
       subjects: of the study.
       area_name: where the vertex errors are measured.
@@ -104,6 +107,7 @@ def content(
             for (first, second), test, p in zip(pairs, tests, adjusted, strict=True)
         ],
         "error_by_views": {"mean_face_mm": curves_baseline, "curves": [dataclasses.asdict(curve) for curve in curves]},
+        "validations": {name: dataclasses.asdict(history) for name, history in histories.items()},
         **report.circumstances(),
     }
 

@@ -134,6 +134,7 @@ def comparisons(names: Sequence[str]) -> list[tuple[str, str]]:
     pairs = list(itertools.pairwise(paper))
     questions = [
         ("SV Mean of 3", "MV Concat"),
+        ("SV Mean of 3", "SV Virtual Mean of 3"),
         *(("MV Concat", name) for name in names if name.startswith("MV ") and name not in PAPER),
         *((name, "MV Concat") for name in names if name.startswith("Landmarks ")),
     ]

@@ -43,9 +43,22 @@ class StageTrainer:
         optimizer: keras.optimizers.Optimizer,
         strategy: tf.distribute.Strategy,
         batch_size: int,
+        training_objective: objectives.TrainingObjective | None = None,
     ):
+        """Makes a trainer.
+
+        Args:
+          network: What is trained.
+          variables: Of the network, those that are trained.
+          objective: What a validation reports as the loss.
+          optimizer: Of the variables.
+          strategy: Where it runs.
+          batch_size: Subjects a step, over all replicas.
+          training_objective: What a step minimises; `objective` if None.
+        """
         self.network = network
         self.objective = objective
+        self.training_objective = training_objective or (lambda batch, outputs, _: objective(batch, outputs))
         self.optimizer = optimizer
         self.strategy = strategy
         self.batch_size = batch_size
@@ -84,7 +97,9 @@ class StageTrainer:
     def _replica_step(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in self._variables])
-            per_example = self.objective(batch, self.network(self._inputs(batch), training=True))
+            outputs = self.network(self._inputs(batch), training=True)
+            # The optimizer's count is part of every checkpoint, so that what is random in a step is so again.
+            per_example = self.training_objective(batch, outputs, self.optimizer.iterations.value)
             loss = tf.reduce_sum(per_example) / self.batch_size
         gradients = tape.gradient(loss, [variable.value for variable in self._variables])
         self.optimizer.apply(gradients, self._variables)

@@ -44,6 +44,7 @@ class Options:
     stages: Sequence[str] = ("all:20000",)
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
+    virtual_views: int = 0
     schedule: str = "constant"
     warmup_steps: int = 0
     max_unreadable: float = 0.01
@@ -120,6 +121,7 @@ def _train(
     stop: interruption.StopRequest,
 ) -> str:
     keras.utils.set_random_seed(options.seed)
+    training_objective = objectives.training_objective(options.model_kind, options.virtual_views, options.seed)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = strategies.make_strategy(options.strategy)
@@ -152,6 +154,7 @@ def _train(
         run=run,
         checkpoints=checkpoints,
         strategy=strategy,
+        training_objective=training_objective,
         worker=worker,
         examples=examples,
         logger=Logger(run, model, examples.sample(options.pictures)),
@@ -237,6 +240,7 @@ class _Session:
     run: RunDirectory
     checkpoints: Checkpoints
     strategy: tf.distribute.Strategy
+    training_objective: objectives.TrainingObjective
     worker: Worker
     examples: Examples
     logger: Logger
@@ -275,6 +279,7 @@ def _run_stage(stage: stages.Stage, session: _Session) -> None:
             optimizer,
             session.strategy,
             options.batch_size,
+            session.training_objective,
         )
     if int(position.step.numpy()) > 0:
         checkpoints.restore(model=model, position=position, optimizer=optimizer)

@@ -1,0 +1,277 @@
+"""The parts of the study without networks: its rows, what is measured of them, the pages it writes and its pictures."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+import tiny_people
+from PIL import Image
+
+from tfface.evaluation import (
+    armse,
+    document,
+    files,
+    landmark_rows,
+    learning_curves,
+    row_measures,
+    study_figures,
+    study_rows,
+)
+from tfface.evaluation.ground_truth import GroundTruth
+from tfface.evaluation.measures import MEAN_FACE
+from tfface.evaluation.predictions import Origin, Predictions
+from tfface.evaluation.vertex_errors import vertex_distances
+from tfface.face import MorphableModel, build
+from tfface.geometry.mesh import Mesh, submesh
+
+SUBJECTS = 10
+
+
+@pytest.fixture(scope="module")
+def face_model() -> MorphableModel:
+    people, template = tiny_people.TinyPeople(30), tiny_people.template()
+    shapes = np.stack([people.shape(index) for index in range(30)])
+    return build(shapes, template.triangles, template.landmarks, template.symmetry, modes=4)
+
+
+@pytest.fixture(scope="module")
+def truth(face_model) -> GroundTruth:
+    rng = np.random.default_rng(1)
+    vertices = face_model.decode(rng.normal(size=(SUBJECTS, 4)).astype(np.float32))
+    pose = np.broadcast_to(np.float32([0, 0, 0, 1]), (SUBJECTS, 4, 4))
+    shift = np.broadcast_to(np.float32([0, 0, 600]), (SUBJECTS, 4, 3))
+    K = np.broadcast_to(np.float32([[200, 0, 32], [0, 200, 32], [0, 0, 1]]), (SUBJECTS, 4, 3, 3))
+    names = tuple(f"s{index}" for index in range(SUBJECTS))
+    vertices = vertices + rng.normal(0, 0.3, vertices.shape).astype(np.float32)
+    return GroundTruth(names, vertices, pose, shift, K, np.ones((SUBJECTS, 4), np.float32))
+
+
+def predictions(face_model, truth, num_sets: int, num_views: int, poses: bool = True) -> Predictions:
+    rng = np.random.default_rng(num_sets)
+    views = np.broadcast_to(np.arange(num_views), (SUBJECTS, num_sets, num_views)).astype(np.int32)
+    if num_views == 1:
+        views = np.broadcast_to(np.arange(num_sets)[:, None], (SUBJECTS, num_sets, 1)).astype(np.int32)
+    coefficients = rng.normal(size=(SUBJECTS, num_sets, 4)).astype(np.float32)
+    rows = np.arange(SUBJECTS)[:, None, None]
+    pose = (truth.quaternions[rows, views], truth.translations[rows, views] + 5) if poses else (None, None)
+    return Predictions(Origin("m", "r", "test", face_model.digest()), truth.subjects, views, coefficients, *pose)
+
+
+class TestRows:
+    def test_a_single_view_model_has_three(self, face_model, truth):
+        single = predictions(face_model, truth, 4, 1)
+        views = np.tile([2, 0, 2, 3], (SUBJECTS, 1))
+        frontal, mean, same = study_rows.single_view_rows("SV", single, views)
+        assert [frontal.name, mean.name, same.name] == ["SV Frontal", "SV Mean", "SV Mean of 3"]
+        np.testing.assert_array_equal(frontal.coefficients, single.coefficients[:, 2])
+        np.testing.assert_allclose(mean.coefficients, single.coefficients.mean(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(same.coefficients, single.coefficients[:, [0, 2, 3]].mean(axis=1), rtol=1e-6)
+
+    def test_a_multi_view_model_has_its_nearest_prediction_and_the_mean_of_five(self, face_model, truth):
+        several = predictions(face_model, truth, 5, 3, poses=False)
+        first, mean = study_rows.multi_view_rows("MV Shape-Concat", several, averaged=True)
+        assert [first.name, mean.name] == ["MV Shape-Concat", "MV Shape-Concat Mean"]
+        np.testing.assert_array_equal(first.coefficients, several.coefficients[:, 0])
+        np.testing.assert_allclose(mean.coefficients, several.coefficients.mean(axis=1), rtol=1e-6)
+        assert first.poses is None
+        (alone,) = study_rows.multi_view_rows("MV Add", predictions(face_model, truth, 1, 3), averaged=False)
+        assert alone.poses is not None
+        assert alone.poses.views.shape == (SUBJECTS, 1, 3)
+
+    def test_baselines_are_the_mean_face_and_the_best_coefficients(self, face_model, truth):
+        mean, floor = study_rows.baselines(face_model, truth.vertices)
+        assert (mean.name, floor.name) == (MEAN_FACE, "3DMM Floor")
+        assert not mean.coefficients.any()
+        residual = truth.vertices - face_model.decode(floor.coefficients)
+        np.testing.assert_allclose(np.tensordot(residual, face_model.basis, ((1, 2), (1, 2))), 0, atol=1e-3)
+
+    def test_the_papers_rows_come_in_its_order_and_names_are_unique(self):
+        def row(name):
+            return study_rows.ShapeRow(name, "", np.zeros((1, 2), np.float32))
+
+        given = [row(name) for name in ("Extra", "MV Concat", "SV Mean", MEAN_FACE, "MV Max", "SV Frontal")]
+        ordered = [row.name for row in study_rows.in_order(given)]
+        assert ordered == [MEAN_FACE, "SV Frontal", "SV Mean", "MV Concat", "Extra", "MV Max"]
+        with pytest.raises(ValueError, match="the names MV Max are taken twice"):
+            study_rows.in_order([*given, row("MV Max")])
+
+    def test_shares_are_the_papers(self):
+        shares = [round(study_rows.share_of_paper(name), 3) for name in study_rows.PAPER]
+        assert shares == [1.0, 0.868, 0.831, 0.805, 0.772, 0.738, 0.709]
+        assert study_rows.share_of_paper("MV Max") is None
+
+    def test_neighbours_are_compared_and_the_questions_asked(self):
+        names = [*study_rows.PAPER, "SV Mean of 3", "MV Max", "Landmarks MAP, 1 px"]
+        pairs = study_rows.comparisons(names)
+        assert pairs[:2] == [(MEAN_FACE, "SV Frontal"), ("SV Frontal", "SV Mean")]
+        assert ("SV Mean of 3", "MV Concat") in pairs
+        assert ("MV Concat", "MV Max") in pairs
+        assert ("Landmarks MAP, 1 px", "MV Concat") in pairs
+        assert len(pairs) == 6 + 3
+
+
+def serial(shared):
+    """What a pool of processes does, in this one; jobs come back in another order."""
+    return lambda function, jobs: iter([function(shared, job) for job in reversed(jobs)])
+
+
+class TestMeasures:
+    def test_are_those_of_the_protocols(self, face_model, truth, tmp_path):
+        row = study_rows.multi_view_rows("MV Add", predictions(face_model, truth, 1, 3), averaged=False)[0]
+        area = np.arange(60)
+        run = serial(row_measures._Shared(face_model, area))
+        measured = row_measures.measure(row, run, face_model, truth, area, tmp_path, progress=False)
+        for subject in (0, SUBJECTS - 1):
+            shape, true = face_model.decode(row.coefficients[subject]), truth.vertices[subject]
+            landmarks = dict(face_model.landmarks)
+            tip = true[landmarks["nose_ridge_3"]]
+            near = np.linalg.norm(true - tip, axis=1) <= 95
+            assert 0.3 < near.mean() < 1
+            cropped = submesh(Mesh(true, face_model.triangles, landmarks), near)[0]
+            expected = armse(Mesh(shape, face_model.triangles, landmarks), cropped)
+            assert measured.values["armse_mm"][subject] == pytest.approx(expected.mm, rel=1e-6)
+            assert measured.values["armse_percent"][subject] == pytest.approx(expected.percent, rel=1e-6)
+            distances = vertex_distances(shape, true, "similarity", area)
+            assert measured.values["similarity_mm"][subject] == pytest.approx(distances[:60].mean(), rel=1e-5)
+        assert measured.values["translation_mm"] == pytest.approx(np.full(SUBJECTS, np.sqrt(75)))
+        every = vertex_distances(face_model.decode(row.coefficients), truth.vertices, "similarity", area)
+        np.testing.assert_allclose(measured.vertex_mm, every.mean(axis=0), rtol=1e-5)
+
+    def test_are_kept_until_something_changes(self, face_model, truth, tmp_path):
+        row = study_rows.ShapeRow("MV Max", "MV Max", np.ones((SUBJECTS, 4), np.float32))
+        calls = []
+
+        def run(function, jobs):
+            calls.append(len(jobs))
+            return serial(row_measures._Shared(face_model, None))(function, jobs)
+
+        def measured(row):
+            return row_measures.measure(row, run, face_model, truth, None, tmp_path, progress=False)
+
+        first, again = measured(row), measured(row)
+        assert calls == [2]
+        for name, values in first.values.items():
+            np.testing.assert_array_equal(again.values[name], values)
+        np.testing.assert_array_equal(first.vertex_mm, again.vertex_mm)
+        changed = measured(dataclasses.replace(row, coefficients=2 * row.coefficients))
+        assert len(calls) == 2
+        assert changed.values["armse_mm"].mean() > first.values["armse_mm"].mean()
+        (tmp_path / "MV_Max.npz").write_bytes(b"damaged")
+        measured(row)
+        assert len(calls) == 3
+        with pytest.raises(ValueError, match="MV Max: expected 10 subjects, got 3"):
+            measured(dataclasses.replace(row, coefficients=row.coefficients[:3]))
+
+    def test_of_several_shapes_a_subject(self, face_model, truth, tmp_path):
+        coefficients = np.random.default_rng(0).normal(size=(SUBJECTS, 3, 4)).astype(np.float32)
+        run = serial(row_measures._Shared(face_model, None))
+        arguments = (face_model, truth, None, tmp_path)
+        errors = row_measures.similarity_errors("by views", coefficients, run, *arguments, progress=False)
+        shapes = face_model.decode(coefficients)
+        expected = vertex_distances(shapes, truth.vertices[:, None], "similarity").mean(axis=-1)
+        np.testing.assert_allclose(errors, expected, rtol=1e-6)
+        again = row_measures.similarity_errors(
+            "by views", coefficients, lambda *_: pytest.fail("measured again"), *arguments, progress=False
+        )
+        np.testing.assert_array_equal(again, errors)
+
+
+def test_results_under_another_key_are_not_taken(tmp_path):
+    path = tmp_path / "sub" / "result.npz"
+    assert files.load_keyed(path, "a") is None
+    files.save_keyed(path, "a", {"x": np.arange(3)})
+    np.testing.assert_array_equal(files.load_keyed(path, "a")["x"], [0, 1, 2])
+    assert files.load_keyed(path, "b") is None
+    arrays = [np.arange(4), np.arange(4.0)]
+    assert len({files.digest_of([array]) for array in (*arrays, np.arange(4).reshape(2, 2))}) == 3
+    assert files.name_of("MV Shape-Concat, 1 px") == "MV_Shape-Concat_1_px"
+
+
+class TestDocument:
+    BLOCKS = (
+        document.Heading("Title <1>", 1),
+        document.Paragraph("a & b"),
+        document.Table(("Model", "mm", "is"), [("A|B", "1.5", "x < y"), ("C", "10", "z")], rules=(1,), texts=(2,)),
+        document.Listing("x = 1"),
+    )
+
+    def test_markdown(self, tmp_path):
+        lines = document.markdown(self.BLOCKS, tmp_path).splitlines()
+        assert lines[:3] == ["# Title <1>", "", "a & b"]
+        table = lines[4:8]
+        assert table == [
+            "| Model |  mm | is    |",
+            "| ----- | --: | ----- |",
+            r"| A\|B  | 1.5 | x < y |",
+            "| C     |  10 | z     |",
+        ]
+
+    def test_the_page_needs_no_other_file_and_escapes(self, tmp_path):
+        path = tmp_path / "figures" / "dot.png"
+        path.parent.mkdir()
+        Image.new("RGB", (3, 2), (255, 0, 0)).save(path)
+        blocks = [*self.BLOCKS, document.Picture(path, 'say "hi"')]
+        text = document.page("T & U", blocks)
+        assert "<title>T &amp; U</title>" in text
+        assert "<h1>Title &lt;1&gt;</h1>" in text
+        assert '<td class="text">x &lt; y</td>' in text
+        assert text.count('<tr class="rule">') == 1
+        assert not re.search(r'(src|href)="(?!data:image/png;base64,)', text)
+        assert 'alt="say &quot;hi&quot;"' in text
+        assert '![say "hi"](figures/dot.png)' in document.markdown(blocks, tmp_path)
+
+    def test_a_row_of_another_width_is_refused(self):
+        with pytest.raises(ValueError, match="rows: expected 2 columns, got 1: x"):
+            document.Table(("a", "b"), [("x",)])
+
+
+class TestFigures:
+    def test_are_drawn(self, face_model, tmp_path):
+        rng = np.random.default_rng(0)
+        rows = {name: rng.gamma(5, 0.3, 40) for name in (*study_rows.PAPER, "MV Max", "3DMM Floor")}
+        study_figures.cumulative_errors(tmp_path / "curves.png", rows, "ARMSE, mm")
+        maps = {name: rng.gamma(5, 0.3, face_model.num_vertices) for name in list(rows)[:3]}
+        study_figures.error_maps(
+            tmp_path / "maps.png", face_model.mean, face_model.triangles, maps, columns=2, height=80
+        )
+        curve = study_figures.Curve("SV", [1, 2, 3], [2.0, 1.8, 1.7], [(1.9, 2.1), (1.7, 1.9), (1.6, 1.8)])
+        study_figures.error_by_views(tmp_path / "views.png", [curve], 2.9, MEAN_FACE, "mm")
+        history = learning_curves.History((100, 200), (2.0, 1.5))
+        study_figures.learning_curves(tmp_path / "learning.png", {"SV": history}, "mm")
+        for name in ("curves", "maps", "views", "learning"):
+            with Image.open(tmp_path / f"{name}.png") as image:
+                pixels = np.asarray(image.convert("RGB"))
+            assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50, name
+
+    def test_of_nothing_are_refused(self, face_model, tmp_path):
+        path = tmp_path / "x.png"
+        with pytest.raises(ValueError, match="rows: expected at least one"):
+            study_figures.cumulative_errors(path, {}, "mm")
+        with pytest.raises(ValueError, match="rows: expected at least one"):
+            study_figures.error_maps(path, face_model.mean, face_model.triangles, {})
+        with pytest.raises(ValueError, match="curves: expected at least one"):
+            study_figures.error_by_views(path, [], 1.0, "m", "mm")
+        with pytest.raises(ValueError, match="histories: expected at least one"):
+            study_figures.learning_curves(path, {}, "mm")
+
+
+def test_the_history_of_a_run_is_read_from_beside_the_model(tmp_path):
+    record = tmp_path / "metrics.jsonl"
+    record.write_text('{"total_steps": 10, "similarity_mm": 2.5}\n{"total_steps": 20, "similarity_mm": 2.0}\n')
+    paths = {"SV": str(tmp_path / "best.keras"), "other": str(tmp_path / "elsewhere" / "best.keras")}
+    found = learning_curves.histories(paths)
+    assert found == {"SV": learning_curves.History((10, 20), (2.5, 2.0))}
+    assert found["SV"].first_below(2.2) == 20
+    assert found["SV"].first_below(1.0) is None
+    record.write_text('{"total_steps": 10}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: not a record of validations"):
+        learning_curves.histories(paths)
+
+
+def test_landmarks_of_a_view_that_does_not_exist_are_masked(face_model, truth):
+    views = np.tile([0, 3, -1], (SUBJECTS, 1)).astype(np.int32)
+    seen = landmark_rows.observe(truth, views, [1, 2, 3], 0.0, 0)
+    assert seen.px.shape == (SUBJECTS, 3, 3, 2)
+    np.testing.assert_array_equal(seen.view_mask, np.tile([True, True, False], (SUBJECTS, 1)))
+    assert len(seen.part(slice(2, 5)).px) == 3
