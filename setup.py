@@ -54,6 +54,10 @@ EXTRAS_REQUIRE = {
         "eos-py>=1.5; python_version < '3.13' and sys_platform == 'linux' and platform_machine == 'x86_64'",
     ],
     "gpu": ["tensorflow[and-cuda]>=2.20"],
+    # Raw scans: closest points on a surface, a face detector, and marching cubes for the simulated scanner.
+    "scans": ["libigl>=2.6.1", "mtcnn>=1.0", "scikit-image>=0.25"],
+    # Registration on many machines. It holds protobuf, pillow and pyarrow back, hence an environment of its own.
+    "beam": ["apache-beam>=2.70"],
     # gRPC's health service for the embedded server.
     "serving": ["grpcio-health-checking>=1.76"],
     "dev": [
@@ -65,6 +69,7 @@ EXTRAS_REQUIRE = {
         "prometheus-client>=0.20",  # reads the embedded server's metrics page in a test
         "pytest>=8.3",
         "pytest-xdist>=3.6",
+        "pyyaml>=6.0",  # reads the deployment files in a test
         "ruff>=0.9",
         "uv>=0.5",
     ],

@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 
 ROOT = pathlib.Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-EXTRAS = ("", "dev", "eos", "hed", "serving")  # "" is what every user installs; gpu is left to TensorFlow
+EXTRAS = ("", "dev", "eos", "hed", "scans", "serving")  # "" is what all install; beam and gpu have pins of their own
 DOCUMENTS = [name for name in ("README.md", "BUILD.md", "CONTRIBUTING.md") if (ROOT / name).exists()]
 
 
