@@ -14,7 +14,7 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/demo/evaluation
-TABLE1 := runs/table1
+TABLE1 := runs/ict
 TABLE1_MODELS := single_view single_view_virtual mv_add mv_concat mv_shape_concat mv_mean mv_max mv_attention
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -41,12 +41,12 @@ demo: $(INSTALLED)  ## learn from synthetic people and reconstruct: table and pi
 	@echo "Table: $(DEMO)/table.md    Picture: $(DEMO)/examples.png"
 
 # Whatever is finished is not begun again, and what was begun goes on. `last.keras` is there when a training has ended.
-table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/table1/study; goes on where it was stopped
+table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; goes on where it was stopped
 	"$(BIN)/python" -m tfface.study --flagfile=configs/table1_study.cfg
 	@echo "Report: $(TABLE1)/study/report.md, $(TABLE1)/study/report.html"
 
 $(TABLE1)/people/manifest.json: | $(INSTALLED)
-	"$(BIN)/python" -m tfface.prepare --flagfile=configs/table1_prepare.cfg
+	"$(BIN)/python" -m tfface.prepare --flagfile=configs/ict_prepare.cfg
 
 $(TABLE1)/many_views/manifest.json: | $(TABLE1)/people/manifest.json
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/table1_many_views.cfg
