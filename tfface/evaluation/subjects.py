@@ -1,7 +1,6 @@
 """The subjects of a split: their ground truth, their photographs, and what models predict for them."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,12 +112,6 @@ class Subjects:
 def _batches(
     records: str, split: str, batch_size: int, limit: int, image_size: tuple[int, int] | None = None
 ) -> Iterator[Mapping[str, Any]]:
-    batches = pipeline.all_views(records, split, batch_size=batch_size, image_size=image_size)
-    named = pipeline.naming_faults(batches, records, split)
-    if not limit:
-        yield from named
-        return
-    left = limit
-    for batch in itertools.islice(named, -(-limit // batch_size)):
-        yield {key: value[:left] for key, value in batch.items()}
-        left -= batch_size
+    part = (0, limit) if limit else None
+    batches = pipeline.all_views(records, split, batch_size=batch_size, image_size=image_size, subjects=part)
+    return pipeline.naming_faults(batches, records, split)
