@@ -249,7 +249,7 @@ def test_a_model_that_is_none_of_ours_is_refused(tmp_path):
 
 def test_the_command_tells_what_is_wrong_in_one_line(tmp_path):
     command = [sys.executable, "-m", "tfface.export", f"--model={tmp_path}/none.keras", f"--out={tmp_path}/out"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("tfface.export: model: no such file")
 

@@ -1,12 +1,14 @@
 """The embedded server while versions come and go, under load, at its limits and over TLS."""
 
 import concurrent.futures
+import contextlib
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import grpc
 import numpy as np
@@ -212,52 +214,73 @@ def test_overload_is_refused_and_passes(base_path, asked):
         assert _version(stubs, asked) == 1
 
 
+@contextlib.contextmanager
+def _busy(running: server.Server) -> Iterator[tuple[threading.Semaphore, list]]:
+    """A model that runs a batch only when it is let, and what it ran; at the end it is let."""
+    free, ran = threading.Semaphore(0), []
+    with running.manager.lease(model_pb2.ModelSpec(name=serving_tiny.MODEL)) as (_, batcher):
+        run = batcher._run
+
+        def when_let(*given):
+            free.acquire()
+            ran.append(given)
+            return run(*given)
+
+        batcher._run = when_let
+        try:
+            yield free, ran
+        finally:
+            free.release(1000)
+
+
 def test_a_deadline_frees_its_thread(base_path, asked):
     """Requests that gave up while the model was busy neither run nor hold anything."""
-    with serving_tiny.serving(base_path, max_batch_size=1, max_enqueued_batches=64) as running:
-        free = threading.Semaphore(0)
-        with running.manager.lease(model_pb2.ModelSpec(name=serving_tiny.MODEL)) as (_, batcher):
-            ran = []
-            run = batcher._run
-            batcher._run = lambda *given: (free.acquire(), ran.append(given), run(*given))[2]
-            with serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
-                calls = [stubs.prediction.Predict.future(asked, timeout=0.5) for _ in range(30)]
-                assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
-                _until(lambda: running.service.pending == 0)
-                free.release(1000)
-                assert _version(stubs, asked) == 1
-            assert len(ran) <= 2  # the one that was running, and the last
+    with (
+        serving_tiny.serving(base_path, max_batch_size=1, max_enqueued_batches=64) as running,
+        serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs,
+        _busy(running) as (free, ran),
+    ):
+        calls = [stubs.prediction.Predict.future(asked, timeout=0.5) for _ in range(30)]
+        assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        _until(lambda: running.service.pending == 0)
+        free.release(1000)
+        assert _version(stubs, asked) == 1
+        assert len(ran) <= 2, "the one that was running, and the last"
 
 
 def test_a_client_that_leaves_frees_its_place(base_path, asked):
-    with serving_tiny.serving(base_path, max_batch_size=1, max_enqueued_batches=64) as running:
-        free = threading.Semaphore(0)
-        with running.manager.lease(model_pb2.ModelSpec(name=serving_tiny.MODEL)) as (_, batcher):
-            run = batcher._run
-            batcher._run = lambda *given: (free.acquire(), run(*given))[1]
-            with serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
-                calls = [stubs.prediction.Predict.future(asked) for _ in range(10)]
-                _until(lambda: running.service.pending == 10)
-                for call in calls:
-                    call.cancel()
-                _until(lambda: running.service.pending <= 1)  # the one that is running
-                free.release(1000)
-                _until(lambda: running.service.pending == 0)
+    with (
+        serving_tiny.serving(base_path, max_batch_size=1, max_enqueued_batches=64) as running,
+        serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs,
+        _busy(running) as (free, _),
+    ):
+        calls = [stubs.prediction.Predict.future(asked) for _ in range(10)]
+        _until(lambda: running.service.pending == 10)
+        for call in calls:
+            call.cancel()
+        _until(lambda: running.service.pending <= 1)  # the one that is running
+        free.release(1000)
+        _until(lambda: running.service.pending == 0)
 
 
 def test_too_many_requests_at_a_time_are_refused(base_path, asked):
-    with serving_tiny.serving(base_path, max_pending=2) as running:
-        free = threading.Semaphore(0)
-        with running.manager.lease(model_pb2.ModelSpec(name=serving_tiny.MODEL)) as (_, batcher):
-            run = batcher._run
-            batcher._run = lambda *given: (free.acquire(), run(*given))[1]
-            with serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
-                calls = [stubs.prediction.Predict.future(asked) for _ in range(2)]
-                _until(lambda: running.service.pending == 2)
-                refused(lambda: _version(stubs, asked), grpc.StatusCode.RESOURCE_EXHAUSTED, "under way already")
-                assert _states(stubs) == {1: AVAILABLE}, "status is answered all the same"
-                free.release(1000)
-                assert [call.result().model_spec.version.value for call in calls] == [1, 1]
+    with (
+        serving_tiny.serving(base_path, max_pending=2) as running,
+        serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs,
+        _busy(running) as (free, _),
+    ):
+        calls = [stubs.prediction.Predict.future(asked) for _ in range(2)]
+        _until(lambda: running.service.pending == 2)
+        refused(lambda: _version(stubs, asked), grpc.StatusCode.RESOURCE_EXHAUSTED, "under way already")
+        assert _states(stubs) == {1: AVAILABLE}, "status is answered all the same"
+        free.release(1000)
+        assert [call.result().model_spec.version.value for call in calls] == [1, 1]
+
+
+@pytest.mark.parametrize("timeout", [None, 1e9])
+def test_a_client_may_wait_as_long_as_it_likes(base_path, asked, timeout):
+    with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+        assert stubs.prediction.Predict(asked, timeout=timeout).model_spec.version.value == 1
 
 
 def test_it_listens_on_this_machine_only():
@@ -322,7 +345,7 @@ def test_the_command_serves_until_it_is_told_to_stop(base_path):
                 assert asking.states() == {1: "AVAILABLE"}
         finally:
             process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
 
 
 def test_a_message_tells_no_more_than_a_header_holds():

@@ -36,9 +36,18 @@ def folder() -> pathlib.Path:
     return path
 
 
-@functools.cache
 def keras_file(kind: str = "single_view", merge: str = "concat", num_views: int = 2) -> pathlib.Path:
-    """A saved model of random weights, whose encoder ends early."""
+    """A saved model of random weights, whose encoder ends early; made once in a session."""
+    return _keras_file(kind, merge, num_views)
+
+
+def exported(kind: str = "single_view", merge: str = "concat", num_views: int = 2) -> pathlib.Path:
+    """A base path with version 1 of that model; made once in a session."""
+    return _exported(kind, merge, num_views)
+
+
+@functools.cache
+def _keras_file(kind: str, merge: str, num_views: int) -> pathlib.Path:
     model = tiny.randomized(tiny.build(kind, merge, num_views, encoder_output="block3_pool"))
     path = folder() / f"{kind}-{merge}.keras"
     model.save(path)
@@ -46,8 +55,7 @@ def keras_file(kind: str = "single_view", merge: str = "concat", num_views: int 
 
 
 @functools.cache
-def exported(kind: str = "single_view", merge: str = "concat", num_views: int = 2) -> pathlib.Path:
-    """A base path with version 1 of a model."""
+def _exported(kind: str, merge: str, num_views: int) -> pathlib.Path:
     source = keras_file(kind, merge, num_views)
     out = folder() / "exported" / source.stem
     exporter.export(exporter.Options(str(source), str(out), warmup_batch=4))

@@ -31,6 +31,7 @@ from tfface.serving.manager import ModelManager
 from tfface.serving.metrics import Metrics
 
 SIGNATURE_DEF = "signature_def"
+_LONGEST = 86400.0  # seconds that a prediction may be under way
 Outputs = dict[str, npt.NDArray[Any]]
 Decode = Callable[[meta_graph_pb2.SignatureDef], dict[str, npt.NDArray[Any]]]
 """Makes the inputs of a request once its signature is known."""
@@ -65,7 +66,7 @@ class Service:
           spec: The model, its version and the signature.
           decode: Makes the inputs.
           output_filter: Names of the outputs wanted; none means all.
-          timeout: Seconds, or None to wait as long as it takes.
+          timeout: Seconds; None means a day.
           on_submit: Is handed a function that gives the request up.
 
         Returns:
@@ -74,7 +75,8 @@ class Service:
         Raises:
           ServingError: For every way in which it can fail.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        # Without a deadline gRPC tells one that lies beyond what the platform can wait.
+        deadline = time.monotonic() + min(_LONGEST if timeout is None else timeout, _LONGEST)
         with self._slots, self.manager.lease(spec) as (servable, batcher):
             name, signature = servable.signature(spec.signature_name)
             inputs = decode(signature)
@@ -254,7 +256,7 @@ def _submit(
     signature: str,
     inputs: Mapping[str, npt.NDArray[Any]],
     wanted: Sequence[str],
-    deadline: float | None,
+    deadline: float,
     on_submit: Callable[[Callable[[], None]], None] | None,
 ) -> list[Outputs]:
     """Waits for the pieces of a request; gives them up at the deadline.
@@ -271,9 +273,7 @@ def _submit(
     if on_submit is not None:
         on_submit(give_up)
     try:
-        return [
-            future.result(None if deadline is None else max(0.0, deadline - time.monotonic())) for future in futures
-        ]
+        return [future.result(max(0.0, deadline - time.monotonic())) for future in futures]
     except concurrent.futures.TimeoutError as error:
         raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from error
     except concurrent.futures.CancelledError as error:
