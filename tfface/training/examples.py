@@ -18,6 +18,7 @@ from tfface.training.interruption import StopRequest
 from tfface.training.loop import Stream, Validation
 
 _STATISTICS_SUBJECTS = 512
+_SINGLE_VIEWS_SUBJECTS = 256
 
 
 class Examples:
@@ -177,7 +178,7 @@ class Examples:
         """Every single view of a split from its cache, once `cached` has made it; see `FeatureCache.single_views`."""
         mirror = self._mirror and split == "train"
         cache = self._cache(split, halves, cache_dir, variants if split == "train" else 1, mirror, {})
-        return cache.single_views(self._batch_size)
+        return cache.single_views(_SINGLE_VIEWS_SUBJECTS)
 
     def _cache(
         self, split: str, halves: Halves, cache_dir: str, variants: int, mirror: bool, together: Mapping[str, Any]
