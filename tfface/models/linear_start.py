@@ -52,6 +52,16 @@ def targets(regressor: keras.Model, views: Mapping[str, np.ndarray]) -> dict[str
     }
 
 
+def importance(regressor: keras.Model) -> dict[str, np.ndarray]:
+    """What a squared error of each target weighs: for the shape, its mm^2 (the eigenvalues); for poses all the same.
+
+    Returns:
+      By name of the MLP, ``[units]``.
+    """
+    eigenvalues = np.asarray(regressor.get_layer(schema.VERTICES.key).eigenvalues)
+    return {"shape_mlp": eigenvalues, "quaternion_mlp": np.ones(4), "translation_mlp": np.ones(3)}
+
+
 def set_linear(mlp: keras.Model, kernel: np.ndarray, bias: np.ndarray, deviation: np.ndarray) -> None:
     """Makes an MLP the map ``x kernel + bias`` of its standardised features; its other hidden units stay silent.
 

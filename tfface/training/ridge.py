@@ -74,7 +74,8 @@ def start(regressor: keras.Model, training: Iterable[Views], validation: Iterabl
       validation: Views that choose each MLP's penalty.
 
     Returns:
-      By name of the MLP, the share of its targets' variance that it explains on the validation views.
+      By name of the MLP, the share of its targets' variance that it explains on the validation views (of
+      the shape's in mm^2).
 
     Raises:
       ValueError: If the features are too many, or the hidden layers too narrow.
@@ -99,11 +100,13 @@ def start(regressor: keras.Model, training: Iterable[Views], validation: Iterabl
         ridge.add(*both(views))
     held_out = [both(views) for views in validation]
     x, y = (np.concatenate(parts) for parts in zip(*held_out, strict=True))
-    spread = np.sum(np.square(y - y.mean(axis=0)), axis=0)
+    weights = linear_start.importance(regressor)
+    weight = np.concatenate([weights[name] for name in mlps])
+    spread = weight * np.sum(np.square(y - y.mean(axis=0)), axis=0)
     best: dict[str, float] = {}
     for penalty in PENALTIES:
         kernel, bias, deviation = ridge.solve(penalty)
-        residual = np.sum(np.square(y - x @ kernel - bias), axis=0)
+        residual = weight * np.sum(np.square(y - x @ kernel - bias), axis=0)
         for name, chosen in columns.items():
             explained = float(1.0 - residual[chosen].sum() / spread[chosen].sum())
             if name not in best or explained > best[name]:
