@@ -216,3 +216,8 @@ def test_every_damage_of_a_checkpoint_is_found(run, damage, capsys):
         os.truncate(path, 0 if "empty" in damage else path.stat().st_size // 2)
     assert Checkpoints(str(run / "checkpoints")).newest.endswith("ckpt-4")
     assert "ckpt-6 is damaged, going back to the one before it" in capsys.readouterr().out
+
+
+def test_checkpoints_are_found_without_the_list_of_them(run):
+    (run / "checkpoints" / "checkpoint").write_text("no list\n")
+    assert Checkpoints(str(run / "checkpoints")).newest.endswith("ckpt-6")

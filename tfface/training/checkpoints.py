@@ -84,12 +84,18 @@ class Checkpoints:
 
     def _newest_whole(self) -> str | None:
         state = tf.train.get_checkpoint_state(self._folder)
-        for path in reversed(state.all_model_checkpoint_paths if state else []):
+        for path in reversed(state.all_model_checkpoint_paths if state else _by_name(self._folder)):
             fault = _fault(path)
             if fault is None:
                 return path
             tqdm.write(f"checkpoint {path} is damaged, going back to the one before it: {fault}")
         return None
+
+
+def _by_name(folder: str) -> list[str]:
+    """The checkpoints in a folder whose list of them is lost, in the order of their steps."""
+    paths = glob.glob(os.path.join(glob.escape(folder), "ckpt-*.index"))
+    return sorted((path.removesuffix(".index") for path in paths), key=lambda path: int(path.rpartition("-")[2]))
 
 
 def _fault(path: str) -> str | None:

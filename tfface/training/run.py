@@ -178,8 +178,8 @@ def _check_head_start(options: Options, plan: Sequence[stages.Stage]) -> None:
             "head_start: ridge expects a model with poses, not initialize_from, and a first stage of the part heads; "
             f"got {options.model_kind}, {options.initialize_from} and {plan[0]}"
         )
-    if options.strategy == "multi_worker":
-        raise ValueError("head_start: ridge is solved on one machine, it does not go with multi_worker")
+    if strategies.worker(options.strategy)[1] > 1:
+        raise ValueError("head_start: ridge is solved on one machine, it does not go with several workers")
 
 
 def build_model(options: Options, examples: Examples) -> keras.Model:

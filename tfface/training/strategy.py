@@ -20,14 +20,13 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     if name not in STRATEGIES:
         raise ValueError(f"strategy: expected one of {', '.join(STRATEGIES)}, got {name!r}")
     cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster")
-    gpus = tf.config.list_logical_devices("GPU")
-    if name == "auto":
-        name = "multi_worker" if cluster else "mirrored" if len(gpus) > 1 else "one"
-    if name == "multi_worker":
+    if name == "multi_worker" or (name == "auto" and cluster):
         if not cluster:
             raise ValueError("strategy=multi_worker: the variable TF_CONFIG, which names the workers, is not set")
+        # Only as long as TensorFlow has not been asked for devices can it be told of the other workers.
         return tf.distribute.MultiWorkerMirroredStrategy()
-    if name == "mirrored":
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         return tf.distribute.MirroredStrategy()
     return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
 
