@@ -1,0 +1,62 @@
+"""What a step minimises: with virtual cameras that depend on seed and step alone."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfface import losses, schema
+from tfface.training import objectives
+
+RNG = np.random.default_rng(0)
+
+
+def batch(size: int = 4, views: int = 2) -> dict[str, tf.Tensor]:
+    quaternions = RNG.normal(0, 0.2, (size, views, 4)) + [0, 0, 0, 1]
+    quaternions /= np.linalg.norm(quaternions, axis=-1, keepdims=True)
+    arrays = {
+        schema.VERTICES.key: RNG.normal(0, 40, (size, 6, 3)),
+        schema.QUATERNIONS.key: quaternions,
+        schema.TRANSLATIONS.key: RNG.normal(0, 10, (size, views, 3)) + [0, 0, 500],
+        schema.INTRINSICS.key: np.broadcast_to([[90.0, 0, 32], [0, 90, 32], [0, 0, 1]], (size, views, 3, 3)),
+        schema.VIEW_MASK.key: np.ones((size, views)),
+    }
+    return {key: tf.constant(array, tf.float32) for key, array in arrays.items()}
+
+
+TRUE, PREDICTED = batch(), batch()
+
+
+def at(step: int, seed: int = 3, given=TRUE, outputs=PREDICTED) -> np.ndarray:
+    return objectives.training_objective("multi_view", 2, seed)(given, outputs, tf.constant(step)).numpy()
+
+
+def test_virtual_cameras_depend_on_seed_and_step_alone():
+    np.testing.assert_array_equal(at(5), at(5))
+    assert (at(5) != at(6)).all()
+    assert (at(5) != at(5, seed=4)).all()
+    half, outputs = ({key: value[2:] for key, value in tensors.items()} for tensors in (TRUE, PREDICTED))
+    np.testing.assert_allclose(at(5, given=half, outputs=outputs), at(5)[2:], rtol=1e-5)
+
+
+def test_virtual_cameras_can_be_drawn_in_a_graph_from_the_optimizers_count():
+    step = tf.Variable(5, dtype=tf.int32)
+    objective = objectives.training_objective("multi_view", 2, 3)
+    in_graph = tf.function(lambda: objective(TRUE, PREDICTED, step))
+    np.testing.assert_allclose(in_graph(), at(5), rtol=1e-4)
+    step.assign(6)
+    np.testing.assert_allclose(in_graph(), at(6), rtol=1e-4)
+
+
+def test_without_virtual_cameras_a_step_minimises_the_objective():
+    for kind in ("multi_view", "shape_only"):
+        loss = objectives.training_objective(kind)(TRUE, PREDICTED, tf.constant(1))
+        np.testing.assert_array_equal(loss, objectives.objective(kind)(TRUE, PREDICTED))
+    scene = [TRUE[field.key] for field in (schema.VERTICES, schema.QUATERNIONS, schema.TRANSLATIONS)]
+    predicted = [PREDICTED[field.key] for field in (schema.VERTICES, schema.QUATERNIONS, schema.TRANSLATIONS)]
+    expected = losses.reprojection(*scene, *predicted, TRUE[schema.INTRINSICS.key])
+    np.testing.assert_allclose(objectives.training_objective("single_view")(TRUE, PREDICTED, tf.constant(1)), expected)
+
+
+def test_a_model_without_poses_has_no_virtual_cameras():
+    with pytest.raises(ValueError, match="virtual_views: expected 0 for a model without poses, got 2"):
+        objectives.training_objective("shape_only", 2)
