@@ -286,7 +286,7 @@ def _blocks(figures: Mapping[str, Any], pictures: Sequence[document.Picture]) ->
             "landmark fits' prior were chosen without the reported split."
         ),
     ]
-    noted = [(row["name"], row["note"]) for row in figures["rows"] if row["note"]]
+    noted = [(row["name"], row["note"]) for row in figures["rows"] if row["note"] and row["name"] not in PAPER]
     if noted:
         blocks.append(document.Heading("Rows that the paper does not have"))
         blocks.append(document.Table(("Row", "is"), noted, texts=(1,)))

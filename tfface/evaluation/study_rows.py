@@ -99,7 +99,7 @@ def multi_view_rows(name: str, predictions: Predictions, averaged: bool) -> list
         quaternions=None if predictions.quaternions is None else predictions.quaternions[:, :1],
         translations=None if predictions.translations is None else predictions.translations[:, :1],
     )
-    rows = [_row(name, name, first, "" if name in PAPER else f"{name}, {predictions.views.shape[2]} views")]
+    rows = [_row(name, name, first, "" if name in PAPER else f"the model {name} of {predictions.views.shape[2]} views")]
     if averaged:
         count = predictions.views.shape[1]
         note = f"{name}, mean of {count} predictions from different sets of frames"
