@@ -7,7 +7,7 @@ Scans are simulated in every pose and unit and registered without landmarks: to 
 and on the narrow face area (without ears, neck and the top of the forehead; ICT people only); the distance from what a
 scanner can see of the registered face to the true surface, beside the noise floor: the same distance of the scan
 itself; how many scans were reported as faulty. `--peer` scans are registered by trimesh as well, from the same rigid
-placement, with its own steps.
+placement, with its own steps; it needs the package rtree.
 """
 
 import argparse

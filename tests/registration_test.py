@@ -211,7 +211,8 @@ def test_quality_names_every_doubt():
     assert good.fault() is None
     bad = dataclasses.replace(good, residual_mm=2.0, coverage=0.2, strain=0.5, flipped=0.1)
     assert bad.fault() == (
-        "residual 2.00 mm above 1.2 mm, coverage 20% below 50%, strain 0.50 above 0.3, 10.0% of the triangles turned over"
+        "residual 2.00 mm above 1.2 mm, coverage 20% below 50%, strain 0.50 above 0.3, "
+        "10.0% of the triangles turned over"
     )
 
 

@@ -83,11 +83,18 @@ def test_cleaning_drops_stray_parts_and_turns_normals_outwards():
         np.concatenate((scan.triangles[:, ::-1], [[scan.num_vertices + i for i in range(3)], [0, 0, 1]])),
     )
     cleaned = files.clean(dirty)
-    assert cleaned.notes == ("1 triangles without area dropped", "1 stray parts dropped", "normals turned outwards")
+    # The two eyeballs and the linings behind the lips and lids are parts of their own, and go too.
+    (of_its_own,) = files.clean(scan).notes
+    assert cleaned.notes == (
+        "1 triangles without area dropped",
+        f"{int(of_its_own.split()[0]) + 1} stray parts dropped",
+        "normals turned outwards",
+    )
     assert np.ptp(cleaned.mesh.vertices[:, 0]) < 500
-    nose = scanned_people.PEOPLE.head.landmarks["nose_ridge_3"]
-    assert mesh.vertex_normals(cleaned.mesh.vertices, cleaned.mesh.triangles)[nose, 2] < -0.5
-    with pytest.raises(ValueError, match="at least 1000 connected triangles, got 500"):
+    nose = scan.vertices[scanned_people.PEOPLE.head.landmarks["nose_ridge_3"]]
+    nearest = np.linalg.norm(cleaned.mesh.vertices - nose, axis=1).argmin()
+    assert mesh.vertex_normals(cleaned.mesh.vertices, cleaned.mesh.triangles)[nearest, 2] < -0.5
+    with pytest.raises(ValueError, match=r"at least 1000 connected triangles, got 4\d\d"):
         files.clean(mesh.Mesh(scan.vertices, scan.triangles[:500]))
 
 
@@ -178,12 +185,18 @@ def test_one_broken_scan_stops_no_other(registered):
     assert len((plan.output / report.TABLE).read_text().splitlines()) == 6
 
 
+def _as_json(outcomes: list[registering.Outcome]) -> list[dict]:
+    """Outcomes that compare: NaN is not equal to itself."""
+    return [outcome.to_json() for outcome in outcomes]
+
+
 def test_what_is_finished_is_not_done_again(registered, capture):
     plan, outcomes = registered
     before = {path: path.stat().st_mtime_ns for path in (plan.output / registering.MESHES).iterdir()}
-    assert collection.register_collection(plan, files.find_scans(capture), progress=False) == outcomes
+    again = collection.register_collection(plan, files.find_scans(capture), progress=False)
+    assert _as_json(again) == _as_json(outcomes)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert collection.read_outcomes(plan.output) == outcomes
+    assert _as_json(collection.read_outcomes(plan.output)) == _as_json(outcomes)
     other = Plan(plan.template, "cm", plan.output, settings=QUICK)
     with pytest.raises(ValueError, match=r"begun with another plan \(they differ in: digest, unit"):
         collection.register_collection(other, [], progress=False)
@@ -212,7 +225,8 @@ def test_the_3dmm_of_the_registered_scans_and_a_complete_capture_folder(register
     assert model.complete_capture_folder(plan, files.find_scans(capture), outcomes) == 4
     read = mesh.read_mesh(capture / "person-2" / capture_files.REGISTERED)
     truth = scanned_people.pose(2).apply(scanned_people.PEOPLE.shape(2).astype(np.float64))
-    assert np.linalg.norm(read.vertices - truth, axis=1).mean() < 3
+    surface = Surface(mesh.Mesh(truth, plan.face.triangles))
+    assert surface.closest(read.vertices).distances.mean() < 1
     with pytest.raises(ValueError, match="at least 3 well registered scans, got 1"):
         model.build_model(plan, outcomes[:2])
 
@@ -254,4 +268,5 @@ def test_a_beam_pipeline_does_the_same(tmp_path, capture, registered):
     plan, outcomes = registered
     here = Plan(plan.template, plan.unit, tmp_path, settings=QUICK)
     scans = files.find_scans(capture)[:2]
-    assert beam.register_collection(here, scans, ["--runner=DirectRunner"]) == outcomes[:2]
+    done = beam.register_collection(here, scans, ["--runner=DirectRunner"])
+    assert _as_json(done) == _as_json(outcomes[:2])

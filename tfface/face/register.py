@@ -21,7 +21,7 @@ LANDMARK_MISFIT = 12.0
 """mm, the largest root mean square distance of given landmarks from those of a template laid on them."""
 
 _AFTER_PRIOR = nonrigid_icp.NonrigidSettings(
-    stiffness=(10.0, 5.0, 2.5), max_distance=(4.0, 2.0), max_angle=(45.0, 35.0), landmark_weight=(0.5, 0.1)
+    stiffness=(10.0, 5.0, 2.5), max_distance=(4.0, 2.0), max_angle=(45.0, 35.0), landmark_weight=(0.05, 0.01)
 )
 
 _FROM_TEMPLATE = nonrigid_icp.NonrigidSettings()

@@ -29,7 +29,7 @@ class ModelFitSettings:
       max_angle: (first, last) degrees.
       deviation: (first, last) mm, standard deviation of a vertex' residual: of what a face of the model does not
         explain, and of how far matches of neighbouring vertices err together.
-      landmark_deviation: mm, of the landmarks.
+      landmark_deviation: mm, of the landmarks, whose errors are their own, beside `deviation` of vertices.
       robust: see `nonrigid_icp.NonrigidSettings`.
 
     Raises:
@@ -40,7 +40,7 @@ class ModelFitSettings:
     max_distance: tuple[float, float] = (15.0, 4.0)
     max_angle: tuple[float, float] = (60.0, 45.0)
     deviation: tuple[float, float] = (20.0, 3.0)
-    landmark_deviation: float = 3.0
+    landmark_deviation: float = 1.0
     robust: float = 4.0
 
     def __post_init__(self) -> None:

@@ -20,7 +20,8 @@ class NonrigidSettings:
       stiffness: alpha of each stage.
       max_distance: (first, last) mm; a closest point that is farther is none. Geometric between the two.
       max_angle: (first, last) degrees between the normals of template and scan.
-      landmark_weight: (first, last) of a landmark beside 1 of a vertex, per vertex around it; geometric between them.
+      landmark_weight: (first, last) of all landmarks together beside all matched vertices; geometric between them. A
+        handful of landmarks must outweigh the closest points at first, which hold everything where it is.
       rounds: of closest points in each stage, at most.
       tolerance: mm, mean motion of the vertices at which a stage ends.
       scale: mm, see `deformation.Deformation`.
@@ -33,7 +34,7 @@ class NonrigidSettings:
     stiffness: tuple[float, ...] = (50.0, 20.0, 8.0, 3.0, 1.2, 0.5, 0.2)
     max_distance: tuple[float, float] = (20.0, 8.0)
     max_angle: tuple[float, float] = (70.0, 45.0)
-    landmark_weight: tuple[float, float] = (10.0, 0.3)
+    landmark_weight: tuple[float, float] = (1.0, 0.02)
     rounds: int = 6
     tolerance: float = 0.02
     scale: float = 10.0
@@ -194,6 +195,7 @@ def _with_landmarks(
         return matched.weights, matched.points
     indices, points = landmarks
     weights, targets = matched.weights.copy(), matched.points.copy()
+    pull = pull * max(float(weights.sum()), 1.0) / len(indices)
     total = weights[indices] + pull
     targets[indices] = (weights[indices, None] * targets[indices] + pull * points) / total[:, None]
     weights[indices] = total
