@@ -5,7 +5,8 @@
 Throughput: several clients ask for one face at a time, and the server makes batches of them; beside it, the same
 signature of the same SavedModel runs in this process on full batches. Latency: one client, one face at a time, beside
 the bare call. Memory: what the server holds while it answers `--requests` requests. The server is a process of its own
-on the same cores, as are the clients together: what they take is missing to the model.
+on the same cores, as are the clients together: what they take is missing to the model. Processor time is counted too,
+which says the same on a machine that has other things to do.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -36,36 +38,55 @@ def requests(servable: Servable, batch: int) -> dict[str, np.ndarray]:
     return {"images": given["images"].astype(np.float32), "intrinsics": given["intrinsics"]}
 
 
-def bare_rate(servable: Servable, batch: int, seconds: float) -> float:
-    """Faces a second of the bare SavedModel at a batch size."""
+class Rate(NamedTuple):
+    """Faces a second, and the processor's seconds a face."""
+
+    faces: float
+    processor: float
+
+
+def bare_rate(servable: Servable, batch: int, seconds: float) -> Rate:
+    """Of the bare SavedModel at a batch size."""
     inputs = requests(servable, batch)
     outputs = sorted(servable.signatures[signatures.TENSORS].outputs)
-    begun, done = time.perf_counter(), 0
+    begun, used, done = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - begun < seconds:
         servable.run(signatures.TENSORS, inputs, outputs)
         done += batch
-    return done / (time.perf_counter() - begun)
+    return Rate(done / (time.perf_counter() - begun), (time.process_time() - used) / done)
 
 
-def ask(address: str, images: np.ndarray, intrinsics: np.ndarray, threads: int, until: float) -> int:
-    """Asks for one face at a time, from several threads, until a time; how many were answered."""
+def ask(
+    address: str, images: np.ndarray, intrinsics: np.ndarray, threads: int, seconds: float
+) -> tuple[int, float, float]:
+    """Asks for one face at a time, from several threads; how many were answered, seconds, and processor's seconds."""
+    begun, used = time.perf_counter(), time.process_time()
 
     def one(_: int) -> int:
         count = 0
-        while time.time() < until:
+        while time.perf_counter() - begun < seconds:
             client.predict(images, intrinsics)
             count += 1
         return count
 
     with Client(address, timeout=120) as client, concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(one, range(threads)))
+        done = sum(pool.map(one, range(threads)))
+    return done, time.perf_counter() - begun, time.process_time() - used
 
 
-def served_rate(pool: concurrent.futures.Executor, address: str, inputs: dict, threads: int, seconds: float) -> float:
-    """Faces a second over gRPC, counted from the first answer that can come to the last."""
-    begun = time.time()
-    done = pool.submit(ask, address, inputs["images"], inputs["intrinsics"], threads, begun + seconds).result()
-    return done / (time.time() - begun)
+def served_rate(
+    pool: concurrent.futures.Executor, address: str, server: int, inputs: dict, threads: int, seconds: float
+) -> Rate:
+    """Over gRPC, clients and server together."""
+    used = processor_seconds(server)
+    done, taken, clients = pool.submit(ask, address, inputs["images"], inputs["intrinsics"], threads, seconds).result()
+    return Rate(done / taken, (clients + processor_seconds(server) - used) / done)
+
+
+def processor_seconds(process: int) -> float:
+    """What a process has used, in user and in kernel mode."""
+    fields = pathlib.Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def milliseconds(call: Callable[[], object], count: int) -> Iterator[float]:
@@ -98,21 +119,23 @@ def compare(servable: Servable, address: str, process: int, options: argparse.Na
     one = requests(servable, 1)
     outputs = sorted(servable.signatures[signatures.TENSORS].outputs)
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        served_rate(pool, address, one, options.clients, 2.0)  # loads TensorFlow there, and warms up here
+        served_rate(pool, address, process, one, options.clients, 2.0)  # loads TensorFlow there, and warms up here
         bare_rate(servable, options.max_batch, 2.0)
         rounds = [
             (
                 bare_rate(servable, options.max_batch, options.seconds),
-                served_rate(pool, address, one, options.clients, options.seconds),
+                served_rate(pool, address, process, one, options.clients, options.seconds),
             )
             for _ in range(options.rounds)
         ]
-    ratios = [served / bare for bare, served in rounds]
-    print(f"| throughput, faces/s | bare, batch {options.max_batch} | {options.clients} clients | served / bare |")
+    print(f"| throughput | bare, batch {options.max_batch} | {options.clients} clients | ratio (median, min..max) |")
     print("| --- | ---: | ---: | ---: |")
-    bare, served = (statistics.median(column) for column in zip(*rounds, strict=True))
-    spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}..{max(ratios):.3f})"
-    print(f"| median (min..max) | {bare:.1f} | {served:.1f} | {spread} |")
+    for name, field, better in (("faces/s", 0, 1), ("processor ms a face", 1, -1)):
+        bare, served = (statistics.median(pair[side][field] for pair in rounds) for side in (0, 1))
+        ratios = [(pair[1][field] / pair[0][field]) ** better for pair in rounds]
+        unit = 1 if field == 0 else 1000
+        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}..{max(ratios):.3f})"
+        print(f"| {name} | {bare * unit:.1f} | {served * unit:.1f} | {spread} |")
 
     with Client(address) as client:
         calls = (

@@ -151,7 +151,7 @@ def test_waits_grow_and_end():
 def test_a_server_that_starts_later_is_waited_for(given):
     with serving_tiny.serving(serving_tiny.exported(), rest_port=-1) as first:
         port = first.port
-    with client.Client(f"127.0.0.1:{port}", attempts=12, timeout=60) as asking:
+    with client.Client(f"127.0.0.1:{port}", attempts=200, timeout=240) as asking:
         with pytest.raises(TimeoutError, match="model default is not available"):
             asking.wait_until_available(0.2)
         results: list[dict] = []

@@ -5,6 +5,7 @@ r"""Serves exported models as TensorFlow Serving does: gRPC, REST, health and me
 It listens on this machine only unless --host says otherwise. SIGTERM and Ctrl-C end it after what is under way.
 """
 
+import logging
 import signal
 import sys
 import types
@@ -25,6 +26,8 @@ def main(argv: list[str]) -> None:
         del number, frame
         serving.request_stop()
 
+    # gRPC would write a traceback for every message that is none; the client is told, and that is enough.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     try:
         options = server.Options(**config.values("serve"))
         serving = server.Server(options)
