@@ -63,7 +63,7 @@ def _interrupt(monkeypatch, after: int) -> None:
 
 def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(records, tmp_path, monkeypatch):
     changes = {"stages": ("block5:4:1e-3", "all:3:1e-4"), "schedule": "cosine", "warmup_steps": 1}
-    changes |= {"dropout": 0.3, "weight_decay": 0.1}
+    changes |= {"dropout": 0.3, "weight_decay": 0.1, "virtual_views": 2}
     run.train(_options(records, tmp_path / "whole", **changes))
     for after in (3, 3):  # dies in the first stage, and again in the second
         with monkeypatch.context() as patched:
