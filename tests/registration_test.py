@@ -216,10 +216,11 @@ def test_quality_names_every_doubt():
     )
 
 
-def test_a_detector_s_points_are_cast_back_onto_the_scan():
+def test_a_detector_s_points_are_cast_back_onto_the_scan(monkeypatch):
     """A detector that knows the truth: what it sees in a picture is projected from the true landmarks."""
+    monkeypatch.setattr(detection, "_DIRECTIONS", 5)
     face = scanned_people.template()
-    scan = scanned_people.bust_of(4)
+    scan = scanned_people.bust_of(4, fine=False)
     shape = scanned_people.PEOPLE.shape(4).astype(np.float64)
     points = np.stack([shape[[face.landmarks[n] for n in names]].mean(0) for names in detection.FIVE_POINTS.values()])
     views = list(detection._views(*_middle(scan)))

@@ -26,12 +26,14 @@ def pose(seed: int) -> alignment.Transform:
 
 
 @functools.cache
-def bust_of(index: int) -> mesh.Mesh:
-    """Head with shoulders, each triangle cut in four, source frame, mm, with a little noise."""
+def bust_of(index: int, *, fine: bool = True) -> mesh.Mesh:
+    """Head with shoulders, each triangle cut in four if `fine`, source frame, mm, with a little noise."""
     head, vertices = PEOPLE.head, PEOPLE.head_shape(index)
     trunk = bust.torso(vertices, vertices[head.landmarks["jaw_8"]])
     skin = np.concatenate((head.triangles, trunk.triangles + len(vertices)))
-    points, triangles = subdivided(np.concatenate((vertices, trunk.vertices)).astype(np.float64), skin)
+    points, triangles = np.concatenate((vertices, trunk.vertices)).astype(np.float64), skin
+    if fine:
+        points, triangles = subdivided(points, triangles)
     return mesh.Mesh(points + np.random.default_rng(index).normal(0, 0.05, points.shape), triangles)
 
 

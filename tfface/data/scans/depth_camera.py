@@ -131,7 +131,8 @@ def trajectory(
     near, far = settings.distance_range
     middle, reach = (near + far) / 2, (far - near) / 2
     distances = middle + reach * np.sin(np.pi * (1.3 * share + rng.uniform(-1, 1)))
-    true, tracked = [], []
+    true: list[tuple[Array, Array]] = []
+    tracked: list[tuple[Array, Array]] = []
     error_turn, error_shift = np.zeros(3), np.zeros(3)
     for azimuth, elevation, distance in zip(azimuths, elevations, distances, strict=True):
         # A camera on the head's right sees what turning the head by +yaw shows.

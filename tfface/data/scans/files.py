@@ -172,12 +172,12 @@ def clean(scan: mesh.Mesh) -> CleanScan:
     if (areas <= 0).any():
         notes.append(f"{int((areas <= 0).sum())} triangles without area dropped")
     triangles, areas = triangles[areas > 0], areas[areas > 0]
-    triangles, dropped = _without_stray_parts(triangles, areas, len(vertices))
+    connected, dropped = _without_stray_parts(triangles, areas, len(vertices))
     if dropped:
         notes.append(f"{dropped} stray parts dropped")
-    if len(triangles) < LEAST_TRIANGLES:
-        raise ValueError(f"expected at least {LEAST_TRIANGLES} connected triangles, got {len(triangles)}")
-    used, triangles = np.unique(triangles, return_inverse=True)
+    if len(connected) < LEAST_TRIANGLES:
+        raise ValueError(f"expected at least {LEAST_TRIANGLES} connected triangles, got {len(connected)}")
+    used, triangles = np.unique(connected, return_inverse=True)
     vertices, triangles = vertices[used], triangles.reshape(-1, 3)
     if _turned_inside_out(vertices, triangles):
         triangles = triangles[:, ::-1]

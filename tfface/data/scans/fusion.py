@@ -86,7 +86,9 @@ def _cells_near_surface(
     return (np.argwhere(near)[:, None] * _BLOCK + offsets).reshape(-1, 3)
 
 
-def _integrate(frames: Sequence[DepthFrame], points: Array, settings: ScannerSettings) -> tuple[Array, Array]:
+def _integrate(
+    frames: Sequence[DepthFrame], points: Array, settings: ScannerSettings
+) -> tuple[Array, npt.NDArray[np.integer]]:
     """Mean truncated signed distance [N], mm, positive outside, and the number of frames [N] that saw each point.
 
     Depths are weighted by the inverse variance of their noise, which grows with the fourth power of the distance.

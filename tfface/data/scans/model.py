@@ -64,7 +64,7 @@ def build_model(
     return model, divided
 
 
-def _symmetry(plan: Plan, *, required: bool) -> npt.NDArray[np.int32] | None:
+def _symmetry(plan: Plan, *, required: bool) -> npt.NDArray[np.integer] | None:
     if isinstance(plan.template, MorphableModel):
         symmetry = plan.template.symmetry
         if symmetry is None and required:

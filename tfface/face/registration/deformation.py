@@ -81,9 +81,8 @@ class Deformation:
         diagonal = np.zeros((self._count, 4))
         diagonal[:, 3] = weights
         matrix = (alpha**2 * self._stiffness + scipy.sparse.diags(diagonal.ravel())).tocsc()
-        right = np.zeros((self._count, 4, 3))
-        right[:, 3] = weights[:, None] * np.where(weights[:, None] > 0, targets, 0)
-        right = right.reshape(-1, 3)
+        right = np.zeros((4 * self._count, 3))
+        right[3::4] = weights[:, None] * np.where(weights[:, None] > 0, targets, 0)
         if np.count_nonzero(weights) < 4:
             raise ValueError(f"weights: expected at least 4 vertices with a target, got {np.count_nonzero(weights)}")
         if refactor or self._factor is None:

@@ -86,20 +86,20 @@ def fit(
     visible = nonrigid_icp.exposure(model.mean, model.triangles) if visible is None else visible
     basis, mean = model.scaled_basis.astype(np.float64), model.mean.astype(np.float64)
     pose = alignment.Transform(np.ones(()), scan_from_model.rotation, scan_from_model.translation)
-    coefficients = np.zeros(model.num_modes)
+    coefficients: Array = np.zeros(model.num_modes)
     vertices = pose.apply(mean)
     for number in range(settings.rounds):
         share = min(1.0, 1.5 * number / settings.rounds)
-        between = [
-            ends[0] ** (1 - share) * ends[1] ** share
+        distance, angle, deviation = (
+            float(ends[0] ** (1 - share) * ends[1] ** share)
             for ends in (settings.max_distance, settings.max_angle, settings.deviation)
-        ]
-        matched = nonrigid_icp.matches(vertices, model.triangles, surface, visible, *between[:2], settings.robust)
+        )
+        matched = nonrigid_icp.matches(vertices, model.triangles, surface, visible, distance, angle, settings.robust)
         used = matched.weights > 0
         if np.count_nonzero(used) < 4:
-            raise ValueError(f"scan: nothing within {between[0]:.0f} mm of the model's mean face")
+            raise ValueError(f"scan: nothing within {distance:.0f} mm of the model's mean face")
         shape = mean + np.tensordot(coefficients, basis, 1)
-        rows, right = _equations(matched, used, basis, mean, shape, pose, between[2])
+        rows, right = _equations(matched, used, basis, mean, shape, pose, deviation)
         if landmarks is not None and len(landmarks[0]):
             indices, points = landmarks
             wanted = pose.inverse().apply(points) - mean[indices]

@@ -52,7 +52,7 @@ class Surface:
         self._normals = mesh.vertex_normals(self._vertices, self._triangles)
         border = np.zeros(scan.num_vertices, bool)
         border[mesh.boundary_edges(scan.triangles)] = True
-        self._border = border[self._triangles].any(axis=1)
+        self._border: npt.NDArray[np.bool_] = np.any(border[self._triangles], axis=1)
         self._tree = igl.AABB()
         self._tree.init(self._vertices, self._triangles)
 
