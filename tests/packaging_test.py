@@ -192,7 +192,7 @@ def _targets() -> set[str]:
 def test_every_command_in_the_documents_exists(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     commands = "\n".join(re.findall(r"^```.*?^```|`[^`\n]+`", text, re.MULTILINE | re.DOTALL))
-    named = set(re.findall(r"\bmake (?:[A-Z]+=\S+ )*([a-z]+)\b", commands))
+    named = set(re.findall(r"\bmake (?:[A-Z]+=\S+ )*([a-z0-9]+)\b", commands))
     assert named
     assert named <= _targets()
     assert set(re.findall(r"python -m tfface\.(\w+)", commands)) <= set(ENTRY_POINTS)
