@@ -76,6 +76,7 @@ def test_a_new_version_is_loaded_under_load_and_no_request_fails(base_path, aske
                 seen.append(_version(stubs, asked))
             except grpc.RpcError as error:
                 failures.append(error)
+            time.sleep(0.005)  # the loading has to have a share of the processor
 
     with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
         clients = [threading.Thread(target=ask, args=(stubs,)) for _ in range(3)]
