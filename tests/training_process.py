@@ -30,8 +30,8 @@ TINY = {
     "deterministic": True,
     "dropout": 0.2,
 }
-PATIENCE = 300
-"""Seconds that a process may take; far more than it needs."""
+PATIENCE = 1800
+"""Seconds that a process may take; far more than it needs, but a busy machine is no fault."""
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tfface.training.run"])

@@ -76,6 +76,7 @@ def inspect(folder: str | os.PathLike[str], split: str, max_unreadable: float = 
     return Inspection(readable, faults)
 
 
+@tf.autograph.experimental.do_not_convert
 def _readable_views(paths: list[str], contents: manifest.Manifest) -> tf.data.Dataset:
     """(position of the subject, view, whether its numbers are finite) of each photograph that can be decoded."""
 

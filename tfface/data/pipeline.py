@@ -31,6 +31,9 @@ SHUFFLE_BUFFER = 2048
 """Records that wait to be drawn, in their encoded form."""
 
 _SHARDS_AT_ONCE, _RECORDS_AT_ONCE = 4, 16
+_as_it_is = tf.autograph.experimental.do_not_convert
+"""What is traced here has no control flow on tensors; to have its sources translated would cost seconds a data set."""
+
 _OF_SUBJECT = frozenset({"subject", "vertices"})  # the other keys of a record are of its views
 
 
@@ -82,9 +85,7 @@ def training_examples(
     # Element e of the stream is at place e % batch_size of its batch, wherever an epoch ends.
     stream = source.shuffled(epoch, seed, min(shuffle_buffer, subjects)).skip(skipped)
     if workers > 1:
-        share = batch_size // workers
-        stream = stream.enumerate().filter(lambda place, _: place % batch_size // share == index)
-        stream = stream.map(lambda _, element: element)
+        stream = _part(stream, batch_size, worker)
 
     def choose(yaws: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
         return selection.sample_views_in_graph(yaws, num_views, draw)
@@ -208,7 +209,9 @@ def single_views(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         chosen = {key: tf.boolean_mask(value, exists) for key, value in repeated.items()}
         return tf.data.Dataset.from_tensor_slices(chosen)
 
-    return _sharded_by_element(batches.unbatch().flat_map(views).batch(batch_size).prefetch(tf.data.AUTOTUNE))
+    return _sharded_by_element(
+        batches.unbatch().flat_map(_as_it_is(views)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    )
 
 
 def naming_faults(batches: Iterable[Batch], folder: str | os.PathLike[str], split: str) -> Iterator[Batch]:
@@ -233,6 +236,15 @@ def naming_faults(batches: Iterable[Batch], folder: str | os.PathLike[str], spli
         if not faults:
             raise
         raise ValueError(f"{os.fspath(folder)}, split {split!r}: " + "; ".join(faults)) from error
+
+
+@_as_it_is
+def _part(stream: tf.data.Dataset, batch_size: int, worker: Worker) -> tf.data.Dataset:
+    """A worker's part of what will be batches of a stream."""
+    index, share = worker[0], batch_size // worker[1]
+    return (
+        stream.enumerate().filter(lambda place, _: place % batch_size // share == index).map(lambda _, element: element)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,6 +287,7 @@ class _Source:
         paths = [os.path.join(folder, shard.file) for shard in shards]
         return cls(contents, paths, starts, model.symmetry, readable, usable)
 
+    @_as_it_is
     def with_views(self, numbered: tf.data.Dataset) -> tf.data.Dataset:
         """A stream of (position, record) without the subjects that have no view to use."""
         if self.readable is None:
@@ -290,11 +303,13 @@ class _Source:
         rows = tf.where(tf.gather(self.readable, position))[:, 0]
         return {key: value if key in _OF_SUBJECT else tf.gather(value, rows) for key, value in subject.items()}
 
+    @_as_it_is
     def in_order(self, epoch: int = 0) -> tf.data.Dataset:
         serialized = tf.data.TFRecordDataset(self.paths)
         numbered = self.with_views(serialized.enumerate())
         return numbered.map(lambda position, record: (np.int64(epoch), position, record))
 
+    @_as_it_is
     def shuffled(self, first_epoch: int, seed: int, buffer: int) -> tf.data.Dataset:
         """Epochs without end: the shards in random order, some at a time, and their records through a buffer."""
 
@@ -316,6 +331,7 @@ class _Source:
         return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_records)
 
 
+@_as_it_is
 def _batches(
     source: _Source,
     stream: tf.data.Dataset,

@@ -237,7 +237,10 @@ def _fill(
     progress: Progress,
     stop: StopRequest,
 ) -> None:
-    forward = tf.function(lambda crops: tf.cast(lower(crops, training=False), tf.float16))
+    crops_of_any_number = tf.TensorSpec((None, *lower.input_shape[1:]), tf.float32)
+    forward = tf.function(
+        lambda crops: tf.cast(lower(crops, training=False), tf.float16), [crops_of_any_number], autograph=False
+    )
     mine = progress.done[:, progress.begin : progress.end]
     bar = tqdm(
         total=mine.size,

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfface import schema
 from tfface.data import pipeline
 from tfface.data.pipeline import Worker
 from tfface.training import objectives
@@ -65,8 +66,9 @@ class StageTrainer:
         self._variables = variables
         with strategy.scope():
             optimizer.build(variables)
-        self._step = tf.function(self._distributed_step)
-        self._measure = tf.function(self._distributed_measure)
+        # Neither has control flow on tensors; to have their sources translated would take longer than to trace them.
+        self._step = tf.function(self._distributed_step, autograph=False)
+        self._measure = tf.function(self._distributed_measure, autograph=False)
 
     def step(self, batch: Any) -> float:
         """One step on a distributed batch; the mean loss over it, before the step."""
@@ -110,11 +112,21 @@ class StageTrainer:
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
 
     def _replica_measure(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return objectives.measures(batch, self.network(self._inputs(batch), training=False), self.objective)
+        # A replica that has no part of the last examples has to join in, and oneDNN's convolutions take no empty batch.
+        padded = {key: _at_least_one(tensor) for key, tensor in self._inputs(batch).items()}
+        count = tf.shape(batch[schema.VERTICES.key])[0]
+        outputs = {key: tensor[:count] for key, tensor in self.network(padded, training=False).items()}
+        return objectives.measures(batch, outputs, self.objective)
 
     def _distributed_measure(self, batch: Any) -> dict[str, tf.Tensor]:
         sums = self.strategy.run(self._replica_measure, args=(batch,))
         return {key: self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for key, value in sums.items()}
+
+
+def _at_least_one(batch: tf.Tensor) -> tf.Tensor:
+    """The batch, or a single example of zeros in place of an empty one."""
+    shape = tf.concat([[tf.maximum(1 - tf.shape(batch)[0], 0)], tf.shape(batch)[1:]], axis=0)
+    return tf.ensure_shape(tf.concat([batch, tf.zeros(shape, batch.dtype)], axis=0), [None, *batch.shape[1:]])
 
 
 def run_stage(

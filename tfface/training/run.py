@@ -107,8 +107,8 @@ def train(options: Options, flagfile: str = "") -> str:
             if worker[1] == 1:
                 raise
             raise interruption.WorkerLostError(
-                f"worker {worker[0]} of {worker[1]} lost another one; start all of them again with the same command "
-                f"({type(error).__name__}: {error.message})"
+                f"worker {worker[0]} of {worker[1]} lost another one ({type(error).__name__}); start all of them again "
+                "with the same command"
             ) from error
 
 
