@@ -1,0 +1,1 @@
+"""Photographs or a video in, a textured face out."""
