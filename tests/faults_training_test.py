@@ -21,7 +21,7 @@ from training_process import assert_same_run, contents, position, training
 from tfface.training import interruption, run_directory
 from tfface.training.checkpoints import Checkpoints
 
-STEPS = 26
+STEPS = 22
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def _finish(start, run: pathlib.Path, whole: pathlib.Path) -> str:
 def test_ten_kills_at_random_steps_change_no_bit(start, whole, tmp_path):
     rng = np.random.default_rng(7)
     run, lives = tmp_path / "run", 0
-    while position(run) < STEPS - 4:
+    while position(run) < STEPS - 2:
         death = functools.partial(training_process.die_in_step, int(rng.integers(3, 5)), behind=bool(rng.integers(2)))
         with start(run, death) as running:
             assert running.exit_code() == -signal.SIGKILL, running.output

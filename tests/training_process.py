@@ -132,9 +132,10 @@ def position(output: pathlib.Path) -> int:
     return int(newest.rpartition("-")[2]) if newest else 0
 
 
-def contents(output: pathlib.Path) -> dict[str, np.ndarray]:
-    """Every number of a run's newest checkpoint: weights, optimizer, random states, position."""
-    reader = tf.train.load_checkpoint(str(output / "checkpoints"))
+def contents(output: pathlib.Path, steps: int | None = None) -> dict[str, np.ndarray]:
+    """Every number of a run's newest checkpoint, or of that at a step: weights, optimizer, random states, position."""
+    folder = output / "checkpoints"
+    reader = tf.train.load_checkpoint(str(folder if steps is None else folder / f"ckpt-{steps}"))
     shapes = reader.get_variable_to_shape_map()
     return {name: reader.get_tensor(name) for name in sorted(shapes) if name != "_CHECKPOINTABLE_OBJECT_GRAPH"}
 
@@ -144,11 +145,14 @@ def history(output: pathlib.Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 
-def assert_same_run(one: pathlib.Path, other: pathlib.Path) -> None:
-    """Both runs ended in the same place to the last bit, and measured the same on their ways."""
-    expected, got = contents(one), contents(other)
+def assert_same_run(one: pathlib.Path, other: pathlib.Path, steps: int | None = None) -> None:
+    """Both runs came to the same place to the last bit, and measured the same on their ways.
+
+    The place is the end of the other run, and of the one run its end or its checkpoint at the given step.
+    """
+    expected, got = contents(one, steps), contents(other)
     assert expected.keys() == got.keys()
     for name, value in expected.items():
         if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE":  # how often a checkpoint was written
             np.testing.assert_array_equal(got[name], value, err_msg=name)
-    assert history(one) == history(other)
+    assert [line for line in history(one) if steps is None or line["total_steps"] <= steps] == history(other)

@@ -6,7 +6,6 @@ step. An endless stream of training examples walks through the split in another 
 the end of one epoch and the beginning of the next, and no subject is ever left out.
 """
 
-import dataclasses
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,24 +16,15 @@ import tensorflow as tf
 from PIL import Image
 
 from tfface import schema
-from tfface.data import augment, manifest, preprocess, records, selection, symmetrise
-from tfface.face import MorphableModel
+from tfface.data import augment, preprocess, records, selection, symmetrise
+from tfface.data.source import Source, Worker, as_it_is, part, seed_of
 
 Batch = TypeVar("Batch")
 Choice = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """(yaws [V], stateless seed [2]) -> indices of views [N], -1 for none."""
 
-Worker = tuple[int, int]
-"""(index, number of workers)."""
-
 SHUFFLE_BUFFER = 2048
 """Records that wait to be drawn, in their encoded form."""
-
-_SHARDS_AT_ONCE, _RECORDS_AT_ONCE = 4, 16
-_as_it_is = tf.autograph.experimental.do_not_convert
-"""What is traced here has no control flow on tensors; to have its sources translated would cost seconds a data set."""
-
-_OF_SUBJECT = frozenset({"subject", "vertices"})  # the other keys of a record are of its views
 
 
 def training_examples(
@@ -74,7 +64,7 @@ def training_examples(
     Raises:
       ValueError: if a shard is damaged (it is named), or an argument does not fit.
     """
-    source = _Source.open(folder, split, readable)
+    source = Source.open(folder, split, readable)
     index, workers = worker
     if batch_size < 1 or not 0 <= index < workers or batch_size % workers:
         raise ValueError(
@@ -85,7 +75,7 @@ def training_examples(
     # Element e of the stream is at place e % batch_size of its batch, wherever an epoch ends.
     stream = source.shuffled(epoch, seed, min(shuffle_buffer, subjects)).skip(skipped)
     if workers > 1:
-        stream = _part(stream, batch_size, worker)
+        stream = part(stream, batch_size, worker)
 
     def choose(yaws: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
         return selection.sample_views_in_graph(yaws, num_views, draw)
@@ -131,7 +121,7 @@ def evaluation_examples(
     Raises:
       ValueError: if a shard is damaged; it is named.
     """
-    source = _Source.open(folder, split, readable)
+    source = Source.open(folder, split, readable)
     index, workers = worker
 
     def choose(yaws: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
@@ -175,7 +165,7 @@ def all_views(
     Raises:
       ValueError: if a shard is damaged; it is named.
     """
-    source = _Source.open(folder, split, readable)
+    source = Source.open(folder, split, readable)
     begin, end = subjects or (0, len(source.usable))
     places = tf.range(source.contents.max_views)
 
@@ -195,6 +185,29 @@ def all_views(
     )
 
 
+def cameras(folder: str | os.PathLike[str], split: str, readable: np.ndarray | None = None) -> tf.data.Dataset:
+    """The cameras of every subject of a split, in the order of the manifest, without its photographs.
+
+    Args:
+      folder: of the records.
+      split: which subjects.
+      readable: [S, V] bool, which stored views can be used; all of them by default.
+
+    Returns:
+      A subject at a time, quaternions [V, 4], translations [V, 3] and intrinsics [V, 3, 3] of its V views.
+
+    Raises:
+      ValueError: if a shard is damaged; it is named.
+    """
+    source = Source.open(folder, split, readable)
+
+    def of_subject(_: tf.Tensor, position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        subject = source.parse(position, record)
+        return subject["quaternion"], subject["translation"], subject["intrinsics"]
+
+    return source.in_order().map(as_it_is(of_subject))
+
+
 def single_views(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     """Every existing view of multi view batches as an example of its own: [B, 1, ...], the last batch maybe smaller."""
 
@@ -209,9 +222,7 @@ def single_views(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         chosen = {key: tf.boolean_mask(value, exists) for key, value in repeated.items()}
         return tf.data.Dataset.from_tensor_slices(chosen)
 
-    return _sharded_by_element(
-        batches.unbatch().flat_map(_as_it_is(views)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
-    )
+    return _sharded_by_element(batches.unbatch().flat_map(as_it_is(views)).batch(batch_size).prefetch(tf.data.AUTOTUNE))
 
 
 def naming_faults(batches: Iterable[Batch], folder: str | os.PathLike[str], split: str) -> Iterator[Batch]:
@@ -238,102 +249,9 @@ def naming_faults(batches: Iterable[Batch], folder: str | os.PathLike[str], spli
         raise ValueError(f"{os.fspath(folder)}, split {split!r}: " + "; ".join(faults)) from error
 
 
-@_as_it_is
-def _part(stream: tf.data.Dataset, batch_size: int, worker: Worker) -> tf.data.Dataset:
-    """A worker's part of what will be batches of a stream."""
-    index, share = worker[0], batch_size // worker[1]
-    return (
-        stream.enumerate().filter(lambda place, _: place % batch_size // share == index).map(lambda _, element: element)
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """The records of a split, verified, as streams of (epoch, position of the subject in the split, record).
-
-    Attributes:
-      contents: the manifest.
-      paths: of the shards.
-      starts: position of each shard's first subject.
-      symmetry: of the 3DMM.
-      readable: [S, V] bool, which stored views can be used; None if all of them can.
-      usable: positions of the subjects that have such a view; the streams hold no others.
-    """
-
-    contents: manifest.Manifest
-    paths: list[str]
-    starts: list[int]
-    symmetry: np.ndarray
-    readable: np.ndarray | None
-    usable: np.ndarray
-
-    @classmethod
-    def open(cls, folder: str | os.PathLike[str], split: str, readable: np.ndarray | None = None) -> "_Source":
-        contents = records.verify(folder, split)
-        shards = contents.shards[split]
-        starts = np.cumsum([0, *(shard.records for shard in shards)])[:-1].tolist()
-        model = MorphableModel.load(os.path.join(folder, manifest.FACE_MODEL_NAME))
-        if model.symmetry is None or model.num_vertices != contents.num_vertices:
-            raise ValueError(
-                f"{os.path.join(folder, manifest.FACE_MODEL_NAME)}: expected a symmetric 3DMM of "
-                f"{contents.num_vertices} vertices, got {model.num_vertices}"
-            )
-        subjects, views = len(contents.subjects[split]), contents.max_views
-        if readable is not None and readable.shape != (subjects, views):
-            raise ValueError(f"readable: expected shape {(subjects, views)}, got {readable.shape}")
-        if readable is not None and np.count_nonzero(readable) == contents.views[split]:
-            readable = None
-        usable = np.arange(subjects) if readable is None else np.flatnonzero(readable.any(axis=1))
-        paths = [os.path.join(folder, shard.file) for shard in shards]
-        return cls(contents, paths, starts, model.symmetry, readable, usable)
-
-    @_as_it_is
-    def with_views(self, numbered: tf.data.Dataset) -> tf.data.Dataset:
-        """A stream of (position, record) without the subjects that have no view to use."""
-        if self.readable is None:
-            return numbered
-        has_views = self.readable.any(axis=1)
-        return numbered.filter(lambda position, _: tf.gather(has_views, position))
-
-    def parse(self, position: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        """A record as `records.parse` reads it, with the views that can be used."""
-        subject = records.parse(record, self.contents.num_vertices)
-        if self.readable is None:
-            return subject
-        rows = tf.where(tf.gather(self.readable, position))[:, 0]
-        return {key: value if key in _OF_SUBJECT else tf.gather(value, rows) for key, value in subject.items()}
-
-    @_as_it_is
-    def in_order(self, epoch: int = 0) -> tf.data.Dataset:
-        serialized = tf.data.TFRecordDataset(self.paths)
-        numbered = self.with_views(serialized.enumerate())
-        return numbered.map(lambda position, record: (np.int64(epoch), position, record))
-
-    @_as_it_is
-    def shuffled(self, first_epoch: int, seed: int, buffer: int) -> tf.data.Dataset:
-        """Epochs without end: the shards in random order, some at a time, and their records through a buffer."""
-
-        def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-            # Of this function's graph alone: the order shall not follow tf.random.set_seed of the whole program.
-            tf.random.set_seed(1)
-            key = _seed_of(seed, epoch)
-            order = tf.random.experimental.stateless_shuffle(tf.range(len(self.paths)), key)
-            shards = tf.data.Dataset.from_tensor_slices((tf.gather(self.paths, order), tf.gather(self.starts, order)))
-            numbered = shards.interleave(
-                lambda path, start: tf.data.TFRecordDataset(path).enumerate(tf.cast(start, tf.int64)),
-                cycle_length=_SHARDS_AT_ONCE,
-                block_length=_RECORDS_AT_ONCE,
-            )
-            draw = tf.random.stateless_uniform([], key, maxval=tf.int64.max, dtype=tf.int64)
-            numbered = self.with_views(numbered).shuffle(buffer, seed=draw, reshuffle_each_iteration=False)
-            return numbered.map(lambda position, record: (epoch, position, record))
-
-        return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_records)
-
-
-@_as_it_is
+@as_it_is
 def _batches(
-    source: _Source,
+    source: Source,
     stream: tf.data.Dataset,
     choose: Choice,
     num_views: int,
@@ -354,7 +272,7 @@ def _batches(
 
     def decode(epoch: tf.Tensor, position: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         mirror_seed, view_seed, augment_seed, noise_seed = tf.unstack(
-            tf.random.split(tf.random.fold_in(_seed_of(seed, epoch), position), 4)
+            tf.random.split(tf.random.fold_in(seed_of(seed, epoch), position), 4)
         )
         subject = source.parse(position, record)
         mirrored = tf.random.stateless_uniform([], mirror_seed) < 0.5 if mirror is None else tf.constant(mirror)
@@ -391,11 +309,6 @@ def _batches(
     batches = decoded.batch(batch_size, drop_remainder=drop_remainder)
     finished = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _sharded_by_element(finished.prefetch(tf.data.AUTOTUNE))
-
-
-def _seed_of(seed: int, epoch: tf.Tensor) -> tf.Tensor:
-    """Stateless seed [2] of an epoch."""
-    return tf.random.fold_in(tf.constant([seed, 0], tf.int64), epoch)
 
 
 def _blank_image(size: tuple[int, int]) -> bytes:

@@ -9,7 +9,7 @@ import socket
 
 import numpy as np
 
-from tfface.data.pipeline import Worker
+from tfface.data.source import Worker
 from tfface.training.run_directory import write_atomically
 
 

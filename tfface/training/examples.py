@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfface import models, schema
+from tfface import models
 from tfface.data import augment, inspection, manifest, pipeline, records
-from tfface.data.pipeline import Worker
+from tfface.data.source import Worker
 from tfface.face import MorphableModel
 from tfface.models.cut import Halves
 from tfface.training.feature_cache import CacheSpec, FeatureCache, digest_of
@@ -93,14 +93,8 @@ class Examples:
 
     def camera_statistics(self) -> models.CameraStatistics:
         """Standardisation of the pose heads, from the first few hundred training subjects."""
-        keys = (schema.QUATERNIONS.key, schema.TRANSLATIONS.key, schema.INTRINSICS.key)
-        cameras: dict[str, list[np.ndarray]] = {key: [] for key in keys}
-        batches = pipeline.all_views(self.folder, "train", batch_size=64, readable=self._inspected["train"].readable)
-        for batch in batches.take(_STATISTICS_SUBJECTS // 64):
-            exists = batch[schema.VIEW_MASK.key].numpy() > 0
-            for key in keys:
-                cameras[key].append(batch[key].numpy()[exists])
-        quaternions, translations, intrinsics = (np.concatenate(cameras[key]) for key in keys)
+        subjects = pipeline.cameras(self.folder, "train", self._inspected["train"].readable).take(_STATISTICS_SUBJECTS)
+        quaternions, translations, intrinsics = map(np.concatenate, zip(*subjects.as_numpy_iterator(), strict=True))
         return models.CameraStatistics.measure(quaternions, translations, intrinsics, self.image_size)
 
     def sample(self, count: int) -> Mapping[str, tf.Tensor] | None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tfface import schema
 from tfface.data import pipeline
-from tfface.data.pipeline import Worker
+from tfface.data.source import Worker
 from tfface.training import objectives
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.interruption import StopRequest
@@ -156,6 +156,7 @@ def run_stage(
     """
     start = int(position.step.numpy())
     batches = pipeline.naming_faults(trainer.distributed(functools.partial(stream, start)), records, "train")
+    held_out = trainer.distributed(validation)
     bar = tqdm(
         total=stage.steps,
         initial=start,
@@ -183,8 +184,7 @@ def run_stage(
             bar.update()
             done = step + 1
             if done % validate_every == 0 or done == stage.steps:
-                held_out = pipeline.naming_faults(trainer.distributed(validation), records, "validation")
-                measured = trainer.validate(held_out)
+                measured = trainer.validate(pipeline.naming_faults(held_out, records, "validation"))
                 on_validation(int(position.total_steps.numpy()), {"training_loss": smoothed, **measured})
                 if measured[best_by] < float(position.best.numpy()):
                     position.best.assign(measured[best_by])

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import tfface
 from tfface import models, schema
-from tfface.data.pipeline import Worker
+from tfface.data.source import Worker
 from tfface.models.cut import Halves, cut
 from tfface.training import interruption, loop, objectives, ridge, stages
 from tfface.training import strategy as strategies
