@@ -20,7 +20,7 @@ TABLE1_MODELS := single_view single_view_virtual mv_add mv_concat mv_shape_conca
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help demo table1 test lint format typecheck unit wheel constraints clean
+.PHONY: help demo table1 test lint format typecheck unit docs wheel constraints clean
 
 help:  ## say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	  echo "tfface needs Python 3.10 to 3.13; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 || echo missing)." \
 	    "Name another one: make PYTHON=python3.12" >&2; exit 1; }
 	"$(PYTHON)" -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev,eos,hed,scans,serving]'
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,eos,hed,scans,serving]'
 	@touch "$@"
 
 demo: $(INSTALLED)  ## learn from synthetic people and reconstruct: table and picture in runs/demo/evaluation; goes on where it was stopped
@@ -75,13 +75,17 @@ typecheck: $(INSTALLED)  ## check the types, if the environment is of Python 3.1
 unit: $(INSTALLED)  ## run the tests, JOBS=2 at a time
 	"$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
+docs: $(INSTALLED)  ## build the documentation site into build/docs (Python 3.11 or newer); a warning is an error
+	"$(BIN)/python" -m sphinx --builder=html --doctree-dir=build/doctrees --fail-on-warning --quiet docs build/docs
+	@echo "Site: build/docs/index.html"
+
 wheel: $(INSTALLED)  ## build the wheel and the source archive into dist/
 	"$(BIN)/python" -m build
 
 constraints: $(INSTALLED)  ## pin the newest releases of everything in constraints.txt, for all Pythons at once
 	{ sed -n '/^#/p' constraints.txt; \
 	  "$(BIN)/uv" pip compile setup.py --universal --python-version=3.10 --no-python-downloads --upgrade \
-	    --extra=dev --extra=eos --extra=hed --extra=scans --extra=serving --no-header --no-annotate --quiet; } > constraints.new
+	    --extra=dev --extra=docs --extra=eos --extra=hed --extra=scans --extra=serving --no-header --no-annotate --quiet; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:  ## remove what was built, but neither the environment nor runs/

@@ -60,6 +60,13 @@ EXTRAS_REQUIRE = {
     "beam": ["apache-beam>=2.70"],
     # gRPC's health service for the embedded server.
     "serving": ["grpcio-health-checking>=1.76"],
+    # The documentation site: generator, Markdown, and a theme that fetches nothing from elsewhere. On Python 3.10 the
+    # newest of them do not go with the newest Keras.
+    "docs": [
+        "furo>=2025.7.19; python_version >= '3.11'",
+        "myst-parser>=5.0; python_version >= '3.11'",
+        "sphinx>=8.2; python_version >= '3.11'",
+    ],
     "dev": [
         "build>=1.2",
         "hypothesis>=6.100",
