@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scanned_people
 
+from tfface.data.detection import FIVE_POINTS, Face
 from tfface.data.scans import detection
 from tfface.face import build, register
 from tfface.face.register import RegistrationSettings, register_scan
@@ -222,14 +223,14 @@ def test_a_detector_s_points_are_cast_back_onto_the_scan(monkeypatch):
     face = scanned_people.template()
     scan = scanned_people.bust_of(4, fine=False)
     shape = scanned_people.PEOPLE.shape(4).astype(np.float64)
-    points = np.stack([shape[[face.landmarks[n] for n in names]].mean(0) for names in detection.FIVE_POINTS.values()])
+    points = np.stack([shape[[face.landmarks[n] for n in names]].mean(0) for names in FIVE_POINTS.values()])
     views = list(detection._views(*_middle(scan)))
     coming = iter(views)
 
     def detector(picture):
         view = next(coming)
         px = camera.project_array(points, view.quaternion, view.translation, view.intrinsics)
-        return [{name: tuple(p) for name, p in zip(detection.FIVE_POINTS, px, strict=True)}]
+        return [Face(px, np.concatenate([px.min(axis=0), px.max(axis=0)]), 1.0)]
 
     proposals = detection.propose(scan, face, detector)
     truth = alignment.rigid(face.vertices, shape)

@@ -1,28 +1,16 @@
 """A face detector that sees a scan from several sides, and its five points cast back onto the surface."""
 
 import dataclasses
-import functools
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from tfface import schema
+from tfface.data.detection import FIVE_POINTS, Detector
 from tfface.data.rendering import overlay
 from tfface.geometry import alignment, camera, mesh, raycast, rotation
 
 Array = npt.NDArray[np.floating]
-
-FIVE_POINTS: Mapping[str, tuple[str, ...]] = {
-    "right_eye": tuple(f"eye_right_{i}" for i in range(6)),
-    "left_eye": tuple(f"eye_left_{i}" for i in range(6)),
-    "nose": (schema.NOSE_TIP,),
-    "mouth_right": ("lip_outer_0",),
-    "mouth_left": ("lip_outer_6",),
-}
-"""The points that face detectors give (left and right are the person's own), each the mean of landmarks of ours."""
 
 MAX_MISFIT = 9.0
 """mm, root mean square, of five points that are no face's: other faces than the template's have 2 to 6."""
@@ -33,65 +21,6 @@ _FRAMED = 0.72
 _COLOR, _BACKGROUND = (0.85, 0.70, 0.60), (0.3, 0.3, 0.3)
 _ROLLS = (0.0, 90.0, 180.0, 270.0)
 _DIRECTIONS = 14
-
-
-class Detector(Protocol):
-    """Anything that finds faces in a picture."""
-
-    def __call__(self, picture: npt.NDArray[np.uint8]) -> Sequence[Mapping[str, tuple[float, float]]]:
-        """Finds faces in [H, W, 3] RGB: for each, the pixel (x, y) of every name of `FIVE_POINTS`."""
-        ...
-
-
-class MtcnnDetector:
-    """The packaged network of `mtcnn`; loads TensorFlow.
-
-    Zhang et al., "Joint face detection and alignment using multitask cascaded convolutional networks", 2016.
-    """
-
-    def __init__(self, *, min_confidence: float = 0.9):
-        """Loads the network.
-
-        Args:
-          min_confidence: of a face.
-
-        Raises:
-          ModuleNotFoundError: if mtcnn is not installed; it comes with the extra ``scans``.
-        """
-        # The network's smallest scales make TensorFlow print a warning at every picture, which is none.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        try:
-            from mtcnn import MTCNN
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "finding faces by a detector needs mtcnn, which comes with the extra scans: pip install tfface[scans]",
-                name="mtcnn",
-            ) from error
-        self._network: Any = MTCNN()
-        self._min_confidence = min_confidence
-
-    def __call__(self, picture: npt.NDArray[np.uint8]) -> list[dict[str, tuple[float, float]]]:
-        """See `Detector`."""
-        # Its names of eyes and mouth corners are the viewer's: its left eye is the person's right one.
-        names = {
-            "left_eye": "right_eye",
-            "right_eye": "left_eye",
-            "nose": "nose",
-            "mouth_left": "mouth_right",
-            "mouth_right": "mouth_left",
-        }
-        found = self._network.detect_faces(picture, threshold_onet=0.7)
-        return [
-            {names[key]: (float(x), float(y)) for key, (x, y) in face["keypoints"].items()}
-            for face in found
-            if face["confidence"] >= self._min_confidence
-        ]
-
-
-@functools.cache
-def shared_mtcnn() -> MtcnnDetector:
-    """The detector, loaded once a process."""
-    return MtcnnDetector()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,7 +65,7 @@ def propose(scan: mesh.Mesh, template: mesh.Mesh, detector: Detector) -> list[al
             background=_BACKGROUND,
         )
         for face in detector(picture):
-            points = _cast_back(caster, view, np.array([face[name] for name in FIVE_POINTS]))
+            points = _cast_back(caster, view, face.points)
             if points is None:
                 continue
             # The detector's eye is on the lid, and the mean of our six landmarks lies near it.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfface.data.detection import shared_mtcnn
 from tfface.data.scans import detection, files, pictures
 from tfface.face.morphable_model import MorphableModel
 from tfface.face.register import RegistrationSettings, register_scan
@@ -171,7 +172,7 @@ def _register(plan: Plan, scan: files.ScanFile, digest: str) -> Outcome:
         landmarks = files.read_landmarks(scan)
         proposals = []
         if plan.detector and landmarks is None:
-            proposals = detection.propose(cleaned.mesh, plan.face, detection.shared_mtcnn())
+            proposals = detection.propose(cleaned.mesh, plan.face, shared_mtcnn())
         done = register_scan(cleaned.mesh, plan.template, landmarks, settings=plan.settings, proposals=proposals)
         registered = mesh.Mesh(done.vertices, plan.face.triangles)
         for folder in (MESHES, PICTURES):
