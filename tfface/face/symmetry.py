@@ -32,6 +32,9 @@ _REPAIRS = 3
 _LEFT_OVER = 0.02
 """Share of a part's vertices at which a walk counts as complete; those are matched by position."""
 
+_MOST_LEFT = 4000
+"""Vertices that may be matched by position, each with each other: more would take more memory than a machine has."""
+
 _LEAST = 0.7
 """Share of a part's vertices that the best walk must reach; repairs find the others."""
 
@@ -285,6 +288,10 @@ class _Walk:
     def _matched_by_position(self, symmetry: Indices) -> Indices:
         """`symmetry` with the vertices that are still without an image matched to one another by position."""
         symmetry = symmetry.copy()
+        if (count := np.count_nonzero(symmetry < 0)) > _MOST_LEFT:
+            raise ValueError(
+                f"the mesh must be symmetric, but {count} of {len(symmetry)} vertices have no mirror image."
+            )
         while (left := np.flatnonzero(symmetry < 0)).size:
             distances = np.linalg.norm(self._vertices[left] - self._mirrored[left, None], axis=2)
             nearest = np.argmin(distances + distances.T, axis=1)

@@ -1,8 +1,7 @@
 """People whose shapes have real human statistics: identities drawn from the ICT Face Model Light.
 
-Data and vertex ranges: ICT-FaceKit (MIT licence), README, "Face Model Topology" and "Facial Landmarks"; Li et al.,
-"Learning Formation of Physically-Based Face Attributes", CVPR 2020. The files are centimetres, y up, facing +z; turned
-by 180 degrees about x and scaled by ten they are in the source frame, so nothing is mirrored.
+The files, their vertex ranges and landmarks are described in `tfface.face.importers.ict`, which brings them to the axes
+and the unit of the source frame.
 """
 
 import functools
@@ -14,55 +13,39 @@ import tempfile
 import numpy as np
 import numpy.typing as npt
 
-from tfface import schema
 from tfface.data import rendering
 from tfface.data.people import base
 from tfface.face import symmetry
+from tfface.face.importers.ict import (
+    LANDMARKS,
+    NEUTRAL_FILE,
+    NUM_FACE_VERTICES,
+    NUM_FILE_VERTICES,
+    NUM_MODES,
+    NUM_NARROW_FACE_VERTICES,
+    data_folder,
+    face_triangles,
+    identity_file,
+    read_vertices,
+)
 from tfface.geometry import mesh
 
-NUM_MODES = 100
-NUM_FILE_VERTICES = 26719
-NUM_FACE_VERTICES = 9409
-"""Vertices 0..9408, the face area: the 3DMM's shape."""
-NUM_NARROW_FACE_VERTICES = 6706
-"""Vertices 0..6705, the narrow face area: face without ears, neck and the top of the forehead."""
-NEUTRAL_FILE = "generic_neutral_mesh.obj"
+__all__ = [
+    "NEUTRAL_FILE",
+    "NUM_FACE_VERTICES",
+    "NUM_MODES",
+    "NUM_NARROW_FACE_VERTICES",
+    "IctPeople",
+    "checkout",
+    "data_folder",
+    "identity_file",
+    "read_vertices",
+]
 
 _SKIN = range(11248)
 _EYES = (range(21451, 22221), range(23021, 23791))  # The outer shells of the left and the right eyeball.
 _KEPT = np.concatenate([np.asarray(part) for part in (_SKIN, *_EYES)])
-_SOURCE_FROM_FILE = 10 * np.array([1, -1, -1], np.float32)
 _IRIS_RADIUS = 6.0
-
-# fmt: off
-_LANDMARKS = (
-    1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443, 268, 493, 1914,
-    2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147, 4269, 3360, 1507, 1542, 1537,
-    1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518,
-    5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966,
-)
-# fmt: on
-
-
-def identity_file(mode: int) -> str:
-    """File name of an identity mode, 0..99."""
-    return f"identity{mode:03d}.obj"
-
-
-def data_folder(directory: str | os.PathLike[str]) -> pathlib.Path:
-    """The folder with the meshes: `directory` itself, or FaceXModel below it if `directory` is a checkout.
-
-    Raises:
-      ValueError: if neither holds the neutral mesh.
-    """
-    root = pathlib.Path(directory)
-    for folder in (root / "FaceXModel", root):
-        if (folder / NEUTRAL_FILE).is_file():
-            return folder
-    raise ValueError(
-        f"{root}: expected a checkout of ICT-FaceKit, or the folder that tfface.data.people.download fetches, with "
-        f"{NEUTRAL_FILE}; it is not there"
-    )
 
 
 def checkout(named: str | None) -> str:
@@ -78,21 +61,6 @@ def checkout(named: str | None) -> str:
             "github.com/ICT-VGL/ICT-FaceKit"
         )
     return folder
-
-
-def read_vertices(path: pathlib.Path) -> npt.NDArray[np.float32]:
-    """Vertices of one of the model's OBJ files, [26719, 3] float32, mm, source frame.
-
-    Raises:
-      ValueError: if the file has another number of vertices.
-    """
-    content = path.read_bytes()
-    start, end = content.find(b"\nv "), content.rfind(b"\nv ")
-    end = content.find(b"\n", end + 1)
-    values = np.array(content[start:end].replace(b"\nv ", b" ").split(), np.float32) if start >= 0 else np.zeros(0)
-    if values.size != 3 * NUM_FILE_VERTICES:
-        raise ValueError(f"{path}: expected {NUM_FILE_VERTICES} vertices of three numbers, got {values.size} numbers")
-    return (values.reshape(-1, 3) * _SOURCE_FROM_FILE).astype(np.float32)
 
 
 def _modes_file(folder: pathlib.Path, num_modes: int, cache_dir: pathlib.Path) -> pathlib.Path:
@@ -147,7 +115,7 @@ def _head(folder: str, modes_file: str) -> rendering.HeadModel:
         part=part,
         template_vertices=neutral,
         face_index=np.arange(NUM_FACE_VERTICES, dtype=np.int32),
-        landmarks=dict(zip(schema.IBUG68, _LANDMARKS, strict=True)),
+        landmarks=LANDMARKS,
     )
 
 
@@ -156,8 +124,7 @@ def _template(folder: str, modes_file: str) -> base.Template:
     """The face area, once a process."""
     head = _head(folder, modes_file)
     vertices = head.template_vertices[:NUM_FACE_VERTICES]
-    # The face area's polygons come first. One triangle of the neck's joins three of its vertices, with no mirror image.
-    triangles = head.triangles[: np.argmax((head.triangles >= NUM_FACE_VERTICES).any(axis=1))]
+    triangles = face_triangles(head.triangles)
     return base.Template(vertices, triangles, head.landmarks, symmetry.find_symmetry(vertices, triangles))
 
 

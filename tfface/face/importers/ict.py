@@ -1,0 +1,107 @@
+"""ICT-FaceKit: a folder of meshes of one topology, one neutral and one for each of 100 modes; centimetres, y up.
+
+Vertex ranges and landmarks: ICT-FaceKit (MIT licence), README, "Face Model Topology" and "Facial Landmarks"; Li et al.,
+"Learning Formation of Physically-Based Face Attributes", CVPR 2020. A mode's mesh is the neutral one moved by one
+standard deviation. Turned by 180 degrees about x and scaled by ten the meshes are in model axes: nothing is mirrored.
+"""
+
+import os
+import pathlib
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface import schema
+from tfface.face.importers.raw import RawModel
+from tfface.geometry import mesh
+
+NUM_MODES = 100
+NUM_FILE_VERTICES = 26719
+NUM_FACE_VERTICES = 9409
+"""Vertices 0..9408, the face area: the 3DMM's shape."""
+NUM_NARROW_FACE_VERTICES = 6706
+"""Vertices 0..6705, the narrow face area: face without ears, neck and the top of the forehead."""
+NEUTRAL_FILE = "generic_neutral_mesh.obj"
+
+_MODEL_FROM_FILE = 10 * np.array([1, -1, -1], np.float32)
+
+# fmt: off
+_LANDMARKS = (
+    1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443, 268, 493, 1914,
+    2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147, 4269, 3360, 1507, 1542, 1537,
+    1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518,
+    5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966,
+)
+# fmt: on
+LANDMARKS = dict(zip(schema.IBUG68, _LANDMARKS, strict=True))
+"""Vertex by name, for all of `schema.IBUG68`."""
+
+
+def identity_file(mode: int) -> str:
+    """File name of an identity mode, 0..99."""
+    return f"identity{mode:03d}.obj"
+
+
+def data_folder(directory: str | os.PathLike[str]) -> pathlib.Path:
+    """The folder with the meshes: `directory` itself, or FaceXModel below it if `directory` is a checkout.
+
+    Raises:
+      ValueError: if neither holds the neutral mesh.
+    """
+    root = pathlib.Path(directory)
+    for folder in (root / "FaceXModel", root):
+        if (folder / NEUTRAL_FILE).is_file():
+            return folder
+    raise ValueError(
+        f"{root}: expected a checkout of ICT-FaceKit, or the folder that tfface.data.people.download fetches, with "
+        f"{NEUTRAL_FILE}; it is not there"
+    )
+
+
+def read_vertices(path: pathlib.Path) -> npt.NDArray[np.float32]:
+    """Vertices of one of the model's OBJ files, [26719, 3] float32, mm, model axes.
+
+    Raises:
+      ValueError: if the file has another number of vertices.
+    """
+    content = path.read_bytes()
+    start, end = content.find(b"\nv "), content.rfind(b"\nv ")
+    end = content.find(b"\n", end + 1)
+    values = np.array(content[start:end].replace(b"\nv ", b" ").split(), np.float32) if start >= 0 else np.zeros(0)
+    if values.size != 3 * NUM_FILE_VERTICES:
+        raise ValueError(f"{path}: expected {NUM_FILE_VERTICES} vertices of three numbers, got {values.size} numbers")
+    return (values.reshape(-1, 3) * _MODEL_FROM_FILE).astype(np.float32)
+
+
+def face_triangles(triangles: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Those triangles of the whole mesh [F, 3] that make up the face area, without one of the neck's.
+
+    The face area's polygons come first. One triangle of the neck's joins three of its vertices, with no mirror image.
+    """
+    return triangles[: np.argmax((triangles >= NUM_FACE_VERTICES).any(axis=1))]
+
+
+def read(path: pathlib.Path, num_modes: int = NUM_MODES) -> RawModel:
+    """Reads the face area (about ten seconds for all of the modes, each of which is a mesh).
+
+    Args:
+      path: a checkout, or its folder FaceXModel.
+      num_modes: how many of the modes.
+
+    Raises:
+      ValueError: naming the file and the fault.
+    """
+    folder = data_folder(path)
+    files = [folder / identity_file(mode) for mode in range(num_modes)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise ValueError(f"{len(missing)} of {num_modes} modes are missing, {missing[0]} is the first")
+    neutral = read_vertices(folder / NEUTRAL_FILE)[:NUM_FACE_VERTICES]
+    return RawModel(
+        mean=neutral,
+        modes=np.stack([read_vertices(file)[:NUM_FACE_VERTICES] - neutral for file in files]),
+        triangles=face_triangles(mesh.read_mesh(folder / NEUTRAL_FILE).triangles),
+        landmarks=dict(LANDMARKS),
+        model_from_file=np.eye(3),
+        notes={"format": "ict"},
+    )

@@ -1,0 +1,53 @@
+"""What a reader finds in a file of somebody else's 3DMM, before it is brought to the conventions of tfface."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating]
+Indices = npt.NDArray[np.integer]
+
+Y_UP = np.diag([1.0, -1.0, -1.0])
+"""model_from_file for x right, y up, z towards the viewer, as computer graphics has it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SurfacePoint:
+    """A point inside a triangle.
+
+    Attributes:
+      triangle: its index.
+      weights: barycentric coordinates, of the triangle's corners in their order.
+    """
+
+    triangle: int
+    weights: tuple[float, float, float]
+
+
+Landmark = int | SurfacePoint
+"""A vertex, by its index, or a point inside a triangle."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RawModel:
+    """A 3DMM in its file's own unit and axes: vertices = mean + sum_k c_k modes_k, with c ~ N(0, I).
+
+    Attributes:
+      mean: [P, 3].
+      modes: [K, P, 3], displacement of the vertices by one standard deviation of each mode; need not be orthogonal.
+      triangles: [F, 3].
+      landmarks: names of `schema.IBUG68`.
+      model_from_file: [3, 3], rotation from the file's axes to those of the model frame; None if the format does not
+        say, so that landmarks have to.
+      notes: for the metadata of the 3DMM.
+    """
+
+    mean: Array
+    modes: Array
+    triangles: Indices
+    landmarks: Mapping[str, Landmark]
+    model_from_file: Array | None = None
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
