@@ -136,6 +136,40 @@ def test_start_learns_what_the_features_hold(records):
     assert residual == pytest.approx(1 - explained["shape_mlp"], abs=1e-3)
 
 
+def test_the_merged_start_is_the_best_map_of_the_mean_of_the_views_that_exist(records):
+    network = _regressor(records, num_views=3, merge="mean", camera=None)
+    rng = np.random.default_rng(2)
+    face_model = network.get_layer(schema.VERTICES.key).to_face_model()
+    coefficients = rng.normal(size=(60, 4)).astype(np.float32)
+    noise = rng.normal(size=(60, 3, 12))
+    features = (np.pad(coefficients, [(0, 0), (0, 8)])[:, None] + noise).reshape(60, 3, *CELLS).astype(np.float32)
+    mask = np.ones((60, 3), np.float32)
+    mask[::5, 2] = 0
+    subjects = {
+        FEATURES: features,
+        schema.VIEW_MASK.key: mask,
+        schema.VERTICES.key: face_model.decode(coefficients),
+    }
+    explained = ridge.start_merged(network, [subjects], [subjects])
+    assert explained.keys() == {"shape_mlp"}
+    got = network({FEATURES: features, schema.VIEW_MASK.key: mask})[schema.COEFFICIENTS.key]
+
+    flat = features.reshape(60, 3, 12)
+    flat = flat - flat.mean(axis=-1, keepdims=True)
+    seen = flat / np.sqrt((flat**2).mean(axis=-1, keepdims=True) + 1e-3)
+    x = (seen * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+    eigenvalues = np.asarray(network.get_layer(schema.VERTICES.key).eigenvalues)
+    spread = (eigenvalues * np.square(coefficients - coefficients.mean(axis=0))).sum()
+    candidates = {}
+    for penalty in ridge.PENALTIES:
+        rows = np.block([[x, np.ones((60, 1))], [np.sqrt(penalty * 12) * np.eye(12), np.zeros((12, 1))]])
+        solution = np.linalg.lstsq(rows, np.vstack([coefficients, np.zeros((12, 4))]), rcond=None)[0]
+        said = x @ solution[:12] + solution[12]
+        candidates[1 - (eigenvalues * np.square(coefficients - said)).sum() / spread] = said
+    assert explained["shape_mlp"] == pytest.approx(max(candidates), abs=1e-3)
+    np.testing.assert_allclose(got, candidates[max(candidates)], atol=2e-3)
+
+
 def test_too_many_features_are_refused(records, monkeypatch):
     monkeypatch.setattr(ridge, "MAX_FEATURES", 11)
     with pytest.raises(ValueError, match="at most 11 features of a view, got 12"):
@@ -155,7 +189,7 @@ def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
         validate_every=1,
     )
     best = run.train(options)
-    assert "ridge regression explains" in capsys.readouterr().out
+    assert "variance on the validation split: shape" in capsys.readouterr().out
     head = linear_start.heads(keras.saving.load_model(best).get_layer("regressor"))["shape_mlp"]
     kernel = np.asarray(head.get_layer("output").kernel)
     np.testing.assert_allclose(kernel[:4], -kernel[4:8], atol=1e-6)
@@ -166,7 +200,7 @@ def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
     ("changes", "message"),
     [
         ({"stages": ("all:1",)}, "a first stage of the part heads"),
-        ({"model_kind": "shape_only"}, "a model with poses"),
+        ({"initialize_from": "some.keras"}, "of a single view, no initialize_from"),
     ],
 )
 def test_where_there_is_no_ridge_start_the_run_says_so(records, tmp_path, changes, message):
@@ -181,3 +215,33 @@ def test_several_workers_are_refused(records, tmp_path, monkeypatch):
     options = {"stages": ("heads:1",), "head_start": "ridge", "batch_size": 4, "strategy": "multi_worker"}
     with pytest.raises(ValueError, match="does not go with"):
         run.train(run.Options(records=records, output=str(tmp_path), **options))
+
+
+def _explained(output: str) -> str:
+    """The last line on what ridge regression explains."""
+    return [line for line in output.splitlines() if line.startswith("ridge regression explains")][-1]
+
+
+def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(records, tmp_path, capsys):
+    common = {"records": records, "encoder_weights": "none", "hidden_units": 8, "batch_size": 4, "pictures": 0}
+    common |= {"head_start": "ridge", "stages": ("heads:1:1e-9",), "validate_every": 1}
+    single = run.train(run.Options(output=str(tmp_path / "single"), **common))
+    several = {**common, "model_kind": "multi_view", "num_views": 2}
+    merged = run.train(run.Options(output=str(tmp_path / "merged"), initialize_from=single, **several))
+    said = _explained(capsys.readouterr().out)
+    assert "shape" in said
+    assert "quaternion" not in said, "the poses come with the single view model"
+    heads = [linear_start.heads(keras.saving.load_model(path).get_layer("regressor")) for path in (single, merged)]
+    for name, same in (("shape_mlp", False), ("quaternion_mlp", True), ("translation_mlp", True)):
+        ours, theirs = (each[name].get_layer("hidden").get_weights()[0] for each in heads)
+        assert np.allclose(ours, theirs, atol=1e-6) == same, name
+
+    run.train(run.Options(output=str(tmp_path / "alone"), **several))
+    assert "quaternion" in _explained(capsys.readouterr().out)
+    trained = keras.saving.load_model(merged)
+    block = trained.get_layer("regressor").get_layer("merge_concat").get_layer("output")
+    block.set_weights([np.ones_like(weight) for weight in block.get_weights()])
+    trained.save(tmp_path / "trained.keras")
+    again = {**several, "initialize_from": str(tmp_path / "trained.keras")}
+    with pytest.raises(ValueError, match="another shape MLP than the one that the merge block of"):
+        run.train(run.Options(output=str(tmp_path / "again"), **again))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -117,3 +118,9 @@ def merge_block(kind: str, num_views: int, num_modes: int, hidden_units: int = 2
     change = keras.layers.Dense(num_modes, kernel_initializer="zeros", name="output")(hidden)
     merged = keras.layers.Add(name="merged")([average, change])
     return keras.Model([coefficients, view_mask], merged, name=f"merge_{kind}")
+
+
+def is_trained(regressor: keras.Model) -> bool:
+    """Whether a regressor has a merge block that has learnt to say something else than the average."""
+    blocks = [layer for layer in regressor.layers if layer.name.startswith("merge_")]
+    return any(np.any(block.get_layer("output").get_weights()[0]) for block in blocks)

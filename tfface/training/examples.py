@@ -91,6 +91,11 @@ class Examples:
         """(height, width) of the crops, px."""
         return self.manifest.image_size
 
+    def batches_a_round(self, variants: int) -> int:
+        """Training batches that show every subject, on an average, once in each of its copies."""
+        copies = variants * (2 if self._mirror else 1)
+        return max(copies * self._inspected["train"].subjects // self._batch_size, 1)
+
     def camera_statistics(self) -> models.CameraStatistics:
         """Standardisation of the pose heads, from the first few hundred training subjects."""
         subjects = pipeline.cameras(self.folder, "train", self._inspected["train"].readable).take(_STATISTICS_SUBJECTS)

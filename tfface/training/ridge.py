@@ -5,12 +5,14 @@ thousand people, the MLPs then have more parameters than the photographs can hol
 penalty chosen on the validation split, costs seconds, and Eq. 2 goes on from there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import scipy.linalg
 
+from tfface import schema
 from tfface.models import linear_start
 from tfface.models.regressor import FEATURES
 
@@ -18,9 +20,13 @@ PENALTIES = (0.03, 0.1, 0.3, 1.0)
 """Tried on the validation split; the penalty on a kernel's squared norm, per feature."""
 MAX_FEATURES = 32768
 """The normal equations take 4 bytes times the square of the number of features: 4 GiB for this many."""
+SETS_OF_VIEWS = 3
+"""Sets of N views of each copy of a subject, on an average, that the start of merged views is fitted to."""
 
-Views = Mapping[str, np.ndarray]
+Views = Mapping[str, Any]
 """`FEATURES` ``[M, h, w, c]`` and, by `schema` keys, shape, pose and K of M views."""
+Example = tuple[np.ndarray, np.ndarray]
+"""Standardised features ``[M, D]`` and targets ``[M, T]``."""
 
 
 class Ridge:
@@ -66,7 +72,7 @@ class Ridge:
 
 
 def start(regressor: keras.Model, training: Iterable[Views], validation: Iterable[Views]) -> dict[str, float]:
-    """Sets every MLP of a regressor to the ridge regression of its targets.
+    """Sets every MLP of a regressor to the ridge regression of its targets on the features of one view.
 
     Args:
       regressor: A regressor with poses.
@@ -80,6 +86,46 @@ def start(regressor: keras.Model, training: Iterable[Views], validation: Iterabl
     Raises:
       ValueError: If the features are too many, or the hidden layers too narrow.
     """
+    standardise = _standardiser(regressor)
+    names = list(linear_start.heads(regressor))
+
+    def example(views: Views) -> Example:
+        wanted = linear_start.targets(regressor, views)
+        return standardise(views[FEATURES]), np.concatenate([wanted[name] for name in names], axis=-1)
+
+    return _fit(regressor, names, map(example, training), map(example, validation))
+
+
+def start_merged(regressor: keras.Model, training: Iterable[Views], validation: Iterable[Views]) -> dict[str, float]:
+    """Sets the shape MLP of a regressor of N views so that the mean over the views of what it says is the best.
+
+    That is ridge regression on the mean of the N views' features. The best map of one view says less the less one view
+    tells; the mean of N of them is therefore too close to the mean face.
+
+    Args:
+      regressor: A regressor of N views; its merge block gives the mean of the views before it is trained.
+      training: Subjects to fit: `FEATURES` ``[B, N, h, w, c]``, `schema.VIEW_MASK` ``[B, N]`` and `schema.VERTICES`.
+      validation: Subjects that choose the penalty.
+
+    Returns:
+      As `start`, of the shape MLP alone.
+
+    Raises:
+      ValueError: As `start`.
+    """
+    standardise = _standardiser(regressor)
+    face_model = regressor.get_layer(schema.VERTICES.key).to_face_model()
+
+    def example(subjects: Views) -> Example:
+        features, mask = np.asarray(subjects[FEATURES]), np.asarray(subjects[schema.VIEW_MASK.key])[..., None]
+        seen = standardise(features.reshape(-1, *features.shape[2:])).reshape(*features.shape[:2], -1)
+        wanted = face_model.encode(np.asarray(subjects[schema.VERTICES.key]))
+        return np.sum(seen * mask, axis=1) / np.maximum(mask.sum(axis=1), 1), wanted
+
+    return _fit(regressor, ["shape_mlp"], map(example, training), map(example, validation))
+
+
+def _standardiser(regressor: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     standardise = linear_start.standardiser(regressor)
     num_features = standardise.output_shape[-1]
     if num_features > MAX_FEATURES:
@@ -87,19 +133,20 @@ def start(regressor: keras.Model, training: Iterable[Views], validation: Iterabl
             f"head_start: ridge takes at most {MAX_FEATURES} features of a view, got {num_features}; smaller crops or "
             f"a later encoder_output have fewer"
         )
-    mlps = linear_start.heads(regressor)
+    return standardise.predict_on_batch
+
+
+def _fit(
+    regressor: keras.Model, names: Sequence[str], training: Iterable[Example], validation: Iterable[Example]
+) -> dict[str, float]:
+    """Sets the named MLPs; each takes the penalty that explains the most of its targets on the validation examples."""
+    mlps = {name: linear_start.heads(regressor)[name] for name in names}
     widths = [mlp.output_shape[-1] for mlp in mlps.values()]
     columns = dict(zip(mlps, np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1]), strict=True))
-
-    def both(views: Views) -> tuple[np.ndarray, np.ndarray]:
-        wanted = linear_start.targets(regressor, views)
-        return standardise.predict_on_batch(views[FEATURES]), np.concatenate([wanted[name] for name in mlps], axis=-1)
-
-    ridge = Ridge(num_features, sum(widths))
-    for views in training:
-        ridge.add(*both(views))
-    held_out = [both(views) for views in validation]
-    x, y = (np.concatenate(parts) for parts in zip(*held_out, strict=True))
+    ridge = Ridge(linear_start.standardiser(regressor).output_shape[-1], sum(widths))
+    for x, y in training:
+        ridge.add(x, y)
+    x, y = (np.concatenate(parts) for parts in zip(*validation, strict=True))
     weights = linear_start.importance(regressor)
     weight = np.concatenate([weights[name] for name in mlps])
     spread = weight * np.sum(np.square(y - y.mean(axis=0)), axis=0)

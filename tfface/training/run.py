@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from tqdm import tqdm
 import tfface
 from tfface import models, schema
 from tfface.data.source import Worker
+from tfface.models import merge
 from tfface.models.cut import Halves, cut
 from tfface.training import interruption, loop, objectives, ridge, stages
 from tfface.training import strategy as strategies
@@ -173,10 +175,10 @@ def _train(
 def _check_head_start(options: Options, plan: Sequence[stages.Stage]) -> None:
     if options.head_start == "zeros":
         return
-    if plan[0].part != "heads" or options.initialize_from or options.model_kind == "shape_only":
+    if plan[0].part != "heads" or (options.views == 1 and options.initialize_from):
         raise ValueError(
-            "head_start: ridge expects a model with poses, not initialize_from, and a first stage of the part heads; "
-            f"got {options.model_kind}, {options.initialize_from} and {plan[0]}"
+            "head_start: ridge expects a first stage of the part heads and, of a single view, no initialize_from; "
+            f"got {plan[0]} and {options.initialize_from}"
         )
     if strategies.worker(options.strategy)[1] > 1:
         raise ValueError("head_start: ridge is solved on one machine, it does not go with several workers")
@@ -269,7 +271,7 @@ def _run_stage(stage: stages.Stage, session: _Session) -> None:
                 stop=session.stop,
             )
             if options.head_start == "ridge" and int(position.total_steps.numpy()) == 0:
-                _start_by_ridge(halves, session)
+                _start_by_ridge(halves, stream, validation, session)
         schedule = stages.WarmupThen(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
@@ -308,12 +310,32 @@ def _run_stage(stage: stages.Stage, session: _Session) -> None:
     checkpoints.save(int(position.total_steps.numpy()))
 
 
-def _start_by_ridge(halves: Halves, session: _Session) -> None:
-    """Sets the MLPs to the ridge regression of their targets on the features that the first stage has cached."""
-    training, validation = (
-        session.examples.cached_views(split, halves, session.cache_dir, session.options.cached_variants)
-        for split in ("train", "validation")
-    )
-    explained = ridge.start(halves.upper, tqdm(training, desc="ridge regression", unit="batch"), validation)
+def _start_by_ridge(halves: Halves, stream: loop.Stream, validation: loop.Validation, session: _Session) -> None:
+    """Sets the MLPs to the ridge regression of their targets on the features that the first stage has cached.
+
+    With several views the poses are those of the model to start from, if there is one, and the shape is fitted to the
+    mean of the views.
+    """
+    options, examples = session.options, session.examples
+    explained: dict[str, float] = {}
+    if options.model_kind != "shape_only" and not options.initialize_from:
+        views = (
+            examples.cached_views(split, halves, session.cache_dir, options.cached_variants)
+            for split in ("train", "validation")
+        )
+        explained |= ridge.start(halves.upper, tqdm(next(views), desc="ridge regression", unit="batch"), next(views))
+    if options.views > 1 or options.model_kind == "shape_only":
+        if merge.is_trained(halves.upper):
+            raise ValueError(
+                f"head_start: ridge gives the views another shape MLP than the one that the merge block of "
+                f"{options.initialize_from} was trained with; start from a single view model"
+            )
+        batches = ridge.SETS_OF_VIEWS * examples.batches_a_round(options.cached_variants)
+        subjects = itertools.islice(stream(0, session.worker).as_numpy_iterator(), batches)
+        explained |= ridge.start_merged(
+            halves.upper,
+            tqdm(subjects, desc="ridge regression of merged views", unit="batch", total=batches),
+            validation(session.worker).as_numpy_iterator(),
+        )
     told = ", ".join(f"{name.removesuffix('_mlp')} {100 * share:.0f} %" for name, share in explained.items())
     print(f"ridge regression explains of the variance on the validation split: {told}")
