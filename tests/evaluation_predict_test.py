@@ -69,6 +69,24 @@ def test_single_views_are_predicted_one_by_one():
     assert predictions.origin == ORIGIN
 
 
+def test_views_that_the_same_encoder_has_seen_are_not_encoded_again():
+    model, encoded = trained("single_view"), predict.EncodedViews()
+    blank = [{**batch, "images": np.zeros_like(batch["images"])} for batch in batches()]
+    first = run(model, every_view(), encoded=encoded)
+    again = run(model, every_view()[:, :2], blank, encoded=encoded)
+    np.testing.assert_array_equal(again.coefficients, first.coefficients[:, :2])
+    more = np.broadcast_to(np.arange(NUM_VIEWS, dtype=np.int32)[:, None], (5, NUM_VIEWS, 1))
+    assert not np.allclose(run(model, more, blank, encoded=encoded).coefficients[1], first.coefficients[1])
+
+    encoded = predict.EncodedViews()
+    run(model, every_view(), encoded=encoded)
+    other = tiny.randomized(tiny.build("single_view"))
+    encoder = other.get_layer("vgg16")
+    encoder.set_weights([weight + 0.01 for weight in encoder.get_weights()])
+    expected = run(other, every_view(), blank)
+    np.testing.assert_array_equal(run(other, every_view(), blank, encoded=encoded).coefficients, expected.coefficients)
+
+
 def test_several_views_are_predicted_together_in_the_order_given():
     model = trained("multi_view")
     views = np.array([[[0, 1, 2], [3, 1, 0]]] * 5, np.int32)

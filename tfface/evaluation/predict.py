@@ -1,8 +1,8 @@
 """Runs trained models over the subjects of a split."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -12,7 +12,12 @@ from tqdm import tqdm
 
 import tfface
 from tfface import models, schema
+from tfface.evaluation import files
 from tfface.evaluation.predictions import Origin, Predictions
+from tfface.models.cut import cut
+from tfface.models.regressor import FEATURES
+
+_Function = Callable[[Any], Any]
 
 
 def open_model(path: str | os.PathLike[str], face_model: str) -> keras.Model:
@@ -63,6 +68,7 @@ def predict(
     subjects: tuple[str, ...],
     origin: Origin,
     *,
+    encoded: "EncodedViews | None" = None,
     batch_size: int = 32,
     description: str = "predict",
     progress: bool = True,
@@ -78,6 +84,7 @@ def predict(
       views: [S, M, N], the views of each of M predictions a subject, -1 for none.
       subjects: S ids, in the order of the batches.
       origin: what to note in the predictions.
+      encoded: what was encoded of the same batches before; this call adds to it.
       batch_size: predictions at a time.
       description: of the progress bar.
       progress: whether to show it.
@@ -98,15 +105,20 @@ def predict(
         if key in model.output:
             trailing = model.output[key].shape[1:]
             found[key] = np.full((*views.shape[:2], *trailing), np.nan, np.float32)
-    step = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+    halves = cut(model, "heads")
+    encode, regress = _compiled(halves.lower), _compiled(halves.upper)
+    encoded = EncodedViews() if encoded is None else encoded
+    encoded.use(halves.lower)
     start = 0
     with tqdm(total=len(subjects), desc=description, unit="subject", disable=not progress) as bar:
         for batch in batches:
             ids = tuple(subject.decode() for subject in np.asarray(batch[schema.SUBJECT.key]))
             if ids != subjects[start : start + len(ids)]:
                 raise ValueError(f"batches: expected the subjects {subjects[start : start + len(ids)]}, got {ids}")
-            for rows, columns, inputs in _inputs(model, batch, views[start : start + len(ids)], batch_size):
-                outputs = step(inputs)
+            chosen = views[start : start + len(ids)]
+            features = encoded.features(encode, batch[schema.IMAGES.key], chosen, start, batch_size)
+            for rows, columns, inputs in _inputs(halves.upper, batch, features, chosen, batch_size):
+                outputs = regress(inputs)
                 for key, array in found.items():
                     array[start + rows, columns] = np.asarray(outputs[key])
             start += len(ids)
@@ -118,22 +130,80 @@ def predict(
     return Predictions(origin, subjects, views, found[schema.COEFFICIENTS.key], *poses)
 
 
+class _Features(NamedTuple):
+    """What the encoder says of the views of a batch that were asked for: what several predictions share is done once.
+
+    Attributes:
+      asked: [B, V + 1] bool; the last column stands for a view that does not exist and is never asked for.
+      rows: [R + 1, h, w, c], the views that were asked for in order, then a black picture.
+    """
+
+    asked: npt.NDArray[np.bool_]
+    rows: tf.Tensor
+
+    def of(self, rows: npt.NDArray[np.intp], views: npt.NDArray[np.int32]) -> tf.Tensor:
+        """[M, N, h, w, c] of views [M, N] of the subjects [M], -1 for none."""
+        place = np.full(self.asked.shape, -1)
+        place[self.asked] = np.arange(np.count_nonzero(self.asked))
+        return tf.gather(self.rows, place[rows[:, None], views] % len(self.rows))
+
+
+class EncodedViews:
+    """Features of the views that were encoded last, so that models with the same encoder need not do it again.
+
+    Models that were trained on the features of one frozen encoder share it.
+    """
+
+    def __init__(self) -> None:
+        self._encoder = ""
+        self._batches: dict[int, _Features] = {}
+
+    def use(self, encoder: keras.Model) -> None:
+        """Forgets what another encoder has said."""
+        digest = files.digest_of([np.array(encoder.input_shape[1:]), *encoder.get_weights()])
+        if digest != self._encoder:
+            self._encoder, self._batches = digest, {}
+
+    def features(
+        self, encode: _Function, images: tf.Tensor, views: npt.NDArray[np.int32], start: int, batch_size: int
+    ) -> _Features:
+        """Of the views [B, M, N] of the batch whose first subject has the number `start`."""
+        asked = np.zeros((images.shape[0], images.shape[1] + 1), bool)
+        asked[np.arange(len(views))[:, None, None], views] = True
+        asked[:, -1] = False
+        held = self._batches.get(start)
+        if held is not None and held.asked.shape == asked.shape and not np.any(asked & ~held.asked):
+            return held
+        pictures = tf.cast(tf.gather_nd(images, np.argwhere(asked)), tf.float32)
+        pictures = tf.concat([pictures, tf.zeros((1, *images.shape[2:]))], axis=0)
+        parts = [encode(pictures[first : first + batch_size]) for first in range(0, len(pictures), batch_size)]
+        self._batches[start] = _Features(asked, tf.concat(parts, axis=0))
+        return self._batches[start]
+
+
+def _compiled(part: keras.Model) -> _Function:
+    return tf.function(lambda inputs: part(inputs, training=False), reduce_retracing=True)
+
+
 def _inputs(
-    model: keras.Model, batch: Mapping[str, Any], views: npt.NDArray[np.int32], batch_size: int
+    regressor: keras.Model,
+    batch: Mapping[str, Any],
+    features: _Features,
+    views: npt.NDArray[np.int32],
+    batch_size: int,
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], dict[str, tf.Tensor]]]:
-    """The model's inputs for the predictions [B, M] that exist, some at a time, with their rows and columns."""
+    """The regressor's inputs for the predictions [B, M] that exist, some at a time, with their rows and columns."""
     all_rows, all_columns = np.nonzero((views >= 0).any(axis=-1))
     for first in range(0, len(all_rows), batch_size):
         rows, columns = all_rows[first : first + batch_size], all_columns[first : first + batch_size]
         chosen = views[rows, columns]
-        mask = tf.constant(chosen >= 0, tf.float32)
         places = np.stack([np.broadcast_to(rows[:, None], chosen.shape), np.maximum(chosen, 0)], axis=-1)
         given = {
-            schema.IMAGES.key: tf.gather_nd(batch[schema.IMAGES.key], places) * mask[..., None, None, None],
+            FEATURES: features.of(rows, chosen),
             schema.INTRINSICS.key: tf.gather_nd(batch[schema.INTRINSICS.key], places),
-            schema.VIEW_MASK.key: mask,
+            schema.VIEW_MASK.key: tf.constant(chosen >= 0, tf.float32),
         }
-        yield rows, columns, {key: given[key] for key in model.input}
+        yield rows, columns, {key: given[key] for key in regressor.input}
 
 
 def _check_finite(

@@ -39,6 +39,7 @@ class Subjects:
     contents: manifest.Manifest
     face_model: MorphableModel
     truth: GroundTruth
+    _encoded: predict.EncodedViews = dataclasses.field(default_factory=predict.EncodedViews, repr=False)
 
     @classmethod
     def open(cls, records: str, split: str, *, batch_size: int = 32, limit: int = 0) -> "Subjects":
@@ -101,6 +102,7 @@ class Subjects:
             choose(predict.num_views(model)),
             self.truth.subjects,
             origin,
+            encoded=self._encoded,
             batch_size=self.batch_size,
             description=f"predict {name}",
             progress=progress,
