@@ -98,26 +98,48 @@ def armse(predicted: Mesh, truth: Mesh) -> Armse:
 
 def _icp(points: Array, landmark_points: Array, true_vertices: Array, true_landmarks: Array) -> alignment.Transform:
     """The similarity that ends the iteration: `true from given`, of points [P, 3] and their landmarks [L, 3]."""
-    tree = spatial.cKDTree(true_vertices)
+    nearest_to = _Nearest(true_vertices, len(points))
     transform = alignment.similarity(landmark_points, true_landmarks)
     for _ in range(1, ICP_ROUNDS):
         moved = transform.apply(points)
-        _, nearest = tree.query(moved)
-        transform = alignment.similarity(moved, true_vertices[nearest]).compose(transform)
+        transform = alignment.similarity(moved, true_vertices[nearest_to(moved)]).compose(transform)
     return transform
+
+
+class _Nearest:
+    """Index of the nearest vertex to each of some points that move a little from one call to the next.
+
+    A point keeps its nearest vertex, and is not looked up, as long as it has moved by less than half of what the second
+    nearest vertex was further away.
+    """
+
+    def __init__(self, vertices: Array, count: int):
+        self._tree = spatial.cKDTree(vertices)
+        self._from = np.full((count, 3), np.inf)
+        self._room = np.zeros(count)
+        self._nearest = np.zeros(count, np.intp)
+
+    def __call__(self, points: Array) -> Indices:
+        moved = points - self._from
+        stale = np.flatnonzero(np.einsum("pi,pi->p", moved, moved) >= self._room**2)
+        distances, indices = self._tree.query(points[stale], k=2)
+        self._from[stale] = points[stale]
+        self._room[stale] = (distances[:, 1] - distances[:, 0]) / 2
+        self._nearest[stale] = indices[:, 0]
+        return self._nearest
 
 
 def _without_unused(mesh: Mesh, name: str) -> Mesh:
     """The mesh in double precision without the vertices that no triangle uses."""
-    used, triangles = np.unique(mesh.triangles, return_inverse=True)
-    renumbered = np.full(mesh.num_vertices, -1)
-    renumbered[used] = np.arange(len(used))
+    used = np.zeros(mesh.num_vertices, bool)
+    used[mesh.triangles] = True
+    renumbered = np.where(used, np.cumsum(used) - 1, -1)
     known = {landmark: index for landmark, index in mesh.landmarks.items() if landmark in schema.LANDMARKS51}
     unused = {landmark: index for landmark, index in known.items() if renumbered[index] < 0}
     if unused:
         raise ValueError(f"landmarks of the {name} must be vertices of triangles, got {unused}.")
     moved = {landmark: int(renumbered[index]) for landmark, index in known.items()}
-    return Mesh(mesh.vertices[used].astype(np.float64), triangles.reshape(-1, 3), moved)
+    return Mesh(mesh.vertices[used].astype(np.float64), renumbered[mesh.triangles], moved)
 
 
 def _triangles_among(triangles: Indices, kept: npt.NDArray[np.bool_]) -> Indices:
