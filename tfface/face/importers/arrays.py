@@ -3,6 +3,7 @@
 import io
 import math
 import pathlib
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -72,7 +73,10 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"its .npy format has version {version}, expected 1.0 or 2.0")
-    shape, fortran, dtype = _HEADERS[version](file)
+    try:
+        shape, fortran, dtype = _HEADERS[version](file)
+    except (SyntaxError, TypeError, OverflowError, RecursionError, MemoryError, struct.error) as error:
+        raise ValueError(f"its .npy header is damaged: {error}") from error
     return shape, fortran, dtype
 
 
