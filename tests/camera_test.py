@@ -100,6 +100,16 @@ def test_an_argument_without_leading_dimensions_is_shared():
     np.testing.assert_allclose(camera.project_array(points, quaternion, translation, intrinsics[0]), expected)
 
 
+@pytest.mark.parametrize("alone", range(4))
+def test_each_argument_alone_broadcasts_from_a_leading_one(alone):
+    arguments = list(scene((3, 2)))
+    arguments[alone] = arguments[alone][:1, :1]
+    whole = [np.broadcast_to(value, (3, 2, *value.shape[2:])) for value in arguments]
+    expected = camera.project_array(*whole)
+    np.testing.assert_allclose(camera.project(*arguments), expected, atol=1e-11)
+    np.testing.assert_allclose(camera.project_array(*arguments), expected, atol=1e-11)
+
+
 def test_jacobian_is_that_of_finite_differences():
     arguments = [tf.constant(value) for value in scene()]
     theoretical, numerical = tf.test.compute_gradient(camera.project, arguments, delta=1e-4)

@@ -89,11 +89,18 @@ def project(points: Any, quaternion: Any, translation: Any, intrinsics: Any) -> 
     # K's upper left part, which does not involve depth, is multiplied into R and t: nine numbers instead of P points.
     # Coordinates come first, [..., 3, P], as this product is several times faster than the one with P first.
     focal, centre = intrinsics[..., :2, :2], intrinsics[..., :2, 2:]
-    matrix = tf.concat((focal @ cam_from_model[..., :2, :], cam_from_model[..., 2:, :]), axis=-2)
-    offset = tf.concat((focal @ translation[..., :2, None], translation[..., 2:, None]), axis=-2)
+    matrix = _with_third_row(focal @ cam_from_model[..., :2, :], cam_from_model[..., 2:, :])
+    offset = _with_third_row(focal @ translation[..., :2, None], translation[..., 2:, None])
     scaled = tf.matmul(matrix, points, transpose_b=True) + offset
     px = scaled[..., :2, :] / tf.maximum(scaled[..., 2:, :], MIN_DEPTH) + centre
     return tf.linalg.matrix_transpose(px)
+
+
+def _with_third_row(rows: "tf.Tensor", third: "tf.Tensor") -> "tf.Tensor":
+    """[..., 2, C] and [..., 1, C] below it, where the leading dimensions of K may be more than those of the pose."""
+    import tensorflow as tf
+
+    return tf.concat((rows, third + tf.zeros_like(rows[..., :1, :])), axis=-2)
 
 
 def project_array(
