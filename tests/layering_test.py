@@ -1,7 +1,7 @@
 """Holds the layering: which module may import which, parsed from the sources, imports in function bodies included.
 
-schema <- geometry <- face <- (data, models, losses, metrics) <- (training, evaluation, reconstruction, serving)
-<- entry points
+schema, untrusted <- geometry <- face <- (data, models, losses, metrics)
+<- (training, evaluation, reconstruction, serving) <- entry points
 """
 
 import ast
@@ -18,6 +18,7 @@ JUNK_DRAWERS = {"util", "utils", "helper", "helpers", "common", "misc"}
 LAYERS = {
     "version": 0,
     "schema": 0,
+    "untrusted": 0,
     "geometry": 1,
     "face": 2,
     "data": 3,
@@ -34,7 +35,7 @@ FACADE_LAYER = 4  # tfface/__init__.py: `tfface.load` opens a model for the laye
 ENTRY_LAYER = 6  # top-level modules that run as a program
 
 # Worker processes import these by the dozen: TensorFlow would cost each of them seconds and half a gigabyte.
-WORKER_SIDE = ("schema", "geometry", "face", "data.people", "data.rendering")
+WORKER_SIDE = ("schema", "untrusted", "geometry", "face", "data.people", "data.rendering")
 HEAVY = {"tensorflow", "keras", "tensorflow_datasets", "tensorflow_graphics", "tensorflow_serving"}
 
 

@@ -1,19 +1,27 @@
 """Triangle meshes: one checked type, their normals, edges and parts, and their files."""
 
 import dataclasses
-import itertools
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tfface import untrusted
+from tfface.geometry.formats import glb, obj, ply, stl
+
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 
-FORMATS = (".obj", ".ply", ".stl", ".glb")
+Reader = Callable[[bytes], tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]
+
+_READERS: Mapping[str, Reader] = {".obj": obj.read, ".ply": ply.read, ".stl": stl.read, ".glb": glb.read}
+FORMATS = tuple(_READERS)
+
+MAX_FILE_BYTES = 1 << 30
+"""A mesh file may have so many bytes; read, a binary one takes up to about ten, a text about forty times as many."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,10 +212,11 @@ def read_mesh(path: str | os.PathLike[str], dtype: npt.DTypeLike = np.float32) -
 
     Vertices keep the file's order and are neither merged nor split, so that indices (landmarks, a 3DMM's topology)
     stay valid. Polygons are cut into triangles from their first corner. STL has no shared vertices: each triangle
-    brings three of its own. Textures, normals and colours are not read.
+    brings three of its own. Textures, normals and colours are not read, and no other file is opened, whatever this one
+    names.
 
     Args:
-      path: The file.
+      path: The file; of at most `MAX_FILE_BYTES`.
       dtype: float32 or float64, of the vertices.
 
     Returns:
@@ -215,56 +224,18 @@ def read_mesh(path: str | os.PathLike[str], dtype: npt.DTypeLike = np.float32) -
 
     Raises:
       FileNotFoundError: If there is no such file.
+      OSError: If it cannot be opened.
       ValueError: If the file cannot be read as one mesh, or it has no triangles, indices out of range or NaN.
     """
     path = pathlib.Path(path)
     _check_format(path)
+    content = untrusted.read_bytes(path, MAX_FILE_BYTES)
     try:
-        vertices, triangles = _read_obj(path) if path.suffix.lower() == ".obj" else _read_with_trimesh(path)
-        return Mesh(np.asarray(vertices, dtype), triangles)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # trimesh raises whatever its parsers do.
+        with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused below
+            vertices, triangles = _READERS[path.suffix.lower()](content)
+            return Mesh(np.asarray(vertices, dtype), triangles)
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{path}: not a readable triangle mesh: {error}") from error
-
-
-def _read_obj(path: pathlib.Path) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Vertices and triangles of an OBJ file; trimesh would split and reorder vertices by their texture coordinates."""
-    positions: list[list[str]] = []
-    triangles: list[tuple[int, int, int]] = []
-    text = path.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ")
-    for line in text.splitlines():
-        keyword, *fields = line.split() or ("",)
-        if keyword == "v":
-            positions.append(fields[:3])
-        elif keyword == "f":
-            corners = [int(field.partition("/")[0]) for field in fields]
-            if len(corners) < 3 or 0 in corners:
-                raise ValueError(f"{line.strip()!r} is not a face.")
-            # Positive indices count from 1, negative ones back from the vertex read last.
-            corners = [corner - 1 if corner > 0 else len(positions) + corner for corner in corners]
-            triangles.extend((corners[0], b, c) for b, c in itertools.pairwise(corners[1:]))
-    if not positions or not triangles:
-        raise ValueError(f"it has {len(positions)} vertices and {len(triangles)} faces.")
-    return np.asarray(positions, np.float64), np.asarray(triangles, np.int64)
-
-
-def _read_with_trimesh(path: pathlib.Path) -> tuple[Array, npt.NDArray[np.int64]]:
-    import trimesh
-
-    with path.open("rb") as file:
-        scene = trimesh.load_scene(file, file_type=path.suffix[1:].lower(), process=False)
-    geometries = list(scene.geometry.items())
-    if len(geometries) != 1:
-        raise ValueError(f"one mesh expected, got {len(geometries)}.")
-    name, geometry = geometries[0]
-    if not isinstance(geometry, trimesh.Trimesh):
-        raise ValueError(f"it has no faces but is a {type(geometry).__name__}.")
-    nodes = scene.graph.geometry_nodes[name]
-    if len(nodes) != 1:
-        raise ValueError(f"one copy of the mesh expected, got {len(nodes)}.")
-    world_from_mesh, _ = scene.graph[nodes[0]]
-    return trimesh.transform_points(geometry.vertices, world_from_mesh), np.asarray(geometry.faces)
 
 
 def write_mesh(path: str | os.PathLike[str], mesh: Mesh, colors: npt.ArrayLike | None = None) -> None:
