@@ -3,7 +3,8 @@ r"""From raw scans to a 3DMM of one's own: registers every scan to a template, t
     python -m tfface.build_model --scans=FOLDER --unit=mm --template=anthropometric --output=runs/model
 
 OUTPUT holds report.html (the worst scan first), report.csv, meshes/ (registered), pictures/, and face_model.h5, built
-from the training split of the scans that were registered well. Stopped at any moment, the same command goes on.
+from the training split of the scans that were registered well, with model_report.html: its compactness, generalisation
+to the validation split, specificity and first modes. Stopped at any moment, the same command goes on.
 """
 
 import sys
@@ -24,6 +25,7 @@ def main(argv: list[str]) -> None:
     options = config.values("build_model")
     from tfface.data.scans import collection, files, model, report
     from tfface.data.scans.registering import Plan
+    from tfface.evaluation import face_model_report
 
     try:
         scans = files.find_scans(options["scans"])
@@ -42,12 +44,23 @@ def main(argv: list[str]) -> None:
         built, divided = model.build_model(
             plan, outcomes, seed=options["seed"], modes=options["modes"], mirrored=options["mirrored"]
         )
+        measures = face_model_report.measure(
+            built,
+            model.registered_shapes(plan, divided["train"], mirrored=options["mirrored"]),
+            model.registered_shapes(plan, divided["validation"]),
+            seed=options["seed"],
+        )
+        page = face_model_report.write(plan.output, built, measures)
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         sys.exit(f"tfface.build_model: {error}")
     share = built.metadata["variance_share"]
     print(
         f"{plan.output / model.FACE_MODEL}: {built.num_modes} modes of {built.num_vertices} vertices, {share:.2%} of "
         f"the variance of {len(divided['train'])} people"
+    )
+    print(
+        f"{page}: on {measures.num_unseen} people of the validation split the mean face errs by "
+        f"{measures.generalisation.mean[0]:.2f} mm, all modes by {measures.generalisation.mean[-1]:.2f} mm"
     )
 
 

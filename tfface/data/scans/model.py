@@ -1,5 +1,6 @@
 """The 3DMM of a collection of registered scans, and the capture folder made ready for `tfface.prepare`."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,24 +45,44 @@ def build_model(
     divided = {split: [good[i] for i in index] for split, index in splits.split_subjects(len(good), seed=seed).items()}
     face = plan.face
     symmetry = _symmetry(plan, required=mirrored)
-    shapes = np.stack([_shape(plan, subject) for subject in divided["train"]])
-    if mirrored:
-        assert symmetry is not None
-        shapes = np.concatenate((shapes, shapes[:, symmetry] * np.array([-1, 1, 1], np.float32)))
+    shapes = registered_shapes(plan, divided["train"], mirrored=mirrored)
     if len(shapes) < 2:
         raise ValueError(f"{plan.output}: expected at least 2 faces in the training split, got {len(shapes)}")
-    aligned = alignment.rigid(shapes, face.vertices).apply(shapes).astype(np.float32)
     model = build(
-        aligned,
+        shapes,
         face.triangles,
         face.landmarks,
         symmetry,
         modes=min(modes, len(shapes) - 1),
         reference=face.vertices,
     )
+    model = dataclasses.replace(model, metadata={**model.metadata, "mirrored": mirrored})
     model.save(plan.output / FACE_MODEL)
     manifest.write_json(plan.output / SUBJECTS, {"seed": seed, "mirrored": mirrored, **divided})
     return model, divided
+
+
+def registered_shapes(plan: Plan, subjects: Sequence[str], *, mirrored: bool = False) -> npt.NDArray[np.float32]:
+    """Registered faces of a collection, each laid rigidly on the template.
+
+    Args:
+      plan: of the registration.
+      subjects: S of those that were registered.
+      mirrored: whether they are followed by their mirror images.
+
+    Returns:
+      [S, P, 3], or [2 S, P, 3] with mirror images, mm, model frame.
+
+    Raises:
+      ValueError: if a mesh does not fit the template, or the template must be symmetric and is not.
+    """
+    shapes = np.stack([_shape(plan, subject) for subject in subjects])
+    aligned = alignment.rigid(shapes, plan.face.vertices).apply(shapes).astype(np.float32)
+    if not mirrored:
+        return aligned
+    symmetry = _symmetry(plan, required=True)
+    assert symmetry is not None
+    return np.concatenate((aligned, aligned[:, symmetry] * np.array([-1, 1, 1], np.float32)))
 
 
 def _symmetry(plan: Plan, *, required: bool) -> npt.NDArray[np.integer] | None:
