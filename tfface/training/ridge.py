@@ -10,7 +10,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import scipy.linalg
+from scipy import linalg
+from scipy.linalg import blas
 
 from tfface import schema
 from tfface.models import linear_start
@@ -39,7 +40,7 @@ class Ridge:
         self.count = 0
         self._x = np.zeros(num_features)
         self._y = np.zeros(num_targets)
-        self._xx = np.zeros((num_features, num_features), np.float32)
+        self._xx = np.zeros((num_features, num_features), np.float32, order="F")  # the lower triangle alone
         self._xy = np.zeros((num_features, num_targets), np.float32)
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
@@ -48,7 +49,7 @@ class Ridge:
         self.count += len(x)
         self._x += x.sum(axis=0, dtype=np.float64)
         self._y += y.sum(axis=0, dtype=np.float64)
-        self._xx += x.T @ x
+        self._xx = blas.ssyrk(1.0, x.T, 1.0, self._xx, lower=1, overwrite_c=1)
         self._xy += x.T @ y
 
     def solve(self, penalty: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -65,9 +66,9 @@ class Ridge:
         right = self._xy - np.outer(self._x, mean_y).astype(np.float32)
         damped = covariance.copy()
         damped[np.diag_indices_from(damped)] += penalty * len(mean_x)
-        factor = scipy.linalg.cho_factor(damped, overwrite_a=True, check_finite=False)
-        kernel = scipy.linalg.cho_solve(factor, right, check_finite=False)
-        variance = np.einsum("dt,dt->t", kernel, covariance @ kernel) / self.count
+        factor = linalg.cho_factor(damped, lower=True, overwrite_a=True, check_finite=False)
+        kernel = linalg.cho_solve(factor, right, check_finite=False)
+        variance = np.einsum("dt,dt->t", kernel, blas.ssymm(1.0, covariance, kernel, lower=1)) / self.count
         return kernel, (mean_y - mean_x @ kernel).astype(np.float32), np.sqrt(np.maximum(variance, 0))
 
 
