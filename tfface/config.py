@@ -46,7 +46,9 @@ def _names(default: list[str], text: str) -> _Flag:
 
 _FLAGS: dict[str, _Flag] = {
     # People and records.
-    "people": _choice("anthropometric", ["anthropometric", "ict", "capture"], "Whom to photograph: see the README."),
+    "people": _choice(
+        "anthropometric", ["anthropometric", "ict", "capture", "model"], "Whom to photograph: see the README."
+    ),
     "ict_facekit": _text(
         None, "Checkout of ICT-FaceKit (with FaceXModel/); the default is the variable ICT_FACEKIT_DIR."
     ),
@@ -57,11 +59,26 @@ _FLAGS: dict[str, _Flag] = {
     "image_size": _integer(64, "Side of the crops in px.", 32, 1024),
     "modes": _integer(64, "Modes of the 3DMM (fewer if there are fewer training subjects).", 1),
     "only_splits": _names([], "Which splits to photograph; all by default. The others stay empty."),
-    "face_model": _text(None, "3DMM (.h5) of other records of the same people, instead of building one."),
-    "workers": _integer(0, "Worker processes; 0 means one a core."),
+    "face_model": _text(None, "3DMM (.h5): of other records, instead of building one; of a served model."),
+    "workers": _integer(0, "Worker processes, or threads that read photographs; 0 means one a core."),
     "records": _text(None, "Folder of the records that tfface.prepare wrote."),
     "output": _text(None, "Folder to write; what was begun there is gone on with."),
     "seed": _integer(0, "Seed of everything random."),
+    # Other people's 3DMMs.
+    "in": _text(None, "A 3DMM: .h5 (Basel 2017 and 2019, statismo), .mat (Basel 2009), .pkl or .npz (FLAME), .bin (eos, "
+    "Surrey), or a checkout of ICT-FaceKit."),
+    "format": _choice(
+        "auto",
+        ["auto", "ict", "bfm2009", "statismo", "flame", "eos"],
+        "Its format; auto goes by its content and its suffix.",
+    ),
+    "landmarks": _text(
+        None,
+        "Landmarks that the 3DMM's file lacks: .json {name: vertex, or {triangle, weights}}, or an embedding of FLAME's "
+        "(.npy, .npz, .pkl).",
+    ),
+    "cut_mm": _number(0.0, "Keep only what lies that near to the tip of the nose; 0 keeps everything."),
+    "export": _text(None, "Also write it for another program: .npz (FLAME's names), .bin (eos), .mat (Basel 2009's)."),
     # Raw scans.
     "scans": _text(None, "Folder of raw scans: SUBJECT/scan.ply (.obj, .glb, .stl), or SUBJECT.ply."),
     "unit": _choice("mm", ["mm", "cm", "m"], "Unit of the scans."),
@@ -161,11 +178,22 @@ _FLAGS: dict[str, _Flag] = {
     ),
     # Export.
     "model": _text(None, "A trained model (.keras)."),
-    "out": _text(None, "Folder to write into; for an export, the model's base path, which holds its versions."),
+    "out": _text(None, "Where to write: an export's base path, which holds its versions; an imported 3DMM's file (.h5)."),
     "precision": _choice("float32", ["float32", "bfloat16"], "What the exported encoder computes in."),
     "version": _integer(0, "Number of the exported version; 0 is the one behind the newest."),
     "warmup_batch": _integer(32, "Examples in the larger warm-up request; the server's largest batch.", 1, 1000),
     "litert": _text("", "Where to write a LiteRT (TFLite) file of a single view model too."),
+    # Reconstruction.
+    "images": _names([], "Photographs, videos, patterns or folders; a folder of folders holds a person in each."),
+    "each": _switch(False, "Every photograph is another person."),
+    "single_view_model": _text("", "Single view model beside a multi view one: estimates yaws, helps out if alone."),
+    "server": _text("", "host:port of a server's gRPC to ask instead of loading a model; name its --face_model too."),
+    "face": _text("largest", "Which face: largest, all, or its number from 0, from left to right."),
+    "fov": _number(0.0, "Field of view along the diagonal in degrees; 0 asks the photograph.", 0.0, 180.0),
+    "intrinsics": _text("", "JSON file with K: 3x3 for all photographs, or views.json of a capture folder."),
+    "average": _integer(1, "Predictions from different choices of photographs to average; the paper's is 5.", 1),
+    "frames": _integer(30, "Frames of a video to look at, at most.", 1),
+    "max_pixels": _integer(1 << 27, "Pixels that a photograph may have; its header is asked before it is decoded.", 1),
     # Serving.
     "model_base_path": _text("", "Folder of the versions of an exported model."),
     "model_name": _text("default", "Name of the served model."),
@@ -239,6 +267,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "pictures",
     ),
     "evaluate": ("records", "models", "output", "split", "examples", "batch_size", "seed"),
+    "import_model": ("in", "format", "landmarks", "cut_mm", "out", "export"),
     "simulate_scans": (
         "people",
         "ict_facekit",
@@ -289,6 +318,24 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "mesh_measures",
         "workers",
     ),
+    "reconstruct": (
+        "images",
+        "out",
+        "model",
+        "server",
+        "model_name",
+        "face_model",
+        "single_view_model",
+        "each",
+        "face",
+        "fov",
+        "intrinsics",
+        "average",
+        "frames",
+        "max_pixels",
+        "batch_size",
+        "workers",
+    ),
     "export": ("model", "out", "precision", "version", "warmup_batch", "litert"),
     "serve": (
         "model_base_path",
@@ -314,10 +361,12 @@ _REQUIRED = {
     "prepare": ("output",),
     "train": ("records", "output"),
     "evaluate": ("records", "output"),
+    "import_model": ("in", "out"),
     "simulate_scans": ("output",),
     "build_model": ("scans", "template", "output"),
     "study": ("records", "output"),
     "evaluate_meshes": ("predicted_meshes", "true_meshes", "output"),
+    "reconstruct": ("out",),
     "export": ("model", "out"),
     "serve": (),
 }

@@ -1,0 +1,40 @@
+r"""Reconstructs faces from photographs or videos: shape, and the pose in each photograph.
+
+    python -m tfface.reconstruct --model=runs/multi_view/best.keras --images=left.jpg,front.jpg,right.jpg --out=out
+
+A list of photographs, a pattern or a folder is one person, a folder of folders is a person in each, and with --each
+every photograph is another person. Stopped at any moment, the same command goes on where it was. What cannot be read,
+or shows no face, is told in one line on standard error, and the exit code is 1 when the rest is done.
+"""
+
+import os
+import sys
+
+from absl import app, logging
+
+from tfface import config
+
+
+def main(argv: list[str]) -> None:
+    """Reconstructs what the flags name."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    # TensorFlow warns of the detector's smallest scales at every photograph; a fault's one line would drown.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.ERROR)
+    from tfface.reconstruction import run
+
+    options = run.Options(**config.values("reconstruct"))
+    try:
+        summary = run.reconstruct(options)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        sys.exit(f"tfface.reconstruct: {error}")
+    before = f", {summary.reused} of them before" if summary.reused else ""
+    print(f"{options.out}: {summary.done} of {len(summary.results)} reconstructed{before}")
+    if not summary.sound:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    config.define("reconstruct")
+    app.run(main)

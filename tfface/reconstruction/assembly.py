@@ -1,0 +1,203 @@
+"""From the faces of a person to one reconstruction: which photographs a model sees, in which order, and the poses.
+
+A multi view model takes its views in the order of their yaw. Its pose heads see one view each, so that the yaw of any
+photograph is known before it is known in which place, and with which others, the photograph is to be shown.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface import schema
+from tfface.data import selection
+from tfface.evaluation import view_selection
+from tfface.reconstruction.predictor import Crop, Prediction, Predictor
+from tfface.reconstruction.result import Reconstruction, View
+from tfface.reconstruction.sighting import Sighting, Sightings
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Models:
+    """The models that predict.
+
+    Attributes:
+      main: Single view or multi view.
+      single_view: Estimates yaws for a multi view model, and stands in where a person has too few photographs for it;
+        may be missing.
+
+    Raises:
+      ValueError: If the second is not of a single view, or they do not share 3DMM or size of crops.
+    """
+
+    main: Predictor
+    single_view: Predictor | None = None
+
+    def __post_init__(self) -> None:
+        other = self.single_view
+        if other is None:
+            return
+        if other.num_views != 1:
+            raise ValueError(f"single_view_model: takes {other.num_views} views, expected one")
+        if other.face_model.digest() != self.main.face_model.digest():
+            raise ValueError("single_view_model: its 3DMM is another one than that of the model")
+        if other.size != self.main.size:
+            raise ValueError(f"single_view_model: takes crops of {other.size} px, the model {self.main.size} px")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Estimate:
+    """Coefficients [K], vertices [P, 3] and, by the number of a sighting, poses in its crop's camera."""
+
+    coefficients: npt.NDArray[np.float32]
+    vertices: npt.NDArray[np.float32]
+    poses: dict[int, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+
+
+def assemble(people: Sequence[Sightings], models: Models, average: int) -> list[Reconstruction | ValueError]:
+    """Reconstructs people, all of them together, so that models work on whole batches.
+
+    A model of N views sees the N photographs in the order of their yaw, or, of more than N, those whose yaws come
+    closest to the targets of `selection`. With `average` above 1, as many different choices of N are predicted, the
+    closest first, and their coefficients averaged (section 4.3). A single view model predicts each chosen photograph
+    alone, three of them if there are more, and their coefficients are averaged.
+
+    Args:
+      people: What their files show, at least one face each.
+      models: The models.
+      average: How many choices of photographs, where there are so many.
+
+    Returns:
+      For each person a reconstruction, whose views are the photographs that were chosen, by ascending yaw; or what is
+      wrong with the person's photographs.
+
+    Raises:
+      ValueError: If `average` is not positive, or a model's prediction is not finite.
+      OSError: If a server does not answer, or refuses.
+    """
+    if average < 1:
+        raise ValueError(f"average: expected at least 1, got {average}")
+    main = models.main
+    results: list[Reconstruction | ValueError] = [ValueError()] * len(people)
+    by_main, by_single = [], []
+    for index, person in enumerate(people):
+        if len(person.found) >= main.num_views or main.takes_fewer:
+            (by_single if main.num_views == 1 else by_main).append(index)
+        elif models.single_view is not None:
+            by_single.append(index)
+        else:
+            results[index] = ValueError(
+                f"{person.name}: {len(person.found)} photographs show a face, the model takes {main.num_views}; add "
+                "some, or name a single view model"
+            )
+    single = main if main.num_views == 1 else models.single_view
+    for indices, estimated in (
+        (by_main, _by_multi_view([people[i] for i in by_main], models, average)),
+        (by_single, _by_single_view([people[i] for i in by_single], single, average) if single is not None else []),
+    ):
+        for index, estimate in zip(indices, estimated, strict=True):
+            results[index] = _reconstruction(people[index], estimate, main)
+    return results
+
+
+def _by_multi_view(people: Sequence[Sightings], models: Models, average: int) -> list[_Estimate]:
+    main = models.main
+    crops = [_crops(person) for person in people]
+    yaws, first = _yaws(crops, models)
+    sets: list[tuple[int, tuple[int, ...]]] = []
+    known: dict[tuple[int, tuple[int, ...]], Prediction] = {}
+    for index, of_person in enumerate(yaws):
+        ranked = view_selection.ranked_views(of_person[None], np.ones((1, len(of_person))), main.num_views, average)
+        for chosen in ranked[0]:
+            views = tuple(int(view) for view in chosen if view >= 0)
+            if views:
+                sets.append((index, views))
+        given = tuple(range(len(of_person)))
+        if (index, given) in sets and first is not None:
+            known[index, given] = first[index]
+    missing = [key for key in sets if key not in known]
+    predicted = main.predict([[crops[index][view] for view in views] for index, views in missing])
+    known.update(zip(missing, predicted, strict=True))
+    estimates = []
+    for index in range(len(people)):
+        own = [(views, known[of, views]) for of, views in sets if of == index]
+        estimates.append(_mean(own))
+    return estimates
+
+
+def _yaws(
+    crops: Sequence[Sequence[Crop]], models: Models
+) -> tuple[list[npt.NDArray[np.float64]], dict[int, Prediction] | None]:
+    """Estimated yaws of every person's crops, degrees; and, of those with at most N, the prediction as they were given.
+
+    Crops are shown to the model in the order given, N at a time; the last ones of a person are filled up with the
+    first, as a view's pose does not depend on the others.
+    """
+    if models.single_view is not None:
+        predicted = models.single_view.predict([[crop] for of_person in crops for crop in of_person])
+        ends = np.cumsum([len(of_person) for of_person in crops])[:-1]
+        quaternions = np.array([one.quaternions[0] for one in predicted])
+        return [np.asarray(part, np.float64) for part in np.split(selection.yaws(quaternions), ends)], None
+    main = models.main
+    count = main.num_views
+    sets, owners = [], []
+    for index, of_person in enumerate(crops):
+        for begin in range(0, len(of_person), count):
+            part = list(of_person[begin : begin + count])
+            fill = 0 if main.takes_fewer else count - len(part)
+            sets.append(part + list(of_person[:fill]))
+            owners.append((index, len(part)))
+    yaws: list[list[float]] = [[] for _ in crops]
+    first: dict[int, Prediction] = {}
+    for (index, size), one in zip(owners, main.predict(sets), strict=True):
+        yaws[index] += selection.yaws(one.quaternions[:size]).tolist()
+        first.setdefault(index, one)
+    return [np.array(of_person) for of_person in yaws], first
+
+
+def _by_single_view(people: Sequence[Sightings], model: Predictor, average: int) -> list[_Estimate]:
+    """The mean of what a single view model says of each photograph."""
+    crops = [_crops(person) for person in people]
+    predicted = iter(model.predict([[crop] for of_person in crops for crop in of_person]))
+    estimates = []
+    for of_person in crops:
+        alone = [next(predicted) for _ in of_person]
+        yaws = selection.yaws(np.array([one.quaternions[0] for one in alone]))[None]
+        ranked = view_selection.ranked_views(yaws, np.ones(yaws.shape), len(schema.SELECTED_YAWS), average)
+        estimates.append(_mean([((int(view),), alone[view]) for view in ranked.ravel() if view >= 0]))
+    return estimates
+
+
+def _crops(person: Sightings) -> list[Crop]:
+    return [Crop(sighting.crop, sighting.crop_intrinsics) for sighting in person.found]
+
+
+def _mean(predictions: Sequence[tuple[tuple[int, ...], Prediction]]) -> _Estimate:
+    """The mean of predictions from different views of a person; a view's pose is that of the first that saw it."""
+    poses: dict[int, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = {}
+    for views, one in predictions:
+        for place, view in enumerate(views):
+            poses.setdefault(view, (one.quaternions[place], one.translations[place]))
+    # The 3DMM is linear: the mean of the vertices belongs to the mean of the coefficients.
+    coefficients = np.mean([one.coefficients for _, one in predictions], axis=0)
+    return _Estimate(coefficients, np.mean([one.vertices for _, one in predictions], axis=0), poses)
+
+
+def _reconstruction(person: Sightings, estimate: _Estimate, main: Predictor) -> Reconstruction:
+    views = [_view(person.found[index], *pose) for index, pose in estimate.poses.items()]
+    views.sort(key=lambda view: float(selection.yaws(view.quaternion)))
+    return Reconstruction(person.name, estimate.coefficients, estimate.vertices, main.face_model, tuple(views))
+
+
+def _view(sighting: Sighting, quaternion: npt.NDArray[np.float32], translation: npt.NDArray[np.float32]) -> View:
+    turned, moved = sighting.camera.pose_in_photograph(quaternion, translation)
+    return View(
+        name=sighting.photograph.name,
+        pixels=sighting.photograph.pixels,
+        intrinsics=sighting.intrinsics,
+        quaternion=turned,
+        translation=moved,
+        box=sighting.face.box,
+        confidence=sighting.face.confidence,
+    )

@@ -1,0 +1,87 @@
+"""A reconstruction as JSON: its numbers, in the pixels of the original photographs."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface import schema, version
+from tfface.geometry import camera, rotation
+from tfface.reconstruction.result import Reconstruction, View
+
+FILE = "reconstruction.json"
+
+
+def write(reconstruction: Reconstruction, folder: Path, intrinsics_from: Mapping[str, str]) -> Path:
+    """Writes `FILE` into a folder, beside its place and then moved there.
+
+    Args:
+      reconstruction: The person.
+      folder: Must exist.
+      intrinsics_from: By the name of a photograph, where its K comes from; see `lens`.
+
+    Returns:
+      The path of the file.
+    """
+    text = json.dumps(content(reconstruction, intrinsics_from), indent=1, allow_nan=False)
+    path = folder / FILE
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def content(reconstruction: Reconstruction, intrinsics_from: Mapping[str, str]) -> dict[str, Any]:
+    """What the file says, of JSON types. Frames and units are those of `schema`; arguments are those of `write`."""
+    model = reconstruction.face_model
+    landmarks = {name: reconstruction.vertices[index] for name, index in model.landmarks.items()}
+    return {
+        "name": reconstruction.name,
+        "tfface": version.__version__,
+        "conventions": schema.CONVENTIONS_VERSION,
+        "face_model": model.digest(),
+        schema.COEFFICIENTS.key: _numbers(reconstruction.coefficients),
+        "landmarks": {
+            name: {"vertex": int(model.landmarks[name]), "mm": _numbers(point)} for name, point in landmarks.items()
+        },
+        "photographs": [
+            _photograph(view, landmarks, intrinsics_from.get(view.name, "")) for view in reconstruction.views
+        ],
+    }
+
+
+def _photograph(view: View, landmarks: Mapping[str, npt.NDArray[np.floating]], source: str) -> dict[str, Any]:
+    height, width = view.pixels.shape[:2]
+    turn = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float64))
+    angles = (float(angle) for angle in rotation.yaw_pitch_roll_from_matrix(turn))
+    points = np.array(list(landmarks.values()), np.float64).reshape(-1, 3)
+    px = camera.project_array(points, view.quaternion, view.translation, view.intrinsics)
+    return {
+        "image": view.name,
+        "width": width,
+        "height": height,
+        "intrinsics": _numbers(view.intrinsics),
+        "intrinsics_from": source,
+        "quaternion": _numbers(view.quaternion),
+        "translation": _numbers(view.translation),
+        **{name: round(angle, 3) for name, angle in zip(("yaw", "pitch", "roll"), angles, strict=True)},
+        "box": _numbers(view.box),
+        "confidence": round(float(view.confidence), 6),
+        "landmarks_px": dict(zip(landmarks, _numbers(px), strict=True)),
+    }
+
+
+def _numbers(values: npt.ArrayLike) -> Any:
+    """Nested lists with the nine digits that tell float32 numbers apart."""
+    array = np.asarray(values, np.float64)
+    return [float(f"{value:.9g}") for value in array] if array.ndim == 1 else [_numbers(row) for row in array]

@@ -1,0 +1,101 @@
+"""What answers for crops with shapes and poses, wherever the model runs."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface import schema
+from tfface.face import MorphableModel
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Crop:
+    """What a model sees of a face: the picture [S, S, 3] uint8, RGB, of any size, and its K [3, 3]."""
+
+    pixels: npt.NDArray[np.uint8]
+    intrinsics: npt.NDArray[np.floating]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prediction:
+    """A model's answer to one set of n crops, n at most N.
+
+    Attributes:
+      coefficients: [K], of `schema.COEFFICIENTS`.
+      vertices: [P, 3] mm, of `schema.VERTICES`.
+      quaternions: [n, 4], of `schema.QUATERNIONS`, in the crops' cameras.
+      translations: [n, 3] mm, of `schema.TRANSLATIONS`, in the crops' cameras.
+    """
+
+    coefficients: Array
+    vertices: Array
+    quaternions: Array
+    translations: Array
+
+
+class Predictor(Protocol):
+    """A model, wherever it runs.
+
+    Attributes:
+      num_views: N, the crops that it takes.
+      size: Side of the crops that it sees, px.
+      takes_fewer: Whether it takes fewer than N crops.
+      face_model: Its 3DMM.
+    """
+
+    num_views: int
+    size: int
+    takes_fewer: bool
+    face_model: MorphableModel
+
+    def predict(self, sets: Sequence[Sequence[Crop]]) -> list[Prediction]:
+        """Predicts each set of crops.
+
+        Raises:
+          ValueError: If a set is empty or larger than N, or smaller and the model does not take that, or a prediction
+            is not finite.
+          OSError: If a server does not answer, or refuses.
+        """
+        ...
+
+
+def batches(sets: Sequence[Sequence[Crop]], size: int, predictor: Predictor) -> Iterator[Sequence[Sequence[Crop]]]:
+    """Sets of crops, at most `size` at a time.
+
+    Raises:
+      ValueError: If a set is not one that the predictor takes.
+    """
+    least = 1 if predictor.takes_fewer else predictor.num_views
+    for crops in sets:
+        if not least <= len(crops) <= predictor.num_views:
+            raise ValueError(f"crops: expected {least} to {predictor.num_views} of a person, got {len(crops)}")
+    for begin in range(0, len(sets), size):
+        yield sets[begin : begin + size]
+
+
+def unseen(batch: int, views: int) -> tuple[Array, Array]:
+    """Intrinsics of views that are not there, with which nothing divides by zero, and a mask that leaves them out."""
+    return np.tile(np.eye(3, dtype=np.float32), (batch, views, 1, 1)), np.zeros((batch, views), np.float32)
+
+
+def predictions(batch: Sequence[Sequence[Crop]], outputs: Mapping[str, npt.NDArray[Any]]) -> list[Prediction]:
+    """A model's outputs, `schema.MODEL_OUTPUTS` by key, as a prediction for each set of crops.
+
+    Raises:
+      ValueError: If one is not finite.
+    """
+    coefficients, vertices, quaternions, translations = (outputs[field.key] for field in schema.MODEL_OUTPUTS)
+    found = []
+    for row, crops in enumerate(batch):
+        one = Prediction(
+            coefficients[row], vertices[row], quaternions[row, : len(crops)], translations[row, : len(crops)]
+        )
+        if not all(np.isfinite(value).all() for value in vars(one).values()):
+            raise ValueError("model: a prediction is not finite")
+        found.append(one)
+    return found

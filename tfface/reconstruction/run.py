@@ -1,0 +1,257 @@
+"""The whole road, for one person or for thousands: files, faces, crops, model, outputs.
+
+Threads read photographs and find faces while the model predicts and others write what is done: decoding, resampling and
+TensorFlow all leave Python's lock. A few people are under way at a time, so that memory is bounded.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tfface.data.detection import shared_mtcnn
+from tfface.reconstruction import json_file, photograph
+from tfface.reconstruction.assembly import Models, assemble
+from tfface.reconstruction.lens import open_lens
+from tfface.reconstruction.people import Person, find_people
+from tfface.reconstruction.predictor import Predictor
+from tfface.reconstruction.result import Reconstruction
+from tfface.reconstruction.results import DONE, FAILED, Result, Results, key_of
+from tfface.reconstruction.sighting import ALL, Look, Sightings, look
+
+MAX_PIXELS = 1 << 27
+"""A photograph whose header claims more is refused: 134 megapixels, which take 0.4 GB."""
+_AHEAD = 2  # people a thread who are read before the model asks for them
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to reconstruct, and how; the same names as the flags of ``tfface.reconstruct``.
+
+    Attributes:
+      images: Photographs, videos, patterns or folders; see `people.find_people`.
+      out: Folder to write: for one person its files, for several a folder for each, and results.jsonl.
+      model: Path of a trained model (``.keras``).
+      server: ``host:port`` of a server instead.
+      model_name: The model's name there.
+      face_model: Path of the server's 3DMM (``.h5``, or ``.keras`` with it).
+      single_view_model: Path of a single view model beside a multi view one; see `assembly.Models`.
+      each: Whether every photograph is another person.
+      face: ``largest``, ``all``, or the number of a face; see `sighting.Look`.
+      fov: Field of view along the diagonal, degrees; 0 if it is not known.
+      intrinsics: Path of a JSON file with K; see `lens.open_lens`.
+      average: How many choices of photographs to predict and average.
+      frames: Of a video, at most.
+      max_pixels: That a photograph may have.
+      batch_size: Predictions at a time.
+      workers: Threads that read and write; 0 means one a core.
+    """
+
+    images: Sequence[str]
+    out: str
+    model: str | None = None
+    server: str = ""
+    model_name: str = "default"
+    face_model: str | None = None
+    single_view_model: str = ""
+    each: bool = False
+    face: str = "largest"
+    fov: float = 0.0
+    intrinsics: str = ""
+    average: int = 1
+    frames: int = 30
+    max_pixels: int = MAX_PIXELS
+    batch_size: int = 32
+    workers: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a run came to.
+
+    Attributes:
+      results: Of every person, those of runs before it first.
+      reused: How many of them are of runs before it.
+    """
+
+    results: tuple[Result, ...]
+    reused: int
+
+    @property
+    def done(self) -> int:
+        """How many there are reconstructions of."""
+        return sum(result.status == DONE for result in self.results)
+
+    @property
+    def sound(self) -> bool:
+        """Whether every photograph of every person could be used."""
+        return not any(result.faults for result in self.results)
+
+
+def _to_stderr(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)
+
+
+def reconstruct(options: Options, *, progress: bool = True, tell: Callable[[str], None] = _to_stderr) -> Summary:
+    """Reconstructs people from their photographs.
+
+    What cannot be read, or shows no face, is told in one line and does not stop the rest.
+
+    Args:
+      options: What to do.
+      progress: Whether to show a progress bar, where there is more than one person.
+      tell: Takes each of those lines; by default they go to standard error.
+
+    Returns:
+      What became of each person.
+
+    Raises:
+      FileNotFoundError: If there is no such model or 3DMM.
+      ModuleNotFoundError: If the detector, or what reads videos, is not installed.
+      OSError: If the output cannot be written, or a server does not answer.
+      ValueError: If an option is wrong, or a model, a 3DMM or a file of intrinsics is none.
+    """
+    if bool(options.model) == bool(options.server):
+        raise ValueError("model: expected a model or a server, " + ("got both" if options.model else "got neither"))
+    people = find_people(options.images, options.each)
+    lens = open_lens(options.intrinsics, options.fov)
+    settings = _settings(options)
+    keys = {person.name: key_of(person, settings) for person in people}
+    output = Path(options.out)
+    with contextlib.ExitStack() as stack:
+        results = stack.enter_context(Results(output, keys))
+        finished = {result.person for result in results.kept}
+        todo = [person for person in people if person.name not in finished]
+        made: list[Result] = []
+        if todo:
+            models = _open_models(options, stack)
+            how = Look(models.main.size, shared_mtcnn(), lens, options.face, options.max_pixels, options.frames)
+            stack.enter_context(photograph.without_pillows_limit())
+            run = _Run(how, models, options, keys, output, alone=len(people) == 1 and options.face != ALL)
+            bar = stack.enter_context(
+                tqdm(total=len(people), initial=len(finished), unit="person", disable=not progress or len(people) < 2)
+            )
+            for result in run.results(todo, bar):
+                for fault in result.faults:
+                    tell(fault)
+                results.add(result)
+                made.append(result)
+    return Summary((*results.kept, *made), len(results.kept))
+
+
+def _settings(options: Options) -> dict[str, Any]:
+    """What a result depends on beside the person's own files."""
+    given = dataclasses.asdict(options)
+    for name in ("images", "out", "batch_size", "workers", "each"):
+        del given[name]
+    named = {name: given[name] for name in ("model", "face_model", "single_view_model", "intrinsics") if given[name]}
+    for name, path in named.items():
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"{name}: no such file: {path}")
+    return {**given, "files": [[os.path.getsize(path), os.stat(path).st_mtime_ns] for path in named.values()]}
+
+
+def _open_models(options: Options, stack: contextlib.ExitStack) -> Models:
+    from tfface.reconstruction.loaded_model import LoadedModel
+
+    def opened(path: str) -> Predictor:
+        return LoadedModel(path, options.batch_size)
+
+    main: Predictor
+    if options.server:
+        from tfface.reconstruction.served_model import ServedModel
+
+        if not options.face_model:
+            raise ValueError("face_model: a server does not send its 3DMM; name face_model.h5 of the model's records")
+        main = stack.enter_context(
+            ServedModel(options.server, options.model_name, options.face_model, options.batch_size)
+        )
+    else:
+        main = opened(str(options.model))
+    return Models(main, opened(options.single_view_model) if options.single_view_model else None)
+
+
+class _Run:
+    """People under way: read by threads, predicted here, written by threads."""
+
+    def __init__(
+        self, how: Look, models: Models, options: Options, keys: Mapping[str, str], output: Path, *, alone: bool
+    ):
+        self._how, self._models, self._options = how, models, options
+        self._keys, self._output, self._alone = keys, output, alone
+
+    def results(self, people: Sequence[Person], bar: tqdm) -> Iterator[Result]:
+        """What became of each of the people, in their order."""
+        workers = self._options.workers or len(os.sched_getaffinity(0))
+        pool = concurrent.futures.ThreadPoolExecutor(workers)
+        try:
+            waiting = iter(people)
+            reading: deque[tuple[Person, concurrent.futures.Future[list[Sightings]]]] = deque()
+            writing: deque[tuple[bool, concurrent.futures.Future[Result]]] = deque()
+            self._read_ahead(pool, waiting, reading, workers)
+            while reading:
+                ready = [reading.popleft()]
+                while reading and reading[0][1].done() and len(ready) < self._options.batch_size:
+                    ready.append(reading.popleft())
+                seen = [(person, future.result()) for person, future in ready]
+                self._read_ahead(pool, waiting, reading, workers)
+                for last, *made in self._predicted(seen):
+                    writing.append((last, pool.submit(self._finish, *made)))
+                while writing and (writing[0][1].done() or len(writing) > _AHEAD * workers):
+                    yield _next(writing, bar)
+            while writing:
+                yield _next(writing, bar)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read_ahead(
+        self,
+        pool: concurrent.futures.Executor,
+        waiting: Iterator[Person],
+        reading: deque[tuple[Person, concurrent.futures.Future[list[Sightings]]]],
+        workers: int,
+    ) -> None:
+        while len(reading) < _AHEAD * workers and (person := next(waiting, None)) is not None:
+            reading.append((person, pool.submit(look, person, self._how)))
+
+    def _predicted(
+        self, seen: Sequence[tuple[Person, list[Sightings]]]
+    ) -> list[tuple[bool, Person, Sightings, Reconstruction | None]]:
+        """Whether it is the last of its person, the person, what was seen, and the reconstruction if there is one."""
+        flat = [(one is of_person[-1], person, one) for person, of_person in seen for one in of_person]
+        usable = [one for _, _, one in flat if one.found]
+        assembled = iter(assemble(usable, self._models, self._options.average))
+        predicted: list[tuple[bool, Person, Sightings, Reconstruction | None]] = []
+        for last, person, one in flat:
+            made = next(assembled) if one.found else None
+            if isinstance(made, ValueError):
+                one, made = dataclasses.replace(one, faults=(*one.faults, str(made))), None
+            predicted.append((last, person, one, made))
+        return predicted
+
+    def _finish(self, person: Person, seen: Sightings, made: Reconstruction | None) -> Result:
+        """Writes a reconstruction."""
+        key = self._keys[person.name]
+        if made is None:
+            return Result(seen.name, person.name, FAILED, "", (), seen.faults, key)
+        below = "" if self._alone else made.name
+        folder = self._output / below
+        folder.mkdir(parents=True, exist_ok=True)
+        # Last, as it says that the folder is whole.
+        json_file.write(made, folder, {one.photograph.name: one.intrinsics_from for one in seen.found})
+        names = tuple(view.name for view in made.views)
+        return Result(made.name, person.name, DONE, below, names, seen.faults, key)
+
+
+def _next(writing: deque[tuple[bool, concurrent.futures.Future[Result]]], bar: tqdm) -> Result:
+    last, future = writing.popleft()
+    result = future.result()
+    bar.update(int(last))
+    return result

@@ -1,0 +1,99 @@
+"""A model on a server: TensorFlow Serving, or the embedded one."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import grpc
+import numpy as np
+
+from tfface import schema
+from tfface.reconstruction.loaded_model import open_face_model
+from tfface.reconstruction.predictor import Crop, Prediction, batches, predictions, unseen
+from tfface.serving import client
+
+_SAME_FACE_MM = 0.05
+"""Largest distance between the vertices of a server and those of the 3DMM that is said to be its model's."""
+
+
+class ServedModel:
+    """A `Predictor` that asks a server; see there. A context manager."""
+
+    def __init__(self, address: str, model: str, face_model: str, batch_size: int):
+        """Asks a server what its model takes.
+
+        Args:
+          address: ``host:port`` of gRPC.
+          model: The model's name there.
+          face_model: Path of the model's 3DMM, which a server does not send: face_model.h5 of its records, or a
+            ``.keras`` file with it.
+          batch_size: Sets a request.
+
+        Raises:
+          FileNotFoundError: If there is no such 3DMM.
+          ValueError: If the 3DMM cannot be read, or the model predicts no poses, or not from square crops.
+          OSError: If the server does not answer.
+        """
+        self._address, self._batch_size = address, batch_size
+        self.face_model = open_face_model(face_model)
+        self._client = client.Client(address, model=model)
+        try:
+            inputs = self._client.signatures()["tensors"].inputs
+        except grpc.RpcError as error:
+            self._client.close()
+            raise self._failure(error) from error
+        _, views, height, width, _ = (dim.size for dim in inputs[schema.IMAGES.key].tensor_shape.dim)
+        if schema.INTRINSICS.key not in inputs or height != width:
+            self._client.close()
+            raise ValueError(f"server {address}: model {model}: expected one of square crops that predicts poses")
+        self.num_views, self.size = int(views), int(height)
+        self.takes_fewer = schema.VIEW_MASK.key in inputs
+
+    def __enter__(self) -> "ServedModel":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def predict(self, sets: Sequence[Sequence[Crop]]) -> list[Prediction]:
+        """See `Predictor`."""
+        found: list[Prediction] = []
+        for batch in batches(sets, self._batch_size, self):
+            intrinsics, mask = unseen(len(batch), self.num_views)
+            images: list[list[Any]] = []
+            for row, crops in enumerate(batch):
+                absent = [b""] * (self.num_views - len(crops))
+                images.append([crop.pixels for crop in crops] + absent)
+                intrinsics[row, : len(crops)] = [crop.intrinsics for crop in crops]
+                mask[row, : len(crops)] = 1
+            try:
+                outputs = self._client.predict(
+                    images,
+                    intrinsics,
+                    mask if self.takes_fewer else None,
+                    outputs=[f.key for f in schema.MODEL_OUTPUTS],
+                )
+            except grpc.RpcError as error:
+                raise self._failure(error) from error
+            answered = predictions(batch, outputs)
+            self._check_face_model(answered[0])
+            found += answered
+        return found
+
+    def _check_face_model(self, prediction: Prediction) -> None:
+        modes, vertices = self.face_model.num_modes, self.face_model.num_vertices
+        same = prediction.coefficients.shape == (modes,) and prediction.vertices.shape == (vertices, 3)
+        if same:
+            decoded = self.face_model.decode(prediction.coefficients)
+            same = bool(np.abs(decoded - prediction.vertices).max() <= _SAME_FACE_MM)
+        if not same:
+            raise ValueError(
+                f"face_model: server {self._address} predicts {prediction.vertices.shape[0]} vertices from "
+                f"{prediction.coefficients.shape[0]} coefficients by another 3DMM than this one "
+                f"({vertices} from {modes})"
+            )
+
+    def _failure(self, error: grpc.RpcError) -> OSError:
+        return OSError(f"server {self._address}: {error.code().name}: {error.details()}")

@@ -1,0 +1,158 @@
+"""A face found in a photograph, and its crop for a model: all that comes before the network."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface.data import face_crop
+from tfface.data.detection import Detector, Face, find_faces
+from tfface.reconstruction import photograph, video
+from tfface.reconstruction.lens import Lens
+from tfface.reconstruction.people import Person
+from tfface.reconstruction.photograph import Photograph
+
+Array = npt.NDArray[np.float64]
+
+LARGEST, ALL = "largest", "all"
+LEAST_SHARE = 0.5
+"""Of a video's frames, which have to show a face."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sighting:
+    """A face in a photograph.
+
+    Attributes:
+      photograph: The photograph.
+      intrinsics: K [3, 3] of its pixels.
+      intrinsics_from: Where they come from, one of those in `lens`.
+      face: The face.
+      camera: Of the crop.
+      crop: [S, S, 3] uint8, RGB.
+      crop_intrinsics: K [3, 3] of the crop.
+    """
+
+    photograph: Photograph
+    intrinsics: Array
+    intrinsics_from: str
+    face: Face
+    camera: face_crop.CropCamera
+    crop: npt.NDArray[np.uint8]
+    crop_intrinsics: Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sightings:
+    """What the files of a person show.
+
+    Attributes:
+      name: Of the person.
+      found: The faces, in the order of the files.
+      faults: One line for each file that shows none, or cannot be read.
+    """
+
+    name: str
+    found: tuple[Sighting, ...]
+    faults: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How to look at photographs.
+
+    Attributes:
+      size: Side of the model's crops, px.
+      detector: Finds faces.
+      lens: What is known of the cameras.
+      face: ``largest``, ``all``, or the number of a face, counted from 0 and from left to right.
+      max_pixels: That a photograph may have.
+      frames: Of a video, at most.
+
+    Raises:
+      ValueError: If the face is none of these.
+    """
+
+    size: int
+    detector: Detector
+    lens: Lens
+    face: str
+    max_pixels: int
+    frames: int
+
+    def __post_init__(self) -> None:
+        if self.face not in (LARGEST, ALL) and not self.face.isdecimal():
+            raise ValueError(f"face: expected {LARGEST}, {ALL} or a number from 0, got {self.face!r}")
+
+
+def look(person: Person, how: Look) -> list[Sightings]:
+    """Reads the files of a person, finds the face in each and takes its crop.
+
+    Returns:
+      One, or with ``all`` one for every face, named ``person-number``.
+    """
+    if not person.files:
+        return [Sightings(person.name, (), (f"{person.folder}: holds no photograph and no video",))]
+    if how.face == ALL and (len(person.files) > 1 or _is_video(person.files[0])):
+        fault = f"{person.name}: face=all goes with one photograph a person: whose faces belong together is not known"
+        return [Sightings(person.name, (), (fault,))]
+    found: list[Sighting] = []
+    faults: list[str] = []
+    for path in person.files:
+        try:
+            found += _in_video(path, how) if _is_video(path) else _in_photograph(path, how)
+        except ValueError as error:
+            faults.append(str(error))
+        except MemoryError:
+            faults.append(f"{path}: does not fit into memory")
+    if how.face == ALL and len(found) > 1:
+        return [Sightings(f"{person.name}-{number}", (one,), ()) for number, one in enumerate(found)]
+    return [Sightings(person.name, tuple(found), tuple(faults))]
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in video.SUFFIXES
+
+
+def _in_photograph(path: Path, how: Look) -> list[Sighting]:
+    picture = photograph.read(path, how.max_pixels)
+    faces = find_faces(picture.pixels, how.detector)
+    if not faces:
+        raise ValueError(f"{path}: no face found")
+    return [_sighting(picture, face, how) for face in _chosen(faces, how.face, str(path))]
+
+
+def _in_video(path: Path, how: Look) -> list[Sighting]:
+    frames = video.read(path, how.max_pixels, how.frames)
+    found = []
+    for frame in frames:
+        faces = find_faces(frame.pixels, how.detector)
+        if faces:
+            found += [_sighting(frame, face, how) for face in _chosen(faces, how.face, frame.name)]
+    if len(found) < LEAST_SHARE * len(frames):
+        raise ValueError(
+            f"{path}: a face in only {len(found)} of {len(frames)} frames, expected one in at least "
+            f"{LEAST_SHARE:.0%}; cut it to where the person is"
+        )
+    return found
+
+
+def _chosen(faces: list[Face], which: str, where: str) -> list[Face]:
+    if which == ALL:
+        return faces
+    if which == LARGEST:
+        return [max(faces, key=lambda face: face.area)]
+    if int(which) >= len(faces):
+        raise ValueError(f"{where}: face {which} was asked for, counted from 0, but it shows {len(faces)}")
+    return [faces[int(which)]]
+
+
+def _sighting(picture: Photograph, face: Face, how: Look) -> Sighting:
+    intrinsics, source = how.lens.intrinsics(picture)
+    try:
+        camera = face_crop.face_camera(face.points, intrinsics)
+        crop, crop_intrinsics = face_crop.take(picture.pixels, intrinsics, camera, how.size)
+    except ValueError as error:
+        raise ValueError(f"{picture.name}: {error}") from error
+    return Sighting(picture, intrinsics, source, face, camera, crop, crop_intrinsics)
