@@ -37,10 +37,8 @@ def face_model() -> MorphableModel:
         [np.sin(rng.normal(0, 1.5, (3, 3)) @ mean.T / 60 + rng.uniform(0, 6, (3, 1))).T for _ in DEVIATIONS]
     )
     basis = np.linalg.qr(waves.reshape(len(DEVIATIONS), -1).T)[0].T.reshape(waves.shape)
-    nose_tip = vertices[schema.IBUG68.index(schema.NOSE_TIP)]
-    near = np.linalg.norm(mean - mean[nose_tip], axis=1) <= 95
     return MorphableModel(
-        mean=mean - mean[near].mean(axis=0),
+        mean=mean - mean.mean(axis=0),
         basis=basis,
         eigenvalues=(DEVIATIONS * np.sqrt(len(mean))) ** 2,
         triangles=triangles,

@@ -59,26 +59,22 @@ _FLAGS: dict[str, _Flag] = {
     "image_size": _integer(64, "Side of the crops in px.", 32, 1024),
     "modes": _integer(64, "Modes of the 3DMM (fewer if there are fewer training subjects).", 1),
     "only_splits": _names([], "Which splits to photograph; all by default. The others stay empty."),
-    "face_model": _text(None, "3DMM (.h5): of other records, instead of building one; of a served model."),
+    "face_model": _text(
+        None,
+        "3DMM (.h5): of other records, instead of building one; of a served model; whom --people=model draws from.",
+    ),
     "workers": _integer(0, "Worker processes, or threads that read photographs; 0 means one a core."),
     "records": _text(None, "Folder of the records that tfface.prepare wrote."),
     "output": _text(None, "Folder to write; what was begun there is gone on with."),
     "seed": _integer(0, "Seed of everything random."),
     # Other people's 3DMMs.
-    "in": _text(None, "A 3DMM: .h5 (Basel 2017 and 2019, statismo), .mat (Basel 2009), .pkl or .npz (FLAME), .bin (eos, "
-    "Surrey), or a checkout of ICT-FaceKit."),
-    "format": _choice(
-        "auto",
-        ["auto", "ict", "bfm2009", "statismo", "flame", "eos"],
-        "Its format; auto goes by its content and its suffix.",
+    "in": _text(
+        None, "A 3DMM: a file of statismo (Basel 2017, 2019), Basel 2009, FLAME or eos; an ICT-FaceKit folder."
     ),
-    "landmarks": _text(
-        None,
-        "Landmarks that the 3DMM's file lacks: .json {name: vertex, or {triangle, weights}}, or an embedding of FLAME's "
-        "(.npy, .npz, .pkl).",
-    ),
+    "format": _choice("auto", ["auto", "ict", "bfm2009", "statismo", "flame", "eos"], "Format of the 3DMM."),
+    "landmarks": _text(None, "Landmarks that its file lacks: .json {name: vertex}, or FLAME's .npy, .npz or .pkl."),
     "cut_mm": _number(0.0, "Keep only what lies that near to the tip of the nose; 0 keeps everything."),
-    "export": _text(None, "Also write it for another program: .npz (FLAME's names), .bin (eos), .mat (Basel 2009's)."),
+    "export": _text(None, "Write it for another program too: .npz (as FLAME), .bin (eos), .mat (as Basel 2009)."),
     # Raw scans.
     "scans": _text(None, "Folder of raw scans: SUBJECT/scan.ply (.obj, .glb, .stl), or SUBJECT.ply."),
     "unit": _choice("mm", ["mm", "cm", "m"], "Unit of the scans."),
@@ -178,7 +174,7 @@ _FLAGS: dict[str, _Flag] = {
     ),
     # Export.
     "model": _text(None, "A trained model (.keras)."),
-    "out": _text(None, "Where to write: an export's base path, which holds its versions; an imported 3DMM's file (.h5)."),
+    "out": _text(None, "Where to write: an export's base path, which holds its versions; an imported 3DMM (.h5)."),
     "precision": _choice("float32", ["float32", "bfloat16"], "What the exported encoder computes in."),
     "version": _integer(0, "Number of the exported version; 0 is the one behind the newest."),
     "warmup_batch": _integer(32, "Examples in the larger warm-up request; the server's largest batch.", 1, 1000),

@@ -1,6 +1,7 @@
 r"""Photographs people and writes the records that training and evaluation read.
 
     python -m tfface.prepare --people=anthropometric --subjects=3000 --output=runs/people
+    python -m tfface.prepare --people=model --face_model=bfm2017.h5 --subjects=3000 --output=runs/basel
 
 Stopped at any moment, the same command goes on where it was. Beside the records, OUTPUT holds the 3DMM of the training
 split (face_model.h5) and a manifest of everything that is in them (manifest.json).
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> None:
             modes=options["modes"],
             options=described,
             only_splits=options["only_splits"],
-            face_model=options["face_model"],
+            face_model=_face_model(options, source),
             num_workers=options["workers"] or None,
         )
     except (ValueError, OSError, RuntimeError) as error:
@@ -53,7 +54,18 @@ def _open(options: dict[str, Any]) -> tuple[PeopleSource, dict[str, Any]]:
     arguments: dict[str, Any] = {"num_subjects": options["subjects"], "seed": options["seed"], "settings": settings}
     if people == "ict":
         arguments["directory"] = _ict_facekit(options)
+    if people == "model":
+        if not options["face_model"]:
+            raise ValueError("people=model: the flag --face_model must name the 3DMM that people are drawn from")
+        arguments["path"] = options["face_model"]
     return open_source(people, **arguments), {"image_size": size, "views": options["views"]}
+
+
+def _face_model(options: dict[str, Any], source: PeopleSource) -> str | os.PathLike[str] | None:
+    """The 3DMM that is not built: of people who are drawn from one, that one's first modes."""
+    from tfface.data.people.model import ModelPeople
+
+    return source.face_model_file(options["modes"]) if isinstance(source, ModelPeople) else options["face_model"]
 
 
 def _ict_facekit(options: dict[str, Any]) -> str:

@@ -111,7 +111,7 @@ def _fault(symmetry: Indices, triangles: Indices) -> str | None:
     unpaired = int((symmetry[symmetry] != indices).sum())
     if unpaired:
         return f"{unpaired} of {len(symmetry)} vertices are not the mirror image of their mirror image"
-    broken = len(_broken_triangles(symmetry, triangles))
+    broken = len(broken_triangles(symmetry, triangles))
     if broken:
         return f"{broken} of {len(triangles)} triangles have no mirror image"
     return None
@@ -124,8 +124,16 @@ def _codes(triangles: Indices, num_vertices: int) -> npt.NDArray[np.int64]:
     return (a * num_vertices + b) * num_vertices + c
 
 
-def _broken_triangles(symmetry: Indices, triangles: Indices) -> Indices:
-    """Mirror images of triangles that are not in the mesh, even with quadrilaterals cut along the other diagonal."""
+def broken_triangles(symmetry: Indices, triangles: Indices) -> Indices:
+    """Mirror images of triangles that are not in the mesh, even with quadrilaterals cut along the other diagonal.
+
+    Args:
+      symmetry: [P].
+      triangles: [F, 3].
+
+    Returns:
+      [B, 3], each the corners of its triangle in reverse order, mirrored.
+    """
     images = symmetry[triangles[:, ::-1]]
     codes, image_codes = _codes(triangles, len(symmetry)), _codes(images, len(symmetry))
     images = images[~np.isin(image_codes, codes)]
@@ -210,7 +218,7 @@ class _Walk:
         symmetry = self._matched_by_position(symmetry)
         for rings in range(_REPAIRS):
             broken = np.zeros(size, bool)
-            broken[_broken_triangles(symmetry, self._triangles)] = True
+            broken[broken_triangles(symmetry, self._triangles)] = True
             if not broken.any():
                 break
             for _ in range(rings):
@@ -249,7 +257,8 @@ class _Walk:
         connected = (self._half_edges.apex(images[:, 0], images[:, 1]) >= 0) | (
             self._half_edges.apex(images[:, 1], images[:, 0]) >= 0
         )
-        error = np.where(mutual & connected, distances[edges].max(axis=1) / lengths, np.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):  # edges without length are never among the best
+            error = np.where(mutual & connected, distances[edges].max(axis=1) / lengths, np.inf)
         order = np.argsort(error, kind="stable")[: int(np.isfinite(error).sum())]
         # The best of all lie close together; starts from everywhere among the best tenth do not fail together.
         chosen = order[np.unique(np.linspace(0, len(order) // 10, _SEEDS).astype(int))] if len(order) else order
@@ -278,7 +287,8 @@ class _Walk:
         )
         expected = self._mirrored[apexes] + moved / 2
         length = np.linalg.norm(self._vertices[apexes] - (self._vertices[starts] + self._vertices[ends]) / 2, axis=1)
-        error = np.linalg.norm(self._vertices[candidates] - expected[:, None], axis=2) / length[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.linalg.norm(self._vertices[candidates] - expected[:, None], axis=2) / length[:, None]
         error = np.where(candidates >= 0, np.minimum(error, _MAX_ERROR), _MAX_ERROR)
         best = np.argmin(error, axis=1)
         two_least = np.partition(error, 1, axis=1)

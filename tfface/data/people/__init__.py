@@ -9,6 +9,7 @@ SOURCES = {
     "anthropometric": ("tfface.data.people.anthropometric", "AnthropometricPeople"),
     "capture": ("tfface.data.people.capture", "CapturePeople"),
     "ict": ("tfface.data.people.ict", "IctPeople"),
+    "model": ("tfface.data.people.model", "ModelPeople"),
 }
 """Module and class of each source, by name; imported when the source is opened."""
 

@@ -4,6 +4,7 @@ import io
 import math
 import pathlib
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -75,7 +76,15 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         raise ValueError(f"its .npy format has version {version}, expected 1.0 or 2.0")
     try:
         shape, fortran, dtype = _HEADERS[version](file)
-    except (SyntaxError, TypeError, OverflowError, RecursionError, MemoryError, struct.error) as error:
+    except (
+        SyntaxError,
+        tokenize.TokenError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+        struct.error,
+    ) as error:
         raise ValueError(f"its .npy header is damaged: {error}") from error
     return shape, fortran, dtype
 

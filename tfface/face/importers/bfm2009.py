@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface.face.importers import arrays, topologies
-from tfface.face.importers.raw import Y_UP, RawModel
+from tfface.face.importers.raw import Y_UP, RawModel, checked_numbers
 from tfface.face.morphable_model import MorphableModel
 
 _NAMES = ("shapeMU", "shapePC", "shapeEV", "tl")
@@ -37,8 +37,8 @@ def read(path: pathlib.Path) -> RawModel:
             f"shapePC must have the shape [3P, K] of shapeMU [3P] and shapeEV [K], got {list(basis.shape)}, "
             f"[{mean.size}] and [{num_modes}]"
         )
-    if triangles.ndim != 2 or triangles.shape[1] != 3:
-        raise ValueError(f"tl must have the shape [F, 3], got {list(triangles.shape)}")
+    if triangles.ndim != 2 or triangles.shape[1] != 3 or (triangles % 1 != 0).any():
+        raise ValueError(f"tl must be whole numbers [F, 3], got {triangles.dtype} {list(triangles.shape)}")
     modes = (basis * deviations.reshape(-1)).T.reshape(num_modes, -1, 3)
     return RawModel(
         mean=mean.reshape(-1, 3),
@@ -67,10 +67,9 @@ def _load(path: pathlib.Path) -> dict[str, npt.NDArray[Any]]:
     except (ArithmeticError, EOFError, LookupError, NotImplementedError, OSError, TypeError, zlib.error) as error:
         raise ValueError(f"not a readable MATLAB file: {error}") from error
     for name in _NAMES:
-        value = content.get(name)
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
+        if not isinstance(content.get(name), np.ndarray):
             raise ValueError(f"{name} must be an array of numbers")
-    return {name: content[name] for name in _NAMES}
+    return {name: checked_numbers(name, content[name]) for name in _NAMES}
 
 
 def _check_elements(path: pathlib.Path) -> None:

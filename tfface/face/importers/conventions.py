@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.face import symmetry
-from tfface.face.importers.raw import Y_UP, Landmark, RawModel, SurfacePoint
+from tfface.face.importers.raw import Y_UP, Landmark, RawModel, SurfacePoint, checked_numbers
 from tfface.face.morphable_model import MorphableModel
 from tfface.geometry import mesh
 
@@ -22,6 +22,9 @@ _SIZES = 60.0, 600.0
 FACE_RADIUS = 95.0
 """mm around the tip of the nose: the face region of a head, as the ARMSE protocol cuts it."""
 
+_HEAD_DEPTH = 165.0
+"""mm from the tip of the nose backwards, from which on a mesh is a head and not a face alone."""
+
 _ORTHOGONALITY = 1e-4
 """Largest cosine between two modes at which modes count as orthogonal."""
 
@@ -32,9 +35,9 @@ _RANK_TOLERANCE = 1e-10
 def to_model(raw: RawModel, cut_mm: float | None = None) -> MorphableModel:
     """Makes a 3DMM of what a reader found.
 
-    The origin is the centroid of the vertices within `FACE_RADIUS` of the tip of the nose if that is known, otherwise
-    of all. A point inside a triangle becomes the nearest vertex. Triangles are wound so that normals point outwards.
-    Modes that are not orthogonal, as they are not after a cut, become the principal components of the same
+    The origin is the centroid of the vertices; of a whole head, of those within `FACE_RADIUS` of the tip of the nose if
+    that is known. A point inside a triangle becomes the nearest vertex. Triangles are wound so that normals point
+    outwards. Modes that are not orthogonal, as they are not after a cut, become the principal components of the same
     distribution: with D [K, 3P] the modes, the eigenvectors of D^T D.
 
     Args:
@@ -47,10 +50,8 @@ def to_model(raw: RawModel, cut_mm: float | None = None) -> MorphableModel:
     Raises:
       ValueError: naming what is missing, wrong or implausible.
     """
-    mean: Array = np.asarray(raw.mean, np.float64)
-    modes: Array = np.asarray(raw.modes)
-    if not np.isfinite(mean).all() or not np.isfinite(modes).all():
-        raise ValueError("the mean and the modes must be finite, got NaN or infinity")
+    mean: Array = checked_numbers("the mean", np.asarray(raw.mean)).astype(np.float64)
+    modes: Array = checked_numbers("the modes", np.asarray(raw.modes))
     triangles = mesh.checked_triangles(mean, raw.triangles)
     unit, scale = _unit(mean)
     landmarks = {name: _vertex(name, landmark, mean, triangles) for name, landmark in raw.landmarks.items()}
@@ -61,9 +62,14 @@ def to_model(raw: RawModel, cut_mm: float | None = None) -> MorphableModel:
     mean = mean @ transform
     _check_axes({name: mean[vertex] for name, vertex in landmarks.items()})
     modes = (modes @ transform).astype(np.float32)
+    mirror = symmetry.find_symmetry_or_none(mean, triangles)
     if cut_mm is not None:
-        part, kept = _part(mean, triangles, landmarks, cut_mm)
-        mean, triangles, landmarks, modes = part.vertices, part.triangles, dict(part.landmarks), modes[:, kept]
+        kept, triangles = _part(mean, triangles, mirror, landmarks, cut_mm)
+        number = np.full(len(mean), -1)
+        number[kept] = np.arange(len(kept))
+        mean, modes, triangles = mean[kept], modes[:, kept], number[triangles]
+        mirror = None if mirror is None else number[mirror[kept]]
+        landmarks = {name: int(number[vertex]) for name, vertex in landmarks.items() if number[vertex] >= 0}
     triangles = _outward(mean, triangles)
     mean = mean - _centre(mean, landmarks)
     basis, eigenvalues = principal_components(modes)
@@ -73,7 +79,7 @@ def to_model(raw: RawModel, cut_mm: float | None = None) -> MorphableModel:
         eigenvalues=eigenvalues,
         triangles=triangles,
         landmarks=landmarks,
-        symmetry=symmetry.find_symmetry_or_none(mean, triangles),
+        symmetry=mirror,
         metadata={"imported": {**raw.notes, "unit": unit, **({} if cut_mm is None else {"cut_mm": cut_mm})}},
     )
 
@@ -203,20 +209,35 @@ def _check_axes(points: Mapping[str, Array]) -> None:
 
 
 def _part(
-    mean: Array, triangles: Indices, landmarks: Mapping[str, int], radius: float
-) -> tuple[mesh.Mesh, npt.NDArray[np.integer]]:
-    """What lies within a radius of the tip of the nose and belongs to a triangle there."""
+    mean: Array, triangles: Indices, mirror: Indices | None, landmarks: Mapping[str, int], radius: float
+) -> tuple[Indices, Indices]:
+    """Vertices [P'] and triangles [F', 3] within a radius of the tip of the nose, no vertex without a triangle.
+
+    What is kept of a symmetric mesh is symmetric, though its shape may not quite be.
+    """
     if schema.NOSE_TIP not in landmarks:
         raise ValueError(f"cut_mm: the model must have the landmark {schema.NOSE_TIP} to cut around")
     near = np.linalg.norm(mean - mean[landmarks[schema.NOSE_TIP]], axis=1) <= radius
-    mirror = symmetry.find_symmetry_or_none(mean, triangles)
-    if mirror is not None:  # What is kept of a symmetric mesh is symmetric, though its shape may not quite be.
-        near &= near[mirror]
-    used = np.zeros(len(mean), bool)
-    used[triangles[near[triangles].all(axis=1)]] = True
-    if not used.any():
-        raise ValueError(f"cut_mm: no triangle lies within {radius} mm of the tip of the nose")
-    return mesh.submesh(mesh.Mesh(mean, triangles, landmarks), used)
+    while True:
+        if mirror is not None:
+            near &= near[mirror]
+        triangles = triangles[near[triangles].all(axis=1)]
+        if mirror is not None:  # Of a quadrilateral at the edge, each side may keep another half.
+            broken = mirror[symmetry.broken_triangles(mirror, triangles)][:, ::-1]
+            triangles = triangles[~_rows_in(triangles, broken)]
+        used = np.zeros(len(mean), bool)
+        used[triangles] = True
+        if not used.any():
+            raise ValueError(f"cut_mm: no triangle lies within {radius} mm of the tip of the nose")
+        if (used == near).all():
+            return np.flatnonzero(near), triangles
+        near = used
+
+
+def _rows_in(rows: Indices, others: Indices) -> npt.NDArray[np.bool_]:
+    """Whether each of the rows [F, 3] is one of the others [B, 3]."""
+    codes = [(array.astype(np.int64) * (1 << np.array([42, 21, 0]))).sum(axis=1) for array in (rows, others)]
+    return np.isin(*codes)
 
 
 def _outward(mean: Array, triangles: Indices) -> Indices:
@@ -228,6 +249,6 @@ def _outward(mean: Array, triangles: Indices) -> Indices:
 
 def _centre(mean: Array, landmarks: Mapping[str, int]) -> Array:
     """The centroid of the face region."""
-    if schema.NOSE_TIP not in landmarks:
+    if schema.NOSE_TIP not in landmarks or np.ptp(mean[:, 2]) < _HEAD_DEPTH:
         return mean.mean(axis=0)
     return mean[np.linalg.norm(mean - mean[landmarks[schema.NOSE_TIP]], axis=1) <= FACE_RADIUS].mean(axis=0)

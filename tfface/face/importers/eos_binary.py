@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.face.importers import topologies
-from tfface.face.importers.raw import Y_UP, RawModel
+from tfface.face.importers.raw import Y_UP, RawModel, checked_numbers
 from tfface.face.morphable_model import MorphableModel
 
 _VERSION = 4
@@ -69,7 +69,7 @@ class _Archive:
         rows, columns = self.integer("<i4", what), self.integer("<i4", what)
         if rows < 0 or columns < 0:
             raise ValueError(f"{what} claims the shape [{rows}, {columns}]")
-        return self.numbers("<f4", rows * columns, what).reshape(columns, rows).T
+        return checked_numbers(what, self.numbers("<f4", rows * columns, what)).reshape(columns, rows).T
 
     def triangles(self, what: str) -> npt.NDArray[Any]:
         return self.numbers("<i4", 3 * self.integer("<u8", what), what).reshape(-1, 3)

@@ -86,8 +86,10 @@ def _surface_point(name: str, triangle: int, weights: Any) -> SurfacePoint:
         numbers = np.asarray(weights, np.float64)
     except (TypeError, ValueError):
         numbers = np.zeros(0)
-    if numbers.shape != (3,) or not abs(numbers.sum() - 1) <= _WEIGHT_TOLERANCE or not (numbers >= -1e-3).all():
-        raise ValueError(f"{name}: weights must be three numbers of at least 0 with the sum 1")
+    if numbers.shape != (3,) or not np.isfinite(numbers).all():
+        raise ValueError(f"{name}: weights must be three numbers")
+    if abs(numbers.sum() - 1) > _WEIGHT_TOLERANCE or (numbers < -_WEIGHT_TOLERANCE).any():
+        raise ValueError(f"{name}: weights must be at least 0 and have the sum 1, got {numbers.tolist()}")
     a, b, c = numbers.tolist()
     return SurfacePoint(triangle, (a, b, c))
 

@@ -13,6 +13,9 @@ Indices = npt.NDArray[np.integer]
 Y_UP = np.diag([1.0, -1.0, -1.0])
 """model_from_file for x right, y up, z towards the viewer, as computer graphics has it."""
 
+_MAX_MAGNITUDE = 1e12
+"""Far beyond any face in any unit, and products of two of them within what float32 holds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SurfacePoint:
@@ -51,3 +54,16 @@ class RawModel:
     landmarks: Mapping[str, Landmark]
     model_from_file: Array | None = None
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def checked_numbers(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The values, if they are numbers that one can compute with.
+
+    Raises:
+      ValueError: naming them, if they are not numbers, not finite or beyond all measure.
+    """
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be numbers, got {values.dtype}")
+    if not (np.abs(values) < _MAX_MAGNITUDE).all():  # NaN fails too.
+        raise ValueError(f"{name} must be finite and below {_MAX_MAGNITUDE:g}")
+    return values
