@@ -1,0 +1,74 @@
+"""Photographs of one person differ in exposure, white balance and light: what makes their colours agree."""
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating]
+
+_DARKEST = 0.02
+"""sRGB at which logarithms are cut off."""
+_OUTLIER = 0.1
+"""Difference of logarithms from which an observation loses its say: a shadow, a highlight, hair."""
+_ROUNDS = 8
+_RIDGE = 1e-4, 1e-2, 3e-2
+"""Share of the observations that each constant, linear and quadratic term weighs as one of 0."""
+
+
+def gains(colors: Array, masses: Array, normals: Array) -> Array:
+    """Factors that bring the colours of photographs to their common mean.
+
+    A photograph's colour is modelled as c_i = a exp(B(n) beta_i) with the texture's colour a and real spherical
+    harmonics B up to the second order of the normal n, whose span holds diffuse light from anywhere to about 1 %
+    (Ramamoorthi and Hanrahan, "An efficient representation for irradiance environment maps", SIGGRAPH 2001). Where
+    photographs overlap, log c_i - B beta_i is the same for all; beta follows by least squares with weights that fall
+    for outliers, for each channel, and the sum of the beta_i is 0. Between two photographs that do not overlap there
+    is nothing to compare, and they stay as they are.
+
+    Args:
+      colors: [N, P, 3], sRGB, 0..1, of vertices in each photograph.
+      masses: [N, P], how much each photograph says of each vertex, at least 0.
+      normals: [P, 3], unit.
+
+    Returns:
+      [N, P, 3], factors of each photograph's colours, 1 if there is one photograph.
+    """
+    count, points = masses.shape
+    if count == 1:
+        return np.ones_like(colors)
+    basis = harmonics(normals)
+    logs = np.log(np.maximum(colors, _DARKEST))
+    weights = masses * (masses.sum(axis=0) > masses)  # what one photograph alone sees, cannot be compared
+    penalty = np.repeat(_RIDGE, (1, 3, 5))
+    factors = np.empty(colors.shape)
+    for channel in range(3):
+        beta = np.zeros((count, len(penalty)))
+        trust = weights
+        for _ in range(_ROUNDS):
+            beta = _fit(logs[:, :, channel], trust, basis, penalty * max(weights.sum(), 1e-12) / count)
+            left = logs[:, :, channel] - beta @ basis.T
+            left = left - (trust * left).sum(axis=0) / np.maximum(trust.sum(axis=0), 1e-12)
+            trust = weights / (1 + (left / _OUTLIER) ** 2)
+        factors[:, :, channel] = np.exp(-(beta @ basis.T))
+    return factors.reshape(count, points, 3)
+
+
+def harmonics(normals: Array) -> Array:
+    """Real spherical harmonics [P, 9] up to the second order of unit vectors [P, 3], without their constants."""
+    x, y, z = np.asarray(normals, np.float64).T
+    return np.stack((np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1), axis=-1)
+
+
+def _fit(logs: Array, weights: Array, basis: Array, penalty: Array) -> Array:
+    """Coefficients [N, B] that minimise the weighted squares of log c_i - B beta_i - their mean at each vertex."""
+    count, terms = len(logs), basis.shape[1]
+    share = weights / np.maximum(weights.sum(axis=0), 1e-12)
+    system = np.zeros((count, terms, count, terms))
+    known = np.zeros((count, terms))
+    mean = (share * logs).sum(axis=0)
+    for i in range(count):
+        known[i] = basis.T @ (weights[i] * (logs[i] - mean))
+        for j in range(count):
+            coupling = weights[i] * ((i == j) - share[j])
+            system[i, :, j] = basis.T @ (coupling[:, None] * basis)
+    system = system.reshape(count * terms, -1) + np.diag(np.tile(penalty, count))
+    return np.linalg.solve(system, known.ravel()).reshape(count, terms)

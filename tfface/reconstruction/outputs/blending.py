@@ -1,0 +1,155 @@
+"""Blends photographs on the surface in two bands, and completes what none of them shows.
+
+The low band lives on the mesh's vertices, where smooth extension needs no unwrapping, the high band on texels: colours
+are blended over wide transitions, details over narrow ones, so that neither a step nor a double image is left (two
+bands after Burt and Adelson, "A multiresolution spline with application to image mosaics", ACM TOG 2(4), 1983; on
+surfaces after Baumberg, "Blending images for texturing 3D models", BMVC 2002).
+"""
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+import scipy.sparse.linalg
+
+from tfface.geometry import mesh
+from tfface.reconstruction.outputs.sampling import smoothstep
+from tfface.reconstruction.outputs.texels import Texels
+
+Array = npt.NDArray[np.floating]
+Indices = npt.NDArray[np.integer]
+
+SMOOTHING = 6.0
+"""mm: what varies over less than this is detail."""
+_TRANSITION = 12.0
+"""mm over which the low bands of two photographs pass into each other."""
+_SHARPNESS = 4
+"""Power of the weights between details: nearly the best photograph's alone."""
+_SEEN = 0.05, 0.4
+"""Trust between which a texel passes from completed to photographed."""
+
+
+class Membrane:
+    """Smooth functions on a surface: quadratic problems with its Laplacian, cotangent weights."""
+
+    def __init__(self, vertices: Array, triangles: Indices):
+        """Measures the surface; vertices [P, 3] in mm."""
+        vertices = np.asarray(vertices, np.float64)
+        self.areas = np.maximum(mesh.vertex_areas(vertices, triangles), 1e-6)
+        self.edges = mesh.edges(triangles).astype(np.int64)
+        self.stiffness = _cotangents(vertices, triangles, self.edges)
+        ends = self.edges.T
+        size = len(vertices)
+        joined = scipy.sparse.coo_matrix((self.stiffness, (ends[0], ends[1])), shape=(size, size))
+        joined = (joined + joined.T).tocsr()
+        self._laplacian = (scipy.sparse.diags(np.asarray(joined.sum(axis=1)).ravel()) - joined).tocsc()
+
+    def solve(self, masses: Array, targets: Array, length: float, gradients: Array | None = None) -> Array:
+        """Minimises sum_v m_v |x_v - target_v|^2 / length^2 + sum_ab s_ab |x_a - x_b - g_ab|^2.
+
+        Args:
+          masses: [P], mm^2, at least 0; where all of a part's are 0, its values tend to the mean of the targets.
+          targets: [P, C].
+          length: mm over which values are smoothed.
+          gradients: [E, C], of `edges`, first end minus second; 0 without it.
+
+        Returns:
+          [P, C].
+        """
+        total = max(float(masses.sum()), 1e-12)
+        mean = masses @ targets / total
+        weights = masses / length**2
+        anchor = 1e-7 * self.areas / length**2
+        known = weights[:, None] * (targets - mean)
+        if gradients is not None:
+            pull = self.stiffness[:, None] * gradients
+            for channel in range(targets.shape[1]):
+                known[:, channel] += np.bincount(self.edges[:, 0], pull[:, channel], len(known))
+                known[:, channel] -= np.bincount(self.edges[:, 1], pull[:, channel], len(known))
+        system = self._laplacian + scipy.sparse.diags(weights + anchor)
+        solver = scipy.sparse.linalg.splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        return mean + solver.solve(known)
+
+
+def _cotangents(vertices: Array, triangles: Indices, edges: Indices) -> Array:
+    """Weights [E] of edges: half the cotangents of the angles opposite, kept positive."""
+    size = np.int64(len(vertices))
+    keys = edges[:, 0] * size + edges[:, 1]
+    weights = np.zeros(len(edges))
+    for corner in range(3):
+        a, b, c = (triangles[:, (corner + turn) % 3].astype(np.int64) for turn in range(3))
+        u, v = vertices[b] - vertices[a], vertices[c] - vertices[a]
+        sine = np.linalg.norm(np.cross(u, v), axis=-1)
+        cotangent = np.einsum("fk,fk->f", u, v) / np.maximum(sine, 1e-9)
+        index = np.searchsorted(keys, np.minimum(b, c) * size + np.maximum(b, c))
+        weights += np.bincount(index, 0.5 * np.clip(cotangent, -5, 5), len(edges))
+    return np.clip(weights, 0.02, 10)
+
+
+def blend(
+    colors: list[Array],
+    weights: list[Array],
+    trust: Array,
+    texels: Texels,
+    membrane: Membrane,
+    shade: Array,
+    symmetry: Indices | None,
+    mirrored_texel: Indices | None,
+) -> tuple[Array, Array]:
+    """Blends the photographs' colours and completes them.
+
+    Args:
+      colors: For each photograph [T, 3], sRGB, 0..1, balanced.
+      weights: For each photograph [T], 0 where it does not see the texel, up to 1.
+      trust: [T], of the best photograph, 0 where a texel is to be completed, up to 1.
+      texels: The texels.
+      membrane: Of the person's surface.
+      shade: [P], how much darker each vertex is than it would be on a convex shape, 1 for not at all.
+      symmetry: [P], or None.
+      mirrored_texel: [T], the texel that shows each texel's mirror image, -1 where there is none; or None.
+
+    Returns:
+      The colours [T, 3] and [T] how far each is photographed, 0 (completed) to 1.
+    """
+    ones = np.ones((len(texels.place), 1), np.float32)
+    share = np.maximum(texels.at_vertices(ones)[:, 0], 1e-9)
+    lows, spreads = [], []
+    for color, weight in zip(colors, weights, strict=True):
+        sums = texels.at_vertices(np.concatenate((weight[:, None], weight[:, None] * color), axis=1))
+        mean_weight = sums[:, 0] / share
+        lows.append(
+            membrane.solve(membrane.areas * mean_weight, sums[:, 1:] / np.maximum(sums[:, :1], 1e-9), SMOOTHING)
+        )
+        spread = membrane.solve(membrane.areas, mean_weight[:, None], _TRANSITION)[:, 0]
+        spreads.append(np.maximum(spread, 1e-9))
+    spread = np.stack(spreads)
+    low = np.einsum("np,npc->pc", spread, np.stack(lows)) / spread.sum(axis=0)[:, None]
+    seen = smoothstep(*_SEEN, texels.at_vertices(trust[:, None])[:, 0] / share)
+    low = shade[:, None] * _complete(low / shade[:, None], seen, membrane, symmetry)
+
+    total = np.zeros((len(texels.place), 1), np.float32)
+    high = np.zeros((len(texels.place), 3), np.float32)
+    for color, weight, own in zip(colors, weights, lows, strict=True):
+        sharp = weight[:, None] ** _SHARPNESS
+        high += sharp * (color - texels.at_texels(own))
+        total += sharp
+    high /= np.maximum(total, 1e-30)
+    photographed = smoothstep(*_SEEN, trust)[:, None]
+    detail = photographed * high
+    if mirrored_texel is not None:
+        detail += np.where(mirrored_texel[:, None] >= 0, (1 - photographed) * detail[mirrored_texel], 0)
+    return np.clip(texels.at_texels(low) + detail, 0, 1), photographed[:, 0]
+
+
+def _complete(low: Array, seen: Array, membrane: Membrane, symmetry: Indices | None) -> Array:
+    """Keeps values where they are seen; elsewhere their gradients are those of the other half of the face, or 0.
+
+    Poisson's equation with the mirrored gradients (Perez, Gangnet, Blake, "Poisson image editing", SIGGRAPH 2003).
+    """
+    a, b = membrane.edges.T
+    own = np.minimum(seen[a], seen[b])[:, None]
+    gradients = own * (low[a] - low[b])
+    if symmetry is not None:
+        other_a, other_b = symmetry[a], symmetry[b]
+        known = np.minimum(seen[other_a], seen[other_b])[:, None]
+        gradients += (1 - own) * known * (low[other_a] - low[other_b])
+    return membrane.solve(membrane.areas * seen, low, 1.0, gradients)

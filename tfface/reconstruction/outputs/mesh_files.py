@@ -1,0 +1,103 @@
+"""The textured face as files that open elsewhere: GLB, OBJ with MTL and PNG, PLY.
+
+All of them are in the file frame: metres, x right, y up, z towards the viewer, as glTF 2.0 demands (section 3.4,
+"Coordinate system and units"). A face looks along +z. It is the model frame turned by 180 degrees about x.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tfface.evaluation.files import written
+from tfface.geometry import mesh
+from tfface.reconstruction.outputs.texture import TexturedFace
+
+Array = npt.NDArray[np.floating]
+
+FILE_FROM_MODEL = np.diag([1e-3, -1e-3, -1e-3])
+"""p_file = FILE_FROM_MODEL p_model."""
+
+GLB, OBJ, MTL, PNG, PLY = "face.glb", "face.obj", "face.mtl", "face.png", "face.ply"
+
+
+def write_meshes(face: TexturedFace, folder: Path) -> list[Path]:
+    """Writes all the files, each as a whole or not at all; those that are named by another one come first.
+
+    Returns:
+      Their paths.
+    """
+    return [write_glb(face, folder / GLB), *write_obj(face, folder), write_ply(face, folder / PLY)]
+
+
+def file_vertices(vertices: Array) -> Array:
+    """[P, 3] float32, m, file frame, of vertices in mm, model frame."""
+    return (np.asarray(vertices, np.float64) @ FILE_FROM_MODEL.T).astype(np.float32)
+
+
+def file_normals(face: TexturedFace) -> Array:
+    """[P, 3] float32, unit, file frame, pointing outwards; a vertex without triangle looks along +z."""
+    normals = mesh.vertex_normals(np.asarray(face.vertices, np.float64), face.triangles) * (1, -1, -1)
+    normals[(normals == 0).all(axis=1)] = 0, 0, 1
+    return normals.astype(np.float32)
+
+
+def write_glb(face: TexturedFace, path: Path) -> Path:
+    """Writes binary glTF 2.0: positions, normals, texture coordinates, and a matt material with the picture in it.
+
+    Vertices are the 3DMM's in their order, unless the atlas has several charts and so several copies of some.
+    """
+    import trimesh
+
+    material = trimesh.visual.material.PBRMaterial(
+        name="skin",
+        baseColorTexture=Image.fromarray(face.image),
+        baseColorFactor=[255, 255, 255, 255],
+        metallicFactor=0.0,
+        roughnessFactor=1.0,
+        doubleSided=True,  # a face is an open surface, which is seen from behind too
+    )
+    # trimesh counts v from below, as OBJ does, and turns it round for glTF.
+    uv = np.stack((face.atlas.uv[:, 0], 1 - face.atlas.uv[:, 1]), axis=-1)
+    geometry = trimesh.Trimesh(
+        file_vertices(face.vertices)[face.atlas.vertex],
+        face.atlas.triangles,
+        vertex_normals=file_normals(face)[face.atlas.vertex],
+        visual=trimesh.visual.TextureVisuals(uv=uv, material=material),
+        process=False,
+    )
+    content = trimesh.exchange.gltf.export_glb(trimesh.Scene({"face": geometry}), include_normals=True)
+    with written(path) as beside:
+        beside.write_bytes(content)
+    return path
+
+
+def write_obj(face: TexturedFace, folder: Path) -> list[Path]:
+    """Writes OBJ, MTL and PNG.
+
+    Vertices are the 3DMM's in their order, whatever the atlas: OBJ counts positions and texture coordinates apart,
+    which trimesh's writer does not use.
+    """
+    with written(folder / PNG) as beside:
+        Image.fromarray(face.image).save(beside, "PNG")
+    with written(folder / MTL) as beside:
+        beside.write_text(
+            f"newmtl skin\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nmap_Kd {PNG}\n", encoding="utf-8", newline="\n"
+        )
+    uv = np.stack((face.atlas.uv[:, 0], 1 - face.atlas.uv[:, 1]), axis=-1)
+    corners = np.stack((face.triangles, face.atlas.triangles, face.triangles), axis=-1).reshape(-1, 9) + 1
+    with written(folder / OBJ) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(f"# metres, x right, y up, z towards the viewer\nmtllib {MTL}\no face\nusemtl skin\n")
+        np.savetxt(file, file_vertices(face.vertices), "v %.7f %.7f %.7f")
+        np.savetxt(file, uv, "vt %.6f %.6f")
+        np.savetxt(file, file_normals(face), "vn %.5f %.5f %.5f")
+        np.savetxt(file, corners, "f %d/%d/%d %d/%d/%d %d/%d/%d")
+    return [folder / OBJ, folder / MTL, folder / PNG]
+
+
+def write_ply(face: TexturedFace, path: Path) -> Path:
+    """Writes binary PLY with a colour for each vertex; vertices are the 3DMM's in their order."""
+    shape = mesh.Mesh(file_vertices(face.vertices), face.triangles)
+    mesh.write_mesh(path, shape, face.vertex_colors())
+    return path

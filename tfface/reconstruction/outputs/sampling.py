@@ -1,0 +1,192 @@
+"""What a photograph shows of each texel: its colour, and how far it is to be trusted."""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+from PIL import Image
+
+from tfface.geometry import camera, mesh, raycast, rotation
+from tfface.reconstruction.outputs.texels import Texels
+from tfface.reconstruction.result import View
+
+Array = npt.NDArray[np.floating]
+
+_LEAST_COSINE, _FULL_COSINE = 0.1, 0.4
+"""Of the angle between the normal and the line of sight: nothing is taken below the first."""
+_OUTLINE = (1.0, 5.0), (1.0, 5.0)
+"""mm, and px of the photograph, from the outline against the background: nothing is taken nearer than the first."""
+_FOLD = (1.0, 6.0)
+"""mm from where a part of the face hides another: the nearer, the rather another photograph is taken."""
+_FOLD_WEIGHT = 0.03
+"""Of what is seen right beside such a place: much less than elsewhere, but nostrils are seen nowhere else."""
+_RIM_PIXELS = 512
+"""Side, px, of the picture in which silhouettes are looked for."""
+_GRAZING = 0.35
+"""Cosine below which an edge beside the background is a silhouette, and not where the mesh ends."""
+_DEPTH_STEP = 4.0
+"""mm between neighbouring pixels' depths, beside what a slope explains, that is a silhouette."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Samples:
+    """A photograph's part in the texture.
+
+    Attributes:
+      colors: [T, 3] float32, sRGB, 0..1; 0 where `weights` is.
+      weights: [T] float32, 0 where the photograph does not see the texel, else up to 1, in proportion to the pixels a
+        mm^2 that it has there, and falling smoothly towards outlines, folds and grazing angles.
+      trust: [T] float32, 1 where the photograph may be taken if there is no better one, falling smoothly to 0 towards
+        the outline and grazing angles.
+      resolution: Pixels a mm in the nearest part of the face, seen frontally.
+    """
+
+    colors: Array
+    weights: Array
+    trust: Array
+    resolution: float
+
+
+def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: float) -> Samples:
+    """Looks every texel up in a photograph.
+
+    Args:
+      view: The photograph.
+      caster: The person's surface, model frame.
+      texels: Its texels.
+      texel_mm: mm, the side of a typical texel on the surface.
+
+    Returns:
+      The samples.
+    """
+    rotated = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float64))
+    centre = -np.asarray(view.translation, np.float64) @ rotated
+    points = texels.at_texels(caster.vertices)
+    sights = (points - centre).astype(np.float32)
+    depth = sights @ rotated[2].astype(np.float32)
+    cosine = _cosine(caster, texels, sights)
+    px = camera.project_array(points, view.quaternion, view.translation, view.intrinsics).astype(np.float32)
+    height, width = view.pixels.shape[:2]
+    within = (px[:, 0] > 0) & (px[:, 0] < width) & (px[:, 1] > 0) & (px[:, 1] < height) & (depth > 1)
+    seen = np.flatnonzero(within & (cosine > _LEAST_COSINE))
+    seen = seen[caster.visible(points[seen], centre, tolerance=0.3)]
+
+    focal = float(np.sqrt(abs(np.linalg.det(np.asarray(view.intrinsics, np.float64)[:2, :2]))))
+    colors = np.zeros((len(points), 3), np.float32)
+    weights, trust = np.zeros((2, len(points)), np.float32)
+    if not len(seen):
+        return Samples(colors, weights, trust, 0.0)
+    px_a_mm = focal / depth[seen]
+    outline, fold = _distances(view, caster, px[seen])
+    trust[seen] = (
+        smoothstep(_LEAST_COSINE, _FULL_COSINE, cosine[seen])
+        * smoothstep(*_OUTLINE[0], outline / px_a_mm)
+        * smoothstep(*_OUTLINE[1], outline)
+    )
+    beside_fold = _FOLD_WEIGHT + (1 - _FOLD_WEIGHT) * smoothstep(*_FOLD, fold / px_a_mm)
+    weights[seen] = trust[seen] * cosine[seen] ** 2 * beside_fold
+    colors[seen] = _lookup(view.pixels, px[seen], px_a_mm * np.sqrt(cosine[seen]) * texel_mm)
+    return Samples(colors, weights, trust, float(px_a_mm.max()))
+
+
+def smoothstep(low: float, high: float, values: Array) -> Array:
+    """0 below `low`, 1 above `high`, and a smooth cubic between."""
+    share = np.clip((values - low) / (high - low), 0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def _cosine(caster: raycast.Raycaster, texels: Texels, sights: Array) -> Array:
+    """Of the angle at which each texel is seen: of the smooth normal, and 0 where the triangle is seen from behind."""
+    normals = texels.at_texels(mesh.vertex_normals(caster.vertices, caster.triangles))
+    flat = mesh.triangle_normals(caster.vertices, caster.triangles)[texels.triangle]
+    lengths = np.linalg.norm(normals, axis=-1) * np.linalg.norm(sights, axis=-1)
+    cosine = -np.einsum("tk,tk->t", normals, sights) / np.maximum(lengths, 1e-9)
+    return np.where(np.einsum("tk,tk->t", flat, sights) < 0, cosine, 0)
+
+
+def _distances(view: View, caster: raycast.Raycaster, px: Array) -> tuple[Array, Array]:
+    """Distances in px [Q] of image points [Q, 2]: to the face's outline or the photograph's edge, and to a fold."""
+    height, width = view.pixels.shape[:2]
+    low = np.maximum(np.floor(px.min(axis=0)) - 2, 0)
+    high = np.minimum(np.ceil(px.max(axis=0)) + 2, (width, height))
+    scale = min(1.0, _RIM_PIXELS / float((high - low).max()))
+    size = np.maximum(np.rint((high - low) * scale), 1).astype(int)
+    size_hw = int(size[1]), int(size[0])
+    intrinsics = camera.crop_intrinsics(np.asarray(view.intrinsics, np.float64), low[0], low[1])
+    intrinsics = camera.resize_intrinsics(intrinsics, (high[1] - low[1], high[0] - low[0]), size_hw)
+    fragments = raycast.raster(caster, view.quaternion, view.translation, intrinsics, size_hw)
+    outline, fold = _rims(fragments, view, caster, intrinsics)
+    outline[0] |= low[1] <= 0
+    outline[-1] |= high[1] >= height
+    outline[:, 0] |= low[0] <= 0
+    outline[:, -1] |= high[0] >= width
+    at = ((px - low) * (size / (high - low)) - 0.5)[:, ::-1].T
+    distances = []
+    for rim in (outline, fold):
+        distance = scipy.ndimage.distance_transform_edt(~rim) if rim.any() else np.full(size_hw, np.inf)
+        distances.append(scipy.ndimage.map_coordinates(distance, at, order=1, mode="nearest") / scale)
+    return distances[0], distances[1]
+
+
+def _rims(
+    fragments: raycast.Fragments, view: View, caster: raycast.Raycaster, intrinsics: Array
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Pixels [H, W] where the surface turns away before the background, and where it hides a part of itself.
+
+    Where the mesh ends without turning away, as at a neck, there is no outline.
+    """
+    hit = fragments.triangle >= 0
+    rotated = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float64))
+    normals = mesh.triangle_normals(caster.vertices, caster.triangles)[np.maximum(fragments.triangle, 0)]
+    height, width = hit.shape
+    y, x = np.mgrid[:height, :width] + 0.5
+    sights = camera.rays_from_px(np.stack((x, y), axis=-1), intrinsics) @ rotated
+    cosine = np.abs(np.einsum("hwk,hwk->hw", normals, sights)) / np.linalg.norm(sights, axis=-1)
+    depth = np.where(hit, fragments.depth, 0).astype(np.float64)
+    step = depth / float(intrinsics[0, 0])  # mm a pixel, seen frontally
+    outline, fold = np.zeros((2, *hit.shape), bool)
+    for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        slope = 4 * np.maximum(step[here], step[there])
+        jumps = hit[here] & hit[there] & (np.abs(depth[here] - depth[there]) > _DEPTH_STEP + slope)
+        ends = (hit[here] != hit[there]) & (np.where(hit[here], cosine[here], cosine[there]) < _GRAZING)
+        for rim, found in ((outline, ends), (fold, jumps)):
+            rim[here] |= found
+            rim[there] |= found
+    return outline, fold
+
+
+def _lookup(pixels: npt.NDArray[np.uint8], px: Array, px_a_texel: Array) -> Array:
+    """Colours [Q, 3] of image points: bilinear in the photograph, or, under larger texels, in a reduced one.
+
+    The levels of the pyramid halve by the mean of four pixels; between two levels, colours are interpolated (Williams,
+    "Pyramidal parametrics", SIGGRAPH 1983).
+    """
+    height, width = pixels.shape[:2]
+    low = np.maximum(np.floor(px.min(axis=0)) - 8, 0).astype(int)
+    high = np.minimum(np.ceil(px.max(axis=0)) + 8, (width, height)).astype(int)
+    level = np.log2(np.maximum(px_a_texel, 1))
+    image = Image.fromarray(np.ascontiguousarray(pixels[low[1] : high[1], low[0] : high[0]]))
+    colors = np.zeros((len(px), 3), np.float32)
+    for number in range(int(np.ceil(level.max())) + 1):
+        share = np.maximum(1 - np.abs(level - number), 0).astype(np.float32)
+        mine = np.flatnonzero(share > 0)
+        reduced = np.asarray(image if number == 0 else image.reduce(2**number))
+        at = (px[mine] - low) / 2**number
+        colors[mine] += share[mine, None] * bilinear(reduced, at)
+    return colors / 255
+
+
+def bilinear(image: npt.NDArray[np.generic], points: Array) -> Array:
+    """Values [Q, C] float32 of an image [H, W, C] at points [Q, 2] of its pixel frame; beyond its edge, its edge's."""
+    height, width = image.shape[:2]
+    x = np.clip(points[:, 0] - 0.5, 0, width - 1)
+    y = np.clip(points[:, 1] - 0.5, 0, height - 1)
+    left, top = np.minimum(x.astype(np.intp), max(width - 2, 0)), np.minimum(y.astype(np.intp), max(height - 2, 0))
+    across, down = (x - left)[:, None].astype(np.float32), (y - top)[:, None].astype(np.float32)
+    flat = image.reshape(height * width, -1)
+    index = top * width + left
+    right, below = (1 if width > 1 else 0), (width if height > 1 else 0)
+    upper = flat[index] * (1 - across) + flat[index + right] * across
+    lower = flat[index + below] * (1 - across) + flat[index + below + right] * across
+    return (upper * (1 - down) + lower * down).astype(np.float32)

@@ -1,0 +1,119 @@
+"""The texels of a texture: which point of the surface each of them shows."""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+
+from tfface.geometry import raycast
+from tfface.reconstruction.outputs.surface import Surface
+from tfface.reconstruction.outputs.unwrap import Atlas
+
+Array = npt.NDArray[np.floating]
+Indices = npt.NDArray[np.integer]
+
+_GUTTER = 2.0
+"""Texels around a chart that continue its triangles, for whoever samples between texels at its rim."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Texels:
+    """The texels that show the surface, T in number. Their centres lie at +0.5, as those of pixels.
+
+    Attributes:
+      size: Of the texture's side.
+      place: [T] int32, row * size + column.
+      triangle: [T] int32, of the surface.
+      barycentric: [T, 3] float32, weights of the triangle's corners; just outside of a chart, one is negative.
+      inside: [T] bool, False for texels just outside of a chart.
+      nearest: [size * size] int32, for each texel of the texture the nearest of the T.
+      num_vertices: P, of the surface.
+      corners: [T, 3] int32, vertices of the triangles.
+    """
+
+    size: int
+    place: Indices
+    triangle: Indices
+    barycentric: Array
+    inside: npt.NDArray[np.bool_]
+    nearest: Indices
+    num_vertices: int
+    corners: Indices
+
+    def at_texels(self, values: Array) -> Array:
+        """[T, C] float32: values [P, C] of vertices, interpolated."""
+        values = values.astype(np.float32, copy=False)
+        total = self.barycentric[:, :1] * values[self.corners[:, 0]]
+        for corner in (1, 2):
+            total += self.barycentric[:, corner : corner + 1] * values[self.corners[:, corner]]
+        return total
+
+    def at_vertices(self, values: Array) -> Array:
+        """[P, C] float64: sums of values [T, C], each shared out among the corners of its triangle."""
+        inside = np.flatnonzero(self.inside)
+        corners, shares, values = self.corners[inside], self.barycentric[inside], values[inside]
+        sums = np.zeros((self.num_vertices, values.shape[1]))
+        for corner in range(3):
+            for channel in range(values.shape[1]):
+                weights = shares[:, corner] * values[:, channel]
+                sums[:, channel] += np.bincount(corners[:, corner], weights, self.num_vertices)
+        return sums
+
+    def picture(self, values: Array) -> Array:
+        """[size, size, C]: values [T, C] in their places, and around them those of the nearest texel."""
+        return values[self.nearest].reshape(self.size, self.size, -1)
+
+
+def rasterise(surface: Surface, atlas: Atlas, size: int) -> Texels:
+    """Finds the point of the surface under each texel's centre.
+
+    Args:
+      surface: The surface.
+      atlas: Its atlas.
+      size: Of the texture's side.
+
+    Raises:
+      ValueError: If `size` is not between 16 and 8192.
+    """
+    if not 16 <= size <= 8192:
+        raise ValueError(f"size must lie between 16 and 8192 texels, got {size}.")
+    plane = np.concatenate((atlas.uv * size, np.zeros_like(atlas.uv[:, :1])), axis=1)
+    caster = raycast.Raycaster(plane, atlas.triangles)
+    row, column = np.indices((size, size), np.float32).reshape(2, -1) + np.float32(0.5)
+    hits = caster.cast(np.stack((column, row, np.ones_like(row)), axis=-1), np.array([0, 0, -1], np.float32))
+    inside = hits.triangle >= 0
+    distance, nearest = scipy.ndimage.distance_transform_edt(~inside.reshape(size, size), return_indices=True)
+    nearest = (nearest[0] * size + nearest[1]).ravel()
+    place = np.flatnonzero(distance.ravel() <= _GUTTER)
+    triangle = hits.triangle[nearest[place]]
+    outside = np.flatnonzero(~inside[place])
+    barycentric = hits.barycentric[place]
+    barycentric[outside] = _barycentric(
+        plane[atlas.triangles[triangle[outside]], :2], np.stack((column, row), axis=-1)[place[outside]]
+    )
+    index = np.zeros(size * size, np.int32)
+    index[place] = np.arange(len(place), dtype=np.int32)
+    shown = np.where(distance.ravel() <= _GUTTER, np.arange(size * size), nearest)
+    return Texels(
+        size=size,
+        place=place.astype(np.int32),
+        triangle=triangle,
+        barycentric=barycentric,
+        inside=inside[place],
+        nearest=index[shown],
+        num_vertices=len(surface.template),
+        corners=surface.triangles[triangle],
+    )
+
+
+def _barycentric(corners: Array, points: Array) -> Array:
+    """Weights [Q, 3] of triangles' corners [Q, 3, 2] for points of the plane [Q, 2] near them, at most a side away."""
+    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    offset = points - corners[:, 0]
+    area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+    area = np.where(np.abs(area) > 1e-6, area, 1e-6)
+    second = (offset[:, 0] * v[:, 1] - offset[:, 1] * v[:, 0]) / area
+    third = (u[:, 0] * offset[:, 1] - u[:, 1] * offset[:, 0]) / area
+    weights = np.clip(np.stack((1 - second - third, second, third), axis=-1), -1, 2)
+    return (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)

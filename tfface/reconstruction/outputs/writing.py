@@ -1,0 +1,95 @@
+"""Writes a reconstruction as files."""
+
+import dataclasses
+from pathlib import Path
+
+from PIL import Image
+
+from tfface.evaluation.files import name_of, written
+from tfface.reconstruction.outputs import mesh_files, pictures
+from tfface.reconstruction.outputs.texture import DEFAULT_SIZE, TexturedFace, bake
+from tfface.reconstruction.result import Reconstruction
+
+TURNTABLE = "turntable.png"
+OVERLAYS, MAPS = "overlays", "maps"
+"""Folders, below that of the person."""
+
+_TURNTABLE_SIZE, _TURNTABLE_FRAMES, _TURNTABLE_SECONDS = 320, 24, 4.0
+_QUALITY = 92
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outputs:
+    """What was written.
+
+    Attributes:
+      face: The textured face.
+      paths: Of the files.
+    """
+
+    face: TexturedFace
+    paths: tuple[Path, ...]
+
+
+def write(
+    reconstruction: Reconstruction,
+    folder: Path,
+    *,
+    texture_size: int = DEFAULT_SIZE,
+    overlays: bool = True,
+    overlay_size: int = 1280,
+    maps: bool = False,
+    turntable: bool = True,
+) -> Outputs:
+    """Writes a reconstruction: the textured face as GLB, OBJ and PLY, and pictures. See docs/reconstruction.md.
+
+    Each file is written beside its place and moved there, so that it is there as a whole or as it was.
+
+    Args:
+      reconstruction: The person.
+      folder: Made if it does not exist.
+      texture_size: Texels along each side of the texture.
+      overlays: Whether to draw the mesh over each photograph, as wireframe and shaded.
+      overlay_size: px, the longer side of these pictures at most.
+      maps: Whether to write depth, normals and mask of each photograph, of the photograph's size.
+      turntable: Whether to draw the face as it turns.
+
+    Returns:
+      The textured face, for whoever shows it, and the paths of the files.
+
+    Raises:
+      ValueError: As `texture.bake`.
+      OSError: If a file cannot be written.
+    """
+    face = bake(reconstruction, texture_size)
+    paths = mesh_files.write_meshes(face, folder)
+    if turntable:
+        paths.append(_write_turntable(face, folder / TURNTABLE))
+    for number, view in enumerate(reconstruction.views):
+        # Names of photographs may be equal, or paths: the number tells them apart.
+        name = f"{number:02d}_{name_of(Path(view.name).stem)}"
+        if overlays:
+            for kind, draw in (("wireframe", pictures.wireframe), ("shaded", pictures.shaded)):
+                path = folder / OVERLAYS / f"{name}_{kind}.jpg"
+                with written(path) as beside:
+                    picture = Image.fromarray(draw(view, face.vertices, face.triangles, overlay_size))
+                    picture.save(beside, "JPEG", quality=_QUALITY)
+                paths.append(path)
+        if maps:
+            depth, normals, mask = pictures.maps(view, face.vertices, face.triangles)
+            for kind, values in (("depth.tiff", depth), ("normals.png", normals), ("mask.png", mask)):
+                path = folder / MAPS / f"{name}_{kind}"
+                with written(path) as beside:
+                    options = {"compression": "tiff_deflate"} if path.suffix == ".tiff" else {}
+                    Image.fromarray(values).save(beside, **options)
+                paths.append(path)
+    return Outputs(face, tuple(paths))
+
+
+def _write_turntable(face: TexturedFace, path: Path) -> Path:
+    """An animated PNG; what knows no animation shows its first frame, the frontal view."""
+    first, *others = map(Image.fromarray, pictures.turntable(face, _TURNTABLE_SIZE, _TURNTABLE_FRAMES))
+    duration = round(1000 * _TURNTABLE_SECONDS / _TURNTABLE_FRAMES)
+    with written(path) as beside:
+        first.save(beside, "PNG", save_all=True, append_images=others, duration=duration, loop=0)
+    return path
