@@ -9,8 +9,8 @@ import pytest
 from tfface import prepare
 from tfface.data import people
 
-FLAGS = {"people": "anthropometric", "subjects": 7, "views": 4, "image_size": 48, "seed": 3, "capture_dir": None}
-FLAGS |= {"ict_facekit": None, "download": False}
+FLAGS = {"people": "anthropometric", "subjects": 7, "views": 4, "image_size": 48, "seed": 3, "measures": []}
+FLAGS |= {"capture_dir": None, "ict_facekit": None, "download": False}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -35,11 +35,24 @@ def test_synthetic_people_take_the_flags():
     assert described == {"image_size": 48, "views": 4}
 
 
+def test_the_means_of_a_population_can_be_moved():
+    usual, _ = prepare._open(FLAGS)
+    moved, described = prepare._open(FLAGS | {"measures": ["nose_breadth_al_al=2", "brow_height=-1"]})
+    assert described["measures"] == {"nose_breadth_al_al": 2.0, "brow_height": -1.0}
+    before, after = usual.measures(3), moved.measures(3)
+    assert after["nose_breadth_al_al"] - before["nose_breadth_al_al"] == pytest.approx(2 * 4.0)
+    assert after["brow_height"] - before["brow_height"] == pytest.approx(-1.4)
+    assert {name for name in before if after[name] != before[name]} == set(described["measures"])
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ({"people": "capture"}, "people=capture: the flag --capture_dir must name"),
         ({"people": "capture", "capture_dir": "/nowhere/at/all"}, "expected a capture folder"),
+        ({"measures": ["head_breadth_eu_eu"]}, "measures: expected name=standard deviations, got 'head_breadth_eu_eu'"),
+        ({"measures": ["length=1"]}, "measures: expected names out of head_length_g_op, .*, got 'length'"),
+        ({"people": "capture", "measures": ["neck_breadth=1"]}, "measures: expected none with people=capture"),
         ({"people": "ict"}, "people=ict: --ict_facekit or the variable ICT_FACEKIT_DIR"),
     ],
 )

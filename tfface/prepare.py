@@ -44,6 +44,8 @@ def main(argv: list[str]) -> None:
 def _open(options: dict[str, Any]) -> tuple[PeopleSource, dict[str, Any]]:
     """The source that the flags name, and those flags that decide what it gives."""
     people, size = options["people"], options["image_size"]
+    if options["measures"] and people != "anthropometric":
+        raise ValueError(f"measures: expected none with people={people}, got {','.join(options['measures'])}")
     if people == "capture":
         if not options["capture_dir"]:
             raise ValueError("people=capture: the flag --capture_dir must name the capture folder")
@@ -52,13 +54,28 @@ def _open(options: dict[str, Any]) -> tuple[PeopleSource, dict[str, Any]]:
 
     settings = PhotographySettings(image_size=size, num_views=options["views"])
     arguments: dict[str, Any] = {"num_subjects": options["subjects"], "seed": options["seed"], "settings": settings}
+    described: dict[str, Any] = {"image_size": size, "views": options["views"]}
     if people == "ict":
         arguments["directory"] = _ict_facekit(options)
     if people == "model":
         if not options["face_model"]:
             raise ValueError("people=model: the flag --face_model must name the 3DMM that people are drawn from")
         arguments["path"] = options["face_model"]
-    return open_source(people, **arguments), {"image_size": size, "views": options["views"]}
+    if options["measures"]:
+        arguments["shifts"] = described["measures"] = _shifts(options["measures"])
+    return open_source(people, **arguments), described
+
+
+def _shifts(given: list[str]) -> dict[str, float]:
+    """Standard deviations by measure, from name=number."""
+    shifts = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            shifts[name] = float(number)
+        except ValueError:
+            raise ValueError(f"measures: expected name=standard deviations, got {text!r}") from None
+    return shifts
 
 
 def _face_model(options: dict[str, Any], source: PeopleSource) -> str | os.PathLike[str] | None:

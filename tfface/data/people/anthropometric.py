@@ -5,6 +5,7 @@ anthropometric measures in millimetres, with published means and standard deviat
 """
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,12 @@ class AnthropometricPeople:
     name = "anthropometric"
 
     def __init__(
-        self, num_subjects: int, *, seed: int = 0, settings: rendering.PhotographySettings | None = None
+        self,
+        num_subjects: int,
+        *,
+        seed: int = 0,
+        settings: rendering.PhotographySettings | None = None,
+        shifts: Mapping[str, float] | None = None,
     ) -> None:
         """Describes the population; heads are built when they are first asked for.
 
@@ -61,12 +67,18 @@ class AnthropometricPeople:
           num_subjects: the size of the population.
           seed: of shapes and photographs.
           settings: of the photographer; the default population if None.
+          shifts: by how many standard deviations the means of measures lie beside those of ``head.measures``, by name.
 
         Raises:
-          ValueError: if the population is empty.
+          ValueError: if the population is empty, or a measure is unknown.
         """
         if num_subjects < 1:
             raise ValueError(f"num_subjects: expected at least 1, got {num_subjects}")
+        known = [measure.name for measure in measures.MEASURES]
+        for measure in shifts or {}:
+            if measure not in known:
+                raise ValueError(f"measures: expected names out of {', '.join(known)}, got {measure!r}")
+        self._shifts = dict(shifts or {})
         self._num_subjects = num_subjects
         self._seed = seed
         self._settings = settings or rendering.PhotographySettings()
@@ -107,7 +119,10 @@ class AnthropometricPeople:
         return rendering.photograph(self.head, self.head_shape(index), self._settings, rng)
 
     def _deviations(self, index: int) -> npt.NDArray[np.float64]:
-        return population.deviations(np.random.default_rng([self._seed, self._checked(index), 0]))
+        drawn = population.deviations(np.random.default_rng([self._seed, self._checked(index), 0]))
+        for k, measure in enumerate(measures.MEASURES):
+            drawn[k] += self._shifts.get(measure.name, 0.0) * measure.deviation
+        return drawn
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < self._num_subjects:
