@@ -267,7 +267,7 @@ def rewrite(path, name, value=None):
         ("shape/model/pcaBasis", np.ones((27, 3)), "neither length 1 nor the square root of pcaVariance"),
         ("shape/model/pcaBasis", np.ones(27), "must be a matrix"),
         ("shape/representer/cells", TRIANGLES, r"must have the shape \[3, F\]"),
-        ("shape/model/mean", np.full(27, np.nan), "vertices must be finite"),
+        ("shape/model/mean", np.full(27, np.nan), "mean must be finite"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(tmp_path, name, value, message):

@@ -49,6 +49,8 @@ class MorphableModel:
         basis, eigenvalues = np.asarray(self.basis, np.float32), np.asarray(self.eigenvalues, np.float32)
         if basis.ndim != 3 or basis.shape[1:] != template.vertices.shape or not len(basis):
             raise ValueError(f"basis must have the shape [K, {template.num_vertices}, 3], got {list(basis.shape)}.")
+        if len(basis) > basis[0].size:
+            raise ValueError(f"basis must have at most {basis[0].size} modes, got {len(basis)}.")
         if eigenvalues.shape != basis.shape[:1]:
             raise ValueError(f"eigenvalues must have the shape [{len(basis)}], got {list(eigenvalues.shape)}.")
         if not np.isfinite(eigenvalues).all() or eigenvalues[-1] <= 0 or (np.diff(eigenvalues) > 0).any():

@@ -11,10 +11,14 @@
 
 Plain statismo files have the same without /shape. Ours add a group /tfface, with what that layout has no place for:
 landmarks as vertex indices, symmetry, metadata, conventions_version.
+
+What a dataset claims is held against the bytes that are stored for it before it is read, and neither links nor storage
+in other files are followed.
 """
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -29,8 +33,15 @@ from tfface.schema import CONVENTIONS_VERSION
 
 Array = npt.NDArray[np.floating]
 
+MAX_DATASET_BYTES = 1 << 32
+"""A dataset that claims more bytes is refused before it is read."""
+
+_MAX_MAGNITUDE = 1e12
 _SCALE_TOLERANCE = 0.01
 """Relative error up to which a column of pcaBasis has length 1, or the standard deviation of its mode."""
+
+_MAX_INFLATION = 1032
+"""How many times its own size deflated data can become at most (zlib, "maximum compression factor")."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,24 +125,52 @@ def read(path: str | os.PathLike[str]) -> Content:
             return _with_extras(file, content) if "tfface" in file else _with_landmarks(file, content)
     except (OSError, RuntimeError) as error:  # What h5py raises for damage, depending on where it is.
         raise ValueError(f"{path}: not a readable HDF5 file: {error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: not a 3DMM in the layout of statismo: {error}") from error
 
 
-def _dataset(file: h5py.File, name: str) -> Any:
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
+def _found(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset of the file itself, that is not larger than what is stored for it allows."""
+    place: Any = file
+    for part in name.strip("/").split("/"):
+        if not isinstance(place, h5py.Group) or part not in place:
+            raise ValueError(f"the dataset {name} is missing.")
+        if not isinstance(place.get(part, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name}: a link, which may lead to another file, is not followed.")
+        place = place[part]
+    if not isinstance(place, h5py.Dataset):
         raise ValueError(f"the dataset {name} is missing.")
-    return found[()]
+    if place.external or place.is_virtual:
+        raise ValueError(f"{name}: its data are in another file.")
+    stored = min(place.id.get_storage_size(), file.id.get_filesize())
+    chunk = math.prod(place.chunks) * place.dtype.itemsize if place.chunks else 0
+    claimed = max(place.nbytes, chunk)  # a chunk is unpacked whole, however little of it is used
+    if claimed > min(MAX_DATASET_BYTES, _MAX_INFLATION * stored):
+        raise ValueError(f"the dataset {name} claims {claimed} bytes, where {stored} are stored.")
+    return place
+
+
+def _dataset(file: h5py.File, name: str) -> npt.NDArray[Any]:
+    """Numbers of a dataset, all of them finite and of a magnitude that can be computed with."""
+    found = _found(file, name)
+    if found.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must hold numbers, got {found.dtype}.")
+    values = np.asarray(found[()])
+    if not (np.abs(values) < _MAX_MAGNITUDE).all():
+        raise ValueError(f"{name} must be finite and below {_MAX_MAGNITUDE:g}.")
+    return values
 
 
 def _text(file: h5py.File, name: str) -> str:
-    value = _dataset(file, name)
+    found = _found(file, name)
+    if found.shape not in ((), (1,)) or h5py.check_string_dtype(found.dtype) is None:
+        raise ValueError(f"{name} must be a text, got {found.dtype} {found.shape}.")
+    value = found[()] if found.shape == () else found[0]  # Scalismo writes an array of one text.
     return (value.decode() if isinstance(value, bytes) else str(value)).rstrip("\0")
 
 
 def _matrix(file: h5py.File, name: str) -> Array:
-    value = np.asarray(_dataset(file, name))
+    value = _dataset(file, name)
     if value.ndim != 2:
         raise ValueError(f"{name} must be a matrix, got the shape {list(value.shape)}.")
     return value
