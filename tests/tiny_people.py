@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tfface.data import preparation
 from tfface.data.people.base import Template, View
 from tfface.geometry import camera, rotation
 
@@ -142,6 +141,8 @@ PEOPLE = TinyPeople(12, few_views_at=5)
 @functools.cache
 def records_folder() -> Path:
     """A folder of finished records of `PEOPLE`, made once in a process."""
+    from tfface.data import preparation  # loads TensorFlow, which the people alone do not need
+
     folder = Path(tempfile.mkdtemp(prefix="tiny-records-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     preparation.prepare(PEOPLE, folder, modes=4, num_workers=2, progress=False)

@@ -23,6 +23,9 @@ from tfface.geometry import alignment, camera, mesh
 MARGIN = PhotographySettings.margin
 """How much larger a crop is than the square around the face, as a share of it; that of the synthetic photographs."""
 
+MAX_SQUARE = 1 << 14
+"""px, side of the square around the face in a photograph: more would take memory without limit, and cannot be seen."""
+
 _TEMPLATE_SUBJECTS = 200  # whose mean is the template
 _SYMMETRY_ROUNDS = 20
 _FAULTS_SHOWN = 50
@@ -92,11 +95,14 @@ def crop_view(view: capture_files.CapturedView, face: npt.NDArray[np.floating], 
       The crop and its camera.
 
     Raises:
-      ValueError: naming the photograph, if it cannot be read.
+      ValueError: naming the photograph, if it cannot be read, does not show the face, or the face is larger than
+        `MAX_SQUARE`.
     """
     px = camera.project_array(face, view.quaternion, view.translation, view.intrinsics)
     low, high = px.min(axis=0), px.max(axis=0)
     side = float((high - low).max() * (1 + MARGIN))
+    if not 0 < side <= MAX_SQUARE:
+        raise ValueError(f"{view.image}: expected a face of at most {MAX_SQUARE} px, got {side:.4g}")
     x, y = (low + high - side) / 2
     cropped = camera.resize_intrinsics(
         camera.crop_intrinsics(view.intrinsics, x, y), (side, side), (image_size, image_size)
@@ -115,10 +121,10 @@ def _cut(path: Path, x: float, y: float, side: float, size: int) -> bytes:
     with capture_files.open_image(path) as image:
         width, height = image.size
         inside = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-        try:
-            pixels = np.asarray(image.crop(inside).convert("RGB"))
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{path}: the photograph is damaged: {error}") from error
+        visible = inside[0] < inside[2] and inside[1] < inside[3]
+        pixels = np.asarray(image.crop(inside).convert("RGB")) if visible else None
+    if pixels is None:
+        raise ValueError(f"{path}: the face lies outside of the photograph")
     beyond = ((inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2]), (0, 0))
     box = (x - left, y - top, x - left + side, y - top + side)
     region = Image.fromarray(np.pad(pixels, beyond, mode="edge"))

@@ -26,6 +26,12 @@ LANDMARK_DISTANCE = 8.0
 LEAST_INSIDE = 0.5
 """Share of the projected vertices that must lie inside the photograph."""
 
+LEAST_FACE_HEIGHT = 10.0
+"""mm, between the line through the outer corners of the eyes and the mouth; adults have about 70."""
+
+FARTHEST_VERTEX = 2000.0
+"""mm, the farthest that a vertex of the registered mesh may be from the tip of the nose."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
@@ -61,7 +67,10 @@ def check(root: str | os.PathLike[str]) -> list[Fault]:
         return [_fault(error, root)]
     if len(folders) < 3:
         return [Fault(root, f"expected at least 3 subjects, one for each split, got {len(folders)} folders")]
-    faults = _same_names(folders)
+    faults = [
+        Fault(folder, "expected a name of printable characters") for folder in folders if not folder.name.isprintable()
+    ]
+    faults += _same_names(folders)
     first: tuple[Path, mesh.Mesh] | None = None
     for folder in folders:
         registered, found = _check_subject(folder)
@@ -127,6 +136,8 @@ def _check_subject(folder: Path) -> tuple[mesh.Mesh | None, list[Fault]]:
         registered = mesh.read_mesh(path)
     except FileNotFoundError:
         faults.append(Fault(path, "not found"))
+    except OSError as error:
+        faults.append(Fault(path, f"cannot be read: {error.strerror}"))
     except ValueError as error:
         faults.append(_fault(error, path))
     path = folder / capture_files.LANDMARKS
@@ -160,17 +171,29 @@ def _check_landmarks(
         )
         hint = f"; these look like {unit}, multiply everything (translations too)" if unit else ""
         return [Fault(path, f"expected {low:g}..{high:g} mm between the outer eye corners, got {distance:.4g}{hint}")]
+    if _face_height(landmarks) < LEAST_FACE_HEIGHT:
+        return [Fault(path, f"expected the mouth at least {LEAST_FACE_HEIGHT:g} mm away from the line of the eyes")]
     nose = source_axes(landmarks) @ (landmarks[schema.NOSE_TIP] - landmarks[schema.EYE_OUTER_LEFT])
     if nose[2] >= 0:
         return [Fault(path, "the tip of the nose lies behind the eyes: left and right, or an axis, are swapped")]
     if registered is None:
         return []
+    farthest = float(np.abs(registered.vertices.astype(np.float64) - landmarks[schema.NOSE_TIP]).max())
+    if farthest > FARTHEST_VERTEX:
+        return [Fault(path.with_name(capture_files.REGISTERED), f"a vertex is {farthest:.4g} mm away from the nose")]
     distances = cKDTree(registered.vertices).query(np.stack(list(landmarks.values())))[0]
     return [
         Fault(path, f"{name} is {distance:.1f} mm away from the vertices of {capture_files.REGISTERED}")
         for name, distance in zip(landmarks, distances, strict=True)
         if distance > LANDMARK_DISTANCE
     ]
+
+
+def _face_height(landmarks: Mapping[str, npt.NDArray[np.float64]]) -> float:
+    """Distance between the mouth and the line through the outer corners of the eyes, mm."""
+    right, left = landmarks[schema.EYE_OUTER_RIGHT], landmarks[schema.EYE_OUTER_LEFT]
+    mouth = (landmarks["lip_outer_0"] + landmarks["lip_outer_6"]) / 2
+    return float(np.linalg.norm(np.cross(mouth - right, left - right)) / np.linalg.norm(left - right))
 
 
 def _check_view(view: capture_files.CapturedView, number: int, registered: mesh.Mesh | None, path: Path) -> list[Fault]:
@@ -181,8 +204,6 @@ def _check_view(view: capture_files.CapturedView, number: int, registered: mesh.
             image.load()
     except ValueError as error:
         return [_fault(error, view.image)]
-    except (OSError, SyntaxError) as error:
-        return [Fault(view.image, f"the photograph is damaged: {error}")]
     if registered is None:
         return []
     points = registered.vertices.astype(np.float64)

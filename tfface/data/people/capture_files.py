@@ -6,23 +6,35 @@
   either "quaternion" and "translation" or "cam_from_model": 3x4}, from the same frame.
 """
 
+import contextlib
 import dataclasses
-import json
-from collections.abc import Mapping
+import os
+import reprlib
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tfface import schema
+from tfface import schema, untrusted
 from tfface.geometry import rotation
 
 REGISTERED, LANDMARKS, VIEWS = "registered.ply", "landmarks.json", "views.json"
 
 MAX_PIXELS = 1 << 27
 """A photograph whose header claims more pixels is refused before it is decoded."""
+
+MAX_PHOTOGRAPH_BYTES = 1 << 30
+"""A photograph's file may have so many bytes."""
+
+MAX_JSON_BYTES = 1 << 24
+"""A landmarks.json or views.json may have so many bytes; tens of thousands of views have fewer."""
+
+LARGEST_NUMBER = 1e7
+"""Coordinates (mm), focal lengths and principal points (px) are smaller: computing with them cannot overflow."""
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 _ROTATION_TOLERANCE = 1e-3
@@ -58,21 +70,17 @@ def subject_folders(root: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file; NaN and Infinity, which are not JSON, are refused.
+    """Content of a JSON file of at most `MAX_JSON_BYTES`; NaN and Infinity, which are not JSON, are refused.
 
     Raises:
       ValueError: naming the file.
     """
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number of JSON")
-
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        return untrusted.read_json(path, MAX_JSON_BYTES)
     except FileNotFoundError:
         raise ValueError(f"{path}: not found") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def read_landmarks(path: Path) -> dict[str, npt.NDArray[np.float64]]:
@@ -105,9 +113,10 @@ def read_views(path: Path) -> list[CapturedView]:
 def _view(entry: Any, folder: Path, where: str) -> CapturedView:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("image"), str):
         raise ValueError(f"{where}: expected an object with the path of an image, got {_shortened(entry)}")
-    image = (folder / entry["image"]).resolve()
-    if not image.is_relative_to(folder.resolve()):
-        raise ValueError(f"{where}: image: {entry['image']!r} leaves the subject's folder")
+    try:
+        image = untrusted.inside(folder, entry["image"])
+    except ValueError as error:
+        raise ValueError(f"{where}: image: {error}") from error
     K = _numbers(entry.get("intrinsics"), (3, 3), f"{where}: intrinsics")
     if not (K[0, 0] > 0 and K[1, 1] > 0 and K[0, 1] == K[1, 0] == 0 and (K[2] == [0, 0, 1]).all()):
         raise ValueError(
@@ -132,42 +141,79 @@ def _view(entry: Any, folder: Path, where: str) -> CapturedView:
     return CapturedView(image, K, quaternion, translation)
 
 
-def open_image(path: Path) -> Image.Image:
-    """Opens a photograph, reading no more than its header.
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Opens a photograph, having read no more than its header, for the Pillow calls that decode it.
 
     Raises:
-      ValueError: naming the file, if it is missing, of another format, too large, not of 8 bits, or meant to be turned.
+      ValueError: naming the file, if it is missing, of another format, too large, not of 8 bits, or meant to be turned;
+        or if it turns out to be damaged while it is decoded.
     """
+    with _opened(path) as file:
+        try:
+            image = _with_header(file)
+        except Exception as error:  # Pillow raises whatever damage leads its parsers to.
+            raise ValueError(f"{path}: not a readable photograph ({', '.join(FORMATS)}): {error}") from error
+        with image:
+            fault = _fault_of(image)
+            if fault:
+                raise ValueError(f"{path}: {fault}")
+            try:
+                if image.getexif().get(_EXIF_ORIENTATION, 1) == 1:
+                    yield image
+                    return
+            except Exception as error:
+                raise ValueError(f"{path}: the photograph is damaged: {error}") from error
+        raise ValueError(
+            f"{path}: its EXIF orientation asks to turn it; turn its pixels, K refers to them as they are stored"
+        )
+
+
+def _opened(path: Path) -> IO[bytes]:
     try:
-        image = Image.open(path, formats=FORMATS)
+        file = untrusted.open_regular(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: not found") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable photograph ({', '.join(FORMATS)}): {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_PHOTOGRAPH_BYTES:
+        file.close()
+        raise ValueError(f"{path}: expected at most {MAX_PHOTOGRAPH_BYTES} bytes, got {size}")
+    return file
+
+
+def _with_header(file: IO[bytes]) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is `MAX_PIXELS`
+        return Image.open(file, formats=FORMATS)
+
+
+def _fault_of(image: Image.Image) -> str | None:
+    """What its header says that cannot be used."""
     width, height = image.size
-    fault = None
     if width * height > MAX_PIXELS:
-        fault = f"expected at most {MAX_PIXELS} pixels, got {width} x {height}"
-    elif image.mode not in ("RGB", "RGBA", "L", "LA", "P", "CMYK", "YCbCr"):
-        fault = f"expected 8 bits a channel, got the mode {image.mode}"
-    elif image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-        fault = "its EXIF orientation asks to turn it; turn its pixels, K refers to them as they are stored"
-    if fault:
-        image.close()
-        raise ValueError(f"{path}: {fault}")
-    return image
+        return f"expected at most {MAX_PIXELS} pixels, got {width} x {height}"
+    if image.mode not in ("RGB", "RGBA", "L", "LA", "P", "CMYK", "YCbCr"):
+        return f"expected 8 bits a channel, got the mode {image.mode}"
+    return None
 
 
 def _numbers(value: Any, shape: tuple[int, ...], where: str) -> npt.NDArray[np.float64]:
-    try:
-        array = np.array(value, np.float64)
-    except (TypeError, ValueError):
-        array = np.array(np.nan)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise ValueError(f"{where}: expected {' x '.join(map(str, shape))} finite numbers, got {_shortened(value)}")
-    return array
+    if not _has_shape(value, shape):
+        raise ValueError(
+            f"{where}: expected {' x '.join(map(str, shape))} finite numbers, got {_shortened(value)}; none may reach "
+            f"{LARGEST_NUMBER:g}"
+        )
+    return np.array(value, np.float64)
+
+
+def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a tree of JSON is nested lists of these lengths with usable numbers in them."""
+    if not shape:
+        return type(value) in (int, float) and -LARGEST_NUMBER < value < LARGEST_NUMBER
+    return isinstance(value, list) and len(value) == shape[0] and all(_has_shape(item, shape[1:]) for item in value)
 
 
 def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
+    return reprlib.repr(value)[:120]

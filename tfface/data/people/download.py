@@ -10,9 +10,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 
+from tfface import untrusted
 from tfface.data.people import ict_checksums
 
 BASE_URL = f"https://raw.githubusercontent.com/ICT-VGL/ICT-FaceKit/{ict_checksums.COMMIT}"
+
+MAX_FILE_BYTES = 1 << 26
+"""A file that is larger is not taken; those of ICT-FaceKit are far smaller."""
 
 _CHUNK = 1 << 20
 _ADVICE = (
@@ -45,9 +49,11 @@ def fetch(
       The paths of the files that were fetched.
 
     Raises:
-      ValueError: naming the file, if it cannot be fetched or its checksum is wrong.
+      ValueError: naming the file, if it cannot be fetched, is too large, leaves the folder, or its checksum is wrong.
     """
     root = pathlib.Path(directory)
+    for name in checksums:
+        untrusted.inside(root, name)
     missing = [name for name, checksum in checksums.items() if _sha256(root / name) != checksum]
     with concurrent.futures.ThreadPoolExecutor(connections) as pool:
         running = [
@@ -80,6 +86,8 @@ def _fetch_file(url: str, path: pathlib.Path, checksum: str, timeout: float) -> 
                 while chunk := response.read(_CHUNK):
                     digest.update(chunk)
                     file.write(chunk)
+                    if file.tell() > MAX_FILE_BYTES:
+                        raise ValueError(f"{url}: expected at most {MAX_FILE_BYTES} bytes. {_ADVICE}")
         except urllib.error.HTTPError as error:
             error.close()
             raise ValueError(f"{url}: expected a file, got {error}. {_ADVICE}") from error
