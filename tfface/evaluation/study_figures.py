@@ -63,7 +63,7 @@ def cumulative_errors(path: Path, rows: Mapping[str, Values], label: str) -> Non
     for name, values in rows.items():
         color, dashes = _style(name, list(rows))
         axes.plot(at, 100 * statistics.cumulative(values, at), color=color, linestyle=dashes, linewidth=1.8, label=name)
-    axes.set(xlim=(0, end), ylim=(0, 100), xlabel=label, ylabel="test subjects, %")
+    axes.set(xlim=(0, end), ylim=(0, 100), xlabel=label, ylabel="subjects, %")
     _finish(axes)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
     _save(figure, path)
