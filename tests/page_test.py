@@ -16,6 +16,8 @@ from tfface.evaluation import document
 from tfface.face import MorphableModel
 from tfface.geometry import camera, mesh, rotation
 from tfface.reconstruction import page
+from tfface.reconstruction.outputs import TexturedFace
+from tfface.reconstruction.outputs.unwrap import Atlas
 from tfface.reconstruction.result import Reconstruction, View
 
 COLUMNS, ROWS = 21, 27
@@ -36,9 +38,18 @@ def _face() -> tuple[np.ndarray, np.ndarray]:
 
 VERTICES, TRIANGLES = _face()
 ERRORS = np.interp(VERTICES[:, 1], [-85, 85], [0, 6.0])
-TEXTURE = page.Texture(
-    pixels=np.where(np.arange(60)[None, :, None] < 30, RED, BLUE).repeat(40, axis=0).astype(np.uint8),
-    uv=((VERTICES[:, :2] / [60, 85] + 1) / 2).clip(0, 1)[TRIANGLES],
+TEXTURED = TexturedFace(
+    vertices=VERTICES,
+    triangles=TRIANGLES,
+    atlas=Atlas(
+        uv=((VERTICES[:, :2] / [60, 85] + 1) / 2).clip(0, 1)[::-1],
+        triangles=len(VERTICES) - 1 - TRIANGLES,
+        vertex=np.arange(len(VERTICES))[::-1],
+        chart=np.zeros(len(VERTICES), np.int32),
+    ),
+    image=np.where(np.arange(60)[None, :, None] < 30, RED, BLUE).repeat(60, axis=0).astype(np.uint8),
+    photographed=np.full((60, 60), 255, np.uint8),
+    gains=np.ones((2, len(VERTICES), 3), np.float32),
 )
 
 
@@ -93,35 +104,31 @@ def _array(text: str, dtype: str, *shape: int) -> np.ndarray:
 class TestText:
     def test_it_embeds_mesh_texture_and_errors(self):
         errors = np.where(VERTICES[:, 1] > 60, np.nan, ERRORS)
-        content = _content(page.page(ANN, texture=TEXTURE, errors=errors))
+        content = _content(page.page(ANN, TEXTURED, errors=errors))
         np.testing.assert_array_equal(_array(content["positions"], "<f4", -1, 3), VERTICES)
         np.testing.assert_array_equal(_array(content["triangles"], "<u4", -1, 3), TRIANGLES)
         normals = mesh.vertex_normals(VERTICES, TRIANGLES)
         np.testing.assert_allclose(_array(content["normals"], "<i2", -1, 3) / 32767, normals, atol=2e-5)
-        np.testing.assert_allclose(_array(content["uv"], "<u2", -1, 3, 2) / 65535, TEXTURE.uv, atol=1e-5)
+        uv = (VERTICES[TRIANGLES, :2] / [60, 85] + 1) / 2
+        np.testing.assert_allclose(_array(content["uv"], "<u2", -1, 3, 2) / 65535, uv, atol=1e-5)
         embedded = _array(content["errors"], "<f4", -1)
         np.testing.assert_allclose(embedded, np.where(np.isnan(errors), -1, errors), rtol=1e-6)
 
-    def test_a_mesh_wound_inwards_is_turned_over(self):
+    def test_a_mesh_without_texture_is_drawn_as_it_is_written(self):
         inwards = _reconstruction(triangles=TRIANGLES[:, ::-1])
-        texture = dataclasses.replace(TEXTURE, uv=TEXTURE.uv[:, ::-1])
-        turned, straight = (_content(page.page(r, texture=t)) for r, t in ((inwards, texture), (ANN, TEXTURE)))
-        for key in ("triangles", "uv", "normals"):
-            assert turned[key] == straight[key]
-
-    def test_other_triangles_than_the_models_are_drawn(self):
-        content = _content(page.page(ANN, triangles=TRIANGLES[:100]))
-        np.testing.assert_array_equal(_array(content["triangles"], "<u4", -1, 3), TRIANGLES[:100])
+        content = _content(page.page(inwards))
+        np.testing.assert_array_equal(_array(content["triangles"], "<u4", -1, 3), TRIANGLES)
+        assert content["uv"] is content["texture"] is None
 
     def test_a_large_photograph_is_reduced_with_its_camera(self):
-        large, small = (_content(page.page(ANN, overlays={}, max_side=side))["photographs"][0] for side in (500, 84))
+        large, small = (_content(page.page(ANN, max_side=side))["photographs"][0] for side in (500, 84))
         assert large["size"] == [168, 128]
         assert small["size"] == [84, 64]
         np.testing.assert_allclose(np.array(small["intrinsics"])[:2], np.array(large["intrinsics"])[:2] / 2)
         np.testing.assert_allclose(np.array(small["box"]), np.array(large["box"]) / 2)
 
     def test_it_offers_only_what_it_has(self):
-        assert 'value="error"' not in page.page(ANN, texture=TEXTURE)
+        assert 'value="error"' not in page.page(ANN, TEXTURED)
         assert 'value="texture"' not in page.page(ANN, errors=ERRORS)
         alone = page.page(_reconstruction())
         assert "<figure" not in alone
@@ -141,14 +148,14 @@ class TestText:
         assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
         assert [a["alt"] for tag, a in elements.found if tag == "img"] == [
             "Photograph photographs/right.jpg",
-            "Shaded: the face over photographs/right.jpg",
+            "Wireframe of the face over photographs/right.jpg",
             f"Photograph {HOSTILE}",
-            f"Shaded: the face over {HOSTILE}",
+            f"Wireframe of the face over {HOSTILE}",
         ]
         assert json.loads(elements.scripts[0])["photographs"][1]["name"] == HOSTILE
 
     def test_it_refers_to_nothing_outside(self):
-        text = page.page(ANN, texture=TEXTURE, errors=ERRORS)
+        text = page.page(ANN, TEXTURED, errors=ERRORS)
         addresses = [
             attributes[name]
             for _, attributes in _Elements(text).found
@@ -162,12 +169,12 @@ class TestText:
 
     def test_it_is_written_as_a_whole_and_the_same_every_time(self, tmp_path):
         path = tmp_path / "out" / "ann.html"
-        page.write(path, ANN, texture=TEXTURE)
-        assert path.read_bytes().decode() == page.page(ANN, texture=TEXTURE)
+        page.write(path, ANN, TEXTURED)
+        assert path.read_bytes().decode() == page.page(ANN, TEXTURED)
         with pytest.raises(ValueError, match="errors"):
             page.write(path, ANN, errors=[1.0])
         assert [file.name for file in path.parent.iterdir()] == ["ann.html"]
-        assert path.read_bytes().decode() == page.page(ANN, texture=TEXTURE)
+        assert path.read_bytes().decode() == page.page(ANN, TEXTURED)
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -176,12 +183,10 @@ class TestText:
             ({"errors": np.full(567, np.nan)}, "errors must be finite and 0 or more where they are known"),
             ({"errors": -ERRORS}, "errors must be finite and 0 or more"),
             ({"errors": ERRORS, "max_error": 0}, "max_error must be positive, got 0"),
-            ({"texture": page.Texture(TEXTURE.pixels, TEXTURE.uv[:5])}, r"uv must have the shape \[1040, 3, 2\], got"),
-            ({"texture": page.Texture(TEXTURE.pixels, TEXTURE.uv * 2)}, "uv must be within 0 and 1, got 0.0 to 2.0"),
-            ({"texture": page.Texture(TEXTURE.pixels[..., 0], TEXTURE.uv)}, r"texture must be uint8 \[H, W, 3\], got"),
-            ({"overlays": {"Mesh": []}}, "overlays 'Mesh': expected 2 pictures, got 0"),
-            ({"overlays": {"Mesh": [np.zeros((9, 9))] * 2}}, r"overlays 'Mesh' of photographs/right.jpg: expected \[H"),
-            ({"triangles": [[0, 1, 600]]}, "triangles must index 567 vertices, got 0 to 600"),
+            (
+                {"face": dataclasses.replace(TEXTURED, triangles=TRIANGLES + 1)},
+                "triangles must index 567 vertices, got 1 to 567",
+            ),
         ],
     )
     def test_bad_arguments_are_named(self, options, message):
@@ -200,7 +205,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ann(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "ann.html"
-    page.write(path, ANN, texture=TEXTURE, errors=ERRORS)
+    page.write(path, ANN, TEXTURED, errors=ERRORS)
     return path
 
 
@@ -296,7 +301,7 @@ class TestBrowser:
 
     @pytest.mark.parametrize("index", [0, 1])
     def test_over_a_photograph_the_face_lies_where_the_photograph_shows_it(self, browser, ann, index):
-        _open(browser, ann)
+        _open(browser, ann, 1100, 400)
         browser.click(f"figure[data-view='{index}'] button")
         browser.evaluate("Object.assign(view, {zoom: 1, panX: 0, panY: 0})")
         with_face = _show(browser, mode="error")
@@ -342,7 +347,7 @@ class TestBrowser:
         assert browser.complaints == []
 
     def test_it_asks_for_nothing_and_runs_no_script_of_a_name(self, browser, tmp_path):
-        page.write(tmp_path / "hostile.html", _reconstruction(HOSTILE, VIEWS), texture=TEXTURE)
+        page.write(tmp_path / "hostile.html", _reconstruction(HOSTILE, VIEWS), TEXTURED)
         _open(browser, tmp_path / "hostile.html")
         assert browser.evaluate("document.title") == HOSTILE
         assert browser.evaluate("window.harmed") is None

@@ -1,7 +1,6 @@
 """A reconstruction as one HTML page that needs no other file and no network: the face to turn, and the photographs."""
 
 import base64
-import dataclasses
 import hashlib
 import html
 import importlib.resources
@@ -9,7 +8,7 @@ import io
 import json
 import os
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tfface.data.rendering import overlay
 from tfface.evaluation import figures, files
 from tfface.geometry import camera, mesh, rotation
+from tfface.reconstruction.outputs import TexturedFace, pictures
+from tfface.reconstruction.outputs.surface import surface_of
 from tfface.reconstruction.result import Reconstruction, View
 
 Array = npt.NDArray[np.floating]
@@ -31,44 +31,31 @@ _MAX_TEXTURE_SIDE = 2048  # px; every WebGL takes it
 _TICKS = 5
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Texture:
-    """The colours of a face.
-
-    Attributes:
-      pixels: [H, W, 3] uint8, RGB.
-      uv: [F, 3, 2], where each corner of each triangle lies on `pixels`, 0..1: u right, v down, (0, 0) the outer corner
-        of the top-left pixel.
-    """
-
-    pixels: Picture
-    uv: Array
-
-
-def write(path: str | os.PathLike[str], reconstruction: Reconstruction, **options: Any) -> None:
+def write(
+    path: str | os.PathLike[str], reconstruction: Reconstruction, face: TexturedFace | None = None, **options: Any
+) -> None:
     """Writes `page` to a file; a failure leaves an existing one as it was.
 
     Args:
-      path: Of the HTML file.
-      reconstruction: What to show.
+      path: Of the HTML file; its folder is made if it does not exist.
+      reconstruction: Of `page`.
+      face: Of `page`.
       **options: Of `page`.
 
     Raises:
       ValueError: As `page`.
     """
-    text = page(reconstruction, **options)
+    text = page(reconstruction, face, **options)
     with files.written(Path(path)) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
 def page(
     reconstruction: Reconstruction,
+    face: TexturedFace | None = None,
     *,
-    triangles: npt.ArrayLike | None = None,
-    texture: Texture | None = None,
     errors: npt.ArrayLike | None = None,
     max_error: float = figures.MAX_ERROR,
-    overlays: Mapping[str, Sequence[npt.ArrayLike]] | None = None,
     max_side: int = 1024,
 ) -> str:
     """The page: the face in 3D, textured, shaded, by its error or as a wireframe, also over the photographs.
@@ -77,12 +64,9 @@ def page(
 
     Args:
       reconstruction: What to show. Names are shown as they are, whatever characters they have.
-      triangles: [F, 3], vertex indices, if others than the model's are to be drawn.
-      texture: Of the face, if there is one.
+      face: The same person's surface with its texture; without it, the page shows no texture.
       errors: [P], mm, 0 or more, of each vertex, where the truth is known; NaN where it is not.
       max_error: mm, where the colours of the errors end.
-      overlays: Pictures to show beside each photograph, by their label, one a photograph and of its proportions. The
-        shaded face drawn over the photograph without them.
       max_side: px, of pictures in the page; larger photographs are reduced.
 
     Returns:
@@ -91,26 +75,22 @@ def page(
     Raises:
       ValueError: If the mesh is not sound, or an argument does not fit it.
     """
-    triangles = reconstruction.face_model.triangles if triangles is None else triangles
-    triangles = mesh.checked_triangles(reconstruction.vertices, triangles)
+    surface = surface_of(reconstruction.face_model) if face is None else face
+    triangles = mesh.checked_triangles(reconstruction.vertices, surface.triangles)
     vertices = np.asarray(reconstruction.vertices, np.float32)
-    shown = [_reduced(view, max_side) for view in reconstruction.views]
-    if overlays is None:
-        overlays = {"Shaded": [_shaded(view, vertices, triangles) for view in shown]}
-    _check_overlays(overlays, reconstruction.views)
     errors = None if errors is None else _checked_errors(errors, len(vertices))
     if not max_error > 0:
         raise ValueError(f"max_error must be positive, got {max_error}.")
+    modes = [name for name in _MODES if (name != "texture" or face) and (name != "error" or errors is not None)]
     content = {
-        **_geometry(vertices, triangles, texture, errors),
+        **_geometry(vertices, triangles, face, errors),
         "errorMax": max_error,
         "errorColors": _base64(figures.COLORMAP(np.arange(256), bytes=True)[:, :3]),
-        "texture": None if texture is None else _data_url(_resized_texture(texture), quality=92),
-        "photographs": [_photograph(view) for view in shown],
+        "texture": None if face is None else _data_url(_resized_texture(face.image), quality=92),
+        "photographs": [_photograph(view, max_side) for view in reconstruction.views],
     }
     script = "\n".join(["'use strict';", _asset("viewer.js"), _asset("page.js")])
     style = _asset("page.css")
-    modes = [name for name in _MODES if (name != "texture" or texture) and (name != "error" or errors is not None)]
     return string.Template(_asset("page.html")).substitute(
         policy=f"default-src 'none'; img-src data:; script-src {_digest(script)}; style-src {_digest(style)}",
         title=html.escape(reconstruction.name),
@@ -122,28 +102,18 @@ def page(
         ticks="".join(f"<span>{tick:g}</span>" for tick in np.linspace(0, max_error, _TICKS)[:-1])
         + f"<span>{max_error:g} mm and more</span>",
         error_summary="" if errors is None else _error_summary(errors),
-        photographs=_figures(reconstruction.views, shown, overlays, max_side),
+        photographs=_figures(reconstruction.views, vertices, triangles, max_side),
         # "<" would let a name end the element that holds the data.
         data=json.dumps(content).replace("<", "\\u003c"),
     )
 
 
 def _geometry(
-    vertices: Array, triangles: mesh.Indices, texture: Texture | None, errors: Array | None
+    vertices: Array, triangles: mesh.Indices, face: TexturedFace | None, errors: Array | None
 ) -> dict[str, str | None]:
     """Arrays as the page's script reads them: base64 of little-endian numbers."""
-    uv = None
-    if texture is not None:
-        values = np.asarray(texture.uv)
-        if values.shape != (len(triangles), 3, 2):
-            raise ValueError(f"uv must have the shape [{len(triangles)}, 3, 2], got {list(values.shape)}.")
-        if not ((values >= 0) & (values <= 1)).all():
-            raise ValueError(f"uv must be within 0 and 1, got {values.min()} to {values.max()}.")
-        uv = np.rint(65535 * values)
-    if _is_wound_inwards(vertices, triangles):
-        triangles = triangles[:, ::-1]
-        uv = None if uv is None else uv[:, ::-1]
     normals = np.rint(32767 * mesh.vertex_normals(vertices, triangles))
+    uv = None if face is None else np.rint(65535 * face.atlas.uv[face.atlas.triangles])
     return {
         "positions": _base64(vertices.astype("<f4")),
         "normals": _base64(normals.astype("<i2")),
@@ -151,12 +121,6 @@ def _geometry(
         "uv": None if uv is None else _base64(uv.astype("<u2")),
         "errors": None if errors is None else _base64(np.nan_to_num(errors, nan=-1).astype("<f4")),
     }
-
-
-def _is_wound_inwards(vertices: Array, triangles: mesh.Indices) -> bool:
-    """Whether normals point to the inside: the cones from the centroid to the triangles then have a negative volume."""
-    a, b, c = (vertices[triangles[:, corner]] - vertices.mean(axis=0) for corner in range(3))
-    return bool(np.einsum("fi,fi->", np.cross(a, b), c) < 0)
 
 
 def _checked_errors(errors: npt.ArrayLike, num_vertices: int) -> Array:
@@ -168,63 +132,32 @@ def _checked_errors(errors: npt.ArrayLike, num_vertices: int) -> Array:
     return values
 
 
-def _check_overlays(overlays: Mapping[str, Sequence[npt.ArrayLike]], views: Sequence[View]) -> None:
-    for label, pictures in overlays.items():
-        if len(pictures) != len(views):
-            raise ValueError(f"overlays {label!r}: expected {len(views)} pictures, got {len(pictures)}.")
-        for view, picture in zip(views, pictures, strict=True):
-            shape = np.shape(picture)
-            if len(shape) != 3 or shape[2] != 3:
-                raise ValueError(f"overlays {label!r} of {view.name}: expected [H, W, 3], got {list(shape)}.")
-
-
-def _reduced(view: View, max_side: int) -> View:
-    """The view with a photograph of at most `max_side` px, and everything in px with it."""
-    height, width = view.pixels.shape[:2]
-    pixels = _reduced_pixels(view.pixels, max_side)
-    size = pixels.shape[:2]
-    if size == (height, width):
-        return view
-    intrinsics = camera.resize_intrinsics(np.asarray(view.intrinsics, np.float64), (height, width), size)
-    box = np.asarray(view.box) * np.tile([size[1] / width, size[0] / height], 2)
-    return dataclasses.replace(view, pixels=pixels, intrinsics=intrinsics, box=box)
-
-
-def _reduced_pixels(pixels: npt.ArrayLike, max_side: int) -> Picture:
-    pixels = np.asarray(pixels, np.uint8)
-    height, width = pixels.shape[:2]
-    scale = max_side / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-
-
-def _shaded(view: View, vertices: Array, triangles: mesh.Indices) -> Picture:
-    return overlay.shaded(view.pixels, vertices, triangles, view.quaternion, view.translation, view.intrinsics)
-
-
-def _resized_texture(texture: Texture) -> Picture:
+def _resized_texture(image: Picture) -> Picture:
     """The texture with sides of a power of two, which WebGL 1 asks for where it draws textures smaller."""
-    pixels = np.asarray(texture.pixels)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"texture must be uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}.")
-    height, width = (min(_MAX_TEXTURE_SIDE, 1 << (side - 1).bit_length()) for side in pixels.shape[:2])
-    if (height, width) == pixels.shape[:2]:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+    height, width = (min(_MAX_TEXTURE_SIDE, 1 << (side - 1).bit_length()) for side in image.shape[:2])
+    if (height, width) == image.shape[:2]:
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def _photograph(view: View) -> dict[str, Any]:
-    """A photograph's camera, as the page's script reads it."""
+def _size(view: View, max_side: int) -> tuple[int, int]:
+    """Height and width of a photograph in the page."""
     height, width = view.pixels.shape[:2]
+    scale = min(1.0, max_side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _photograph(view: View, max_side: int) -> dict[str, Any]:
+    """The camera of a photograph as it is in the page, for the page's script."""
+    from_hw, to_hw = view.pixels.shape[:2], _size(view, max_side)
+    intrinsics = camera.resize_intrinsics(np.asarray(view.intrinsics, np.float64), (from_hw[0], from_hw[1]), to_hw)
     return {
         "name": view.name,
-        "size": [width, height],
-        "intrinsics": np.asarray(view.intrinsics, np.float64).tolist(),
+        "size": [to_hw[1], to_hw[0]],
+        "intrinsics": intrinsics.tolist(),
         "quaternion": np.asarray(view.quaternion, np.float64).tolist(),
         "translation": np.asarray(view.translation, np.float64).tolist(),
-        "box": np.asarray(view.box, np.float64).tolist(),
+        "box": (np.asarray(view.box) * np.tile([to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]], 2)).tolist(),
     }
 
 
@@ -247,26 +180,22 @@ def _error_summary(errors: Array) -> str:
     return text if len(known) == len(errors) else f"{text} Grey: not known."
 
 
-def _figures(
-    views: Sequence[View], shown: Sequence[View], overlays: Mapping[str, Sequence[npt.ArrayLike]], max_side: int
-) -> str:
-    """Each photograph with its overlays, and what the reconstruction says of its camera."""
+def _figures(views: Sequence[View], vertices: Array, triangles: mesh.Indices, max_side: int) -> str:
+    """Each photograph, the mesh over it, and what the reconstruction says of its camera."""
     if not views:
         return ""
     blocks = []
-    for index, (view, reduced) in enumerate(zip(views, shown, strict=True)):
+    for index, view in enumerate(views):
         name = html.escape(view.name)
-        images = [(f"Photograph {name}", reduced.pixels)]
-        for label, pictures in overlays.items():
-            picture = _reduced_pixels(pictures[index], max_side)
-            images.append((f"{html.escape(label)}: the face over {name}", picture))
-        pictures_html = "".join(
-            f'<img src="{_data_url(pixels, quality=85)}" width="{pixels.shape[1]}" height="{pixels.shape[0]}" '
-            f'alt="{alt}">'
-            for alt, pixels in images
+        height, width = _size(view, max_side)
+        photograph = Image.fromarray(view.pixels).resize((width, height), Image.Resampling.LANCZOS)
+        over = pictures.wireframe(view, vertices, triangles, max_side)
+        images = "".join(
+            f'<img src="{_data_url(pixels, quality=85)}" width="{width}" height="{height}" alt="{text} {name}">'
+            for text, pixels in (("Photograph", np.asarray(photograph)), ("Wireframe of the face over", over))
         )
         blocks.append(
-            f'<figure data-view="{index}">\n<div class="pictures">{pictures_html}</div>\n'
+            f'<figure data-view="{index}">\n<div class="pictures">{images}</div>\n'
             f"<figcaption><div><strong>{name}</strong><br>{_camera_text(view)}</div>"
             f'<button type="button" aria-pressed="false" aria-label="3D view over {name}">3D view over it</button>'
             "</figcaption>\n</figure>"
