@@ -151,7 +151,7 @@ def _chosen(faces: list[Face], which: str, where: str) -> list[Face]:
 def _sighting(picture: Photograph, face: Face, how: Look) -> Sighting:
     intrinsics, source = how.lens.intrinsics(picture)
     try:
-        camera = face_crop.face_camera(face.points, intrinsics)
+        camera = face_crop.face_camera(face, intrinsics)
         crop, crop_intrinsics = face_crop.take(picture.pixels, intrinsics, camera, how.size)
     except ValueError as error:
         raise ValueError(f"{picture.name}: {error}") from error
