@@ -127,6 +127,8 @@ def test_the_files_are_there_and_agree(finished):
     markdown, page, content, errors, *pictures = finished.files
     assert json.loads(content.read_text("utf-8")) == json.loads(json.dumps(finished.content))
     assert finished.table in markdown.read_text("utf-8")
+    share = finished.content["rows"][3]["measures"]["armse_mm"]["share"]
+    assert f"Shares: MV Concat {share:.3f}. Landmarks MAP, 1 px: " in markdown.read_text("utf-8")
     names = [picture.stem for picture in pictures]
     assert names == ["cumulative_errors", "error_maps", "error_by_views", "people_mv_concat"] + [
         "people_mv_shape-concat_mean"

@@ -277,10 +277,10 @@ def _against_landmarks(figures: Mapping[str, Any]) -> list[document.Block]:
         document.Heading("Against landmarks"),
         document.Paragraph(f"Shares: MV Concat {ours[ARMSE_MM]['share']:.3f}. {'; '.join(told)}."),
         document.Paragraph(
-            f"A point of MV Concat's face lies {ours['reprojection_px']['mean']:.2f} px from where the true one is seen. "
-            f"Noise of 1 px along each axis moves a landmark by {np.sqrt(np.pi / 2):.2f} px on an average, and each on its "
-            "own, so that a fit to many of them averages it out; what a network sees wrongly of a face it sees wrongly "
-            "of many points together. The fits are also told the landmarks that the head hides."
+            f"A point of MV Concat's face lies {ours['reprojection_px']['mean']:.2f} px from where the true one is "
+            f"seen. Noise of 1 px along each axis moves a landmark by {np.sqrt(np.pi / 2):.2f} px on an average, each "
+            "on its own, so that a fit to many of them averages it out; what a network sees wrongly of a face it sees "
+            "wrongly of many points together. The fits are also told the landmarks that the head hides."
         ),
     ]
 
