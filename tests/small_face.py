@@ -76,9 +76,9 @@ def write_basel_2017(path, model: MorphableModel, names: dict[str, str], transfo
             file[f"{group}/representer/cells"] = model.triangles.T.astype(np.uint32)
             file[f"{group}/representer"].attrs["name"] = "gravis::MeshShapeRepresenter"
         marks = [{"id": name, "coordinates": mean[model.landmarks[ours]].tolist()} for name, ours in names.items()]
-        file["metadata/landmarks/json"] = json.dumps(
-            [*marks, {"id": "left.ear.bottom", "coordinates": mean[0].tolist()}]
-        )
+        marks.append({"id": "left.ear.bottom", "coordinates": mean[0].tolist()})
+        text = json.dumps(marks).encode()
+        file["metadata/landmarks/json"] = np.array([text], f"S{len(text)}")  # as scalismo writes a text
 
 
 def flame_arrays(model: MorphableModel, num_modes: int = 303) -> dict[str, np.ndarray]:

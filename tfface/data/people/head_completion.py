@@ -45,8 +45,8 @@ _WARP_SMOOTHING = 20.0
 _FAR = 400.0
 _LEAST_RADIUS = 20.0
 """mm from the head's axis, beyond which a ray meets the side of the head that it comes from."""
-_INSET = 0.7
-"""mm below the surface of the 3DMM, where the kept part goes on below it."""
+_INSET = 0.15
+"""mm below the surface of the 3DMM, where the kept part goes on: so little that light still reaches it."""
 _OVERLAP = 2
 """Rings of vertices that go on below the 3DMM."""
 _LITTLE = 0.15
