@@ -30,7 +30,7 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	  echo "tfface needs Python 3.10 to 3.13; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 || echo missing)." \
 	    "Name another one: make PYTHON=python3.12" >&2; exit 1; }
 	"$(PYTHON)" -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,eos,hed,scans,serving]'
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,eos,hed,reconstruct,scans,serving,video]'
 	@touch "$@"
 
 demo: $(INSTALLED)  ## learn from synthetic people and reconstruct: table and picture in runs/demo/evaluation; goes on where it was stopped
@@ -88,7 +88,7 @@ wheel: $(INSTALLED)  ## build the wheel and the source archive into dist/
 constraints: $(INSTALLED)  ## pin the newest releases of everything in constraints.txt, for all Pythons at once
 	{ sed -n '/^#/p' constraints.txt; \
 	  "$(BIN)/uv" pip compile setup.py --universal --python-version=3.10 --no-python-downloads --upgrade \
-	    --extra=dev --extra=docs --extra=eos --extra=hed --extra=scans --extra=serving --no-header --no-annotate --quiet; } > constraints.new
+	    --extra=dev --extra=docs --extra=eos --extra=hed --extra=reconstruct --extra=scans --extra=serving --extra=video --no-header --no-annotate --quiet; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:  ## remove what was built, but neither the environment nor runs/

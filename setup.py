@@ -56,6 +56,9 @@ EXTRAS_REQUIRE = {
     "gpu": ["tensorflow[and-cuda]>=2.20"],
     # Raw scans: closest points on a surface, a face detector, and marching cubes for the simulated scanner.
     "scans": ["libigl>=2.6.1", "mtcnn>=1.0", "scikit-image>=0.25"],
+    # Photographs: a face detector. Videos: FFmpeg's libraries, in the smallest wheel that has them.
+    "reconstruct": ["mtcnn>=1.0"],
+    "video": ["av>=15.0"],
     # Registration on many machines. It holds protobuf, pillow and pyarrow back, hence an environment of its own.
     "beam": ["apache-beam>=2.70"],
     # gRPC's health service for the embedded server.

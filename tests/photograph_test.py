@@ -170,7 +170,7 @@ def _bomb(path):
 
 REFUSED = {
     "missing.jpg": (Path.as_posix, "no such file"),
-    "folder.jpg": (lambda path: path.mkdir(), "folder"),
+    "folder.jpg": (Path.mkdir, "expected a regular file"),
     "text.jpg": (lambda path: path.write_text("not a picture"), "not a photograph that can be read"),
     "empty.png": (lambda path: path.write_bytes(b""), "not a photograph that can be read"),
     "truncated.jpg": (_truncated, "damaged: .*truncated"),

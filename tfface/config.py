@@ -191,6 +191,12 @@ _FLAGS: dict[str, _Flag] = {
     "average": _integer(1, "Predictions from different choices of photographs to average; the paper's is 5.", 1),
     "frames": _integer(30, "Frames of a video to look at, at most.", 1),
     "max_pixels": _integer(1 << 27, "Pixels that a photograph may have; its header is asked before it is decoded.", 1),
+    "outputs": _names(
+        ["mesh", "overlays", "turntable", "page"],
+        "What to write beside reconstruction.json: mesh (GLB, OBJ, PLY), overlays, turntable, maps (depth, normals, "
+        "mask), page (HTML); nothing else if empty.",
+    ),
+    "texture_size": _integer(1024, "Texels along each side of the texture.", 16, 8192),
     # Serving.
     "model_base_path": _text("", "Folder of the versions of an exported model."),
     "model_name": _text("default", "Name of the served model."),
@@ -333,6 +339,8 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "max_pixels",
         "batch_size",
         "workers",
+        "outputs",
+        "texture_size",
     ),
     "export": ("model", "out", "precision", "version", "warmup_batch", "litert"),
     "serve": (

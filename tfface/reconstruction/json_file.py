@@ -1,7 +1,6 @@
 """A reconstruction as JSON: its numbers, in the pixels of the original photographs."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import schema, version
+from tfface.evaluation.files import written
 from tfface.geometry import camera, rotation
 from tfface.reconstruction.result import Reconstruction, View
 
@@ -21,23 +21,16 @@ def write(reconstruction: Reconstruction, folder: Path, intrinsics_from: Mapping
 
     Args:
       reconstruction: The person.
-      folder: Must exist.
+      folder: Made if it does not exist.
       intrinsics_from: By the name of a photograph, where its K comes from; see `lens`.
 
     Returns:
       The path of the file.
     """
-    text = json.dumps(content(reconstruction, intrinsics_from), indent=1, allow_nan=False)
     path = folder / FILE
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    text = json.dumps(content(reconstruction, intrinsics_from), indent=1, allow_nan=False)
+    with written(path) as beside:
+        beside.write_text(text + "\n", encoding="utf-8")
     return path
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
+from tfface import untrusted
+
 Picture = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
@@ -74,17 +76,19 @@ def read(path: Path, max_pixels: int) -> Photograph:
         samples that are no colours (floating point, 32 bits).
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        file = untrusted.open_regular(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    try:
+        with file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise _RefusedError(f"expected at most {max_pixels} pixels, its header says {width} x {height}")
             orientation, focal_px = _notes(image)
             upright = _turned(_rgb(image), orientation)
             return Photograph(str(path), np.asarray(upright), focal_px, orientation)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise ValueError(f"{path}: expected a photograph, this is a folder") from None
     except Image.UnidentifiedImageError:
         raise ValueError(f"{path}: not a photograph that can be read ({', '.join(FORMATS)})") from None
     except _RefusedError as error:

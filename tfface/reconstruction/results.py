@@ -3,12 +3,12 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from tfface.evaluation.files import written
 from tfface.reconstruction import json_file
 from tfface.reconstruction.people import Person
 
@@ -63,12 +63,10 @@ class Results:
     """
 
     def __init__(self, output: Path, keys: Mapping[str, str]):
-        output.mkdir(parents=True, exist_ok=True)
         self.path = output / FILE
         self.kept = _still_good(output, _read(self.path), keys)
-        beside = self.path.with_name(f".{FILE}.{os.getpid()}")
-        beside.write_text("".join(_line(result) for result in self.kept), encoding="utf-8")
-        os.replace(beside, self.path)
+        with written(self.path) as beside:
+            beside.write_text("".join(_line(result) for result in self.kept), encoding="utf-8")
         self._file: IO[str] = self.path.open("a", encoding="utf-8")
 
     def add(self, result: Result) -> None:

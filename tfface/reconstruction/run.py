@@ -17,9 +17,10 @@ from typing import Any
 from tqdm import tqdm
 
 from tfface.data.detection import shared_mtcnn
-from tfface.reconstruction import json_file, photograph
+from tfface.reconstruction import json_file, outputs, page, photograph
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.lens import open_lens
+from tfface.reconstruction.outputs.texture import DEFAULT_SIZE
 from tfface.reconstruction.people import Person, find_people
 from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.result import Reconstruction
@@ -28,6 +29,10 @@ from tfface.reconstruction.sighting import ALL, Look, Sightings, look
 
 MAX_PIXELS = 1 << 27
 """A photograph whose header claims more is refused: 134 megapixels, which take 0.4 GB."""
+OUTPUTS = ("mesh", "overlays", "turntable", "maps", "page")
+"""Textured meshes (GLB, OBJ, PLY); mesh over each photograph; the face as it turns; depth, normals and mask of each
+photograph; a page to look at."""
+PAGE = "index.html"
 _AHEAD = 2  # people a thread who are read before the model asks for them
 
 
@@ -52,6 +57,8 @@ class Options:
       max_pixels: That a photograph may have.
       batch_size: Predictions at a time.
       workers: Threads that read and write; 0 means one a core.
+      outputs: What to write beside reconstruction.json, of `OUTPUTS`; the meshes are written with any of them.
+      texture_size: Texels along each side of the texture.
     """
 
     images: Sequence[str]
@@ -70,6 +77,8 @@ class Options:
     max_pixels: int = MAX_PIXELS
     batch_size: int = 32
     workers: int = 0
+    outputs: Sequence[str] = ("mesh", "overlays", "turntable", "page")
+    texture_size: int = DEFAULT_SIZE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +129,9 @@ def reconstruct(options: Options, *, progress: bool = True, tell: Callable[[str]
     """
     if bool(options.model) == bool(options.server):
         raise ValueError("model: expected a model or a server, " + ("got both" if options.model else "got neither"))
+    unknown = [name for name in options.outputs if name not in OUTPUTS]
+    if unknown:
+        raise ValueError(f"outputs: expected names of {', '.join(OUTPUTS)}, got {', '.join(unknown)}")
     people = find_people(options.images, options.each)
     lens = open_lens(options.intrinsics, options.fov)
     settings = _settings(options)
@@ -242,8 +254,16 @@ class _Run:
         if made is None:
             return Result(seen.name, person.name, FAILED, "", (), seen.faults, key)
         below = "" if self._alone else made.name
-        folder = self._output / below
-        folder.mkdir(parents=True, exist_ok=True)
+        folder, wanted = self._output / below, self._options.outputs
+        try:
+            if wanted:
+                switches = {name: name in wanted for name in ("overlays", "turntable", "maps")}
+                made_files = outputs.write(made, folder, texture_size=self._options.texture_size, **switches)
+                if "page" in wanted:
+                    page.write(folder / PAGE, made, made_files.face)
+        except ValueError as error:
+            faults = (*seen.faults, f"{made.name}: {error}")
+            return Result(made.name, person.name, FAILED, below, (), faults, key)
         # Last, as it says that the folder is whole.
         json_file.write(made, folder, {one.photograph.name: one.intrinsics_from for one in seen.found})
         names = tuple(view.name for view in made.views)
