@@ -22,10 +22,17 @@ SMOOTHING = 6.0
 """mm: what varies over less than this is detail."""
 _TRANSITION = 12.0
 """mm over which the low bands of two photographs pass into each other."""
+_FAIR_WEIGHT = 0.005
+"""Weight at which a photograph's own low band follows its colours half as closely as at large weights."""
 _SHARPNESS = 4
 """Power of the weights between details: nearly the best photograph's alone."""
 _SEEN = 0.05, 0.4
 """Trust between which a texel passes from completed to photographed."""
+_ISLAND = 8.0
+_COMPANY = 0.1, 0.35
+"""mm: a smaller patch is trusted if its surroundings are; and the share of them that has to be, at all and fully."""
+_DEEP = 0.6
+"""Shade below which what no photograph shows is darkened: nostrils, the inside of the mouth."""
 
 
 class Membrane:
@@ -110,34 +117,48 @@ def blend(
     Returns:
       The colours [T, 3] and [T] how far each is photographed, 0 (completed) to 1.
     """
-    ones = np.ones((len(texels.place), 1), np.float32)
-    share = np.maximum(texels.at_vertices(ones)[:, 0], 1e-9)
+    share = np.maximum(texels.at_vertices(np.ones((len(texels.place), 1), np.float32))[:, 0], 1e-9)
+    company = _in_company(texels.at_vertices(trust[:, None]) / share[:, None], membrane)
+    trust = trust * texels.at_texels(company)[:, 0]
+    photographed = smoothstep(*_SEEN, trust)[:, None]
+    blended = _blended(colors, weights, texels, membrane, share)
+    sums = texels.at_vertices(np.concatenate((photographed, photographed * blended), axis=1))
+    seen = sums[:, 0] / share
+    base = _complete(sums[:, 1:] / np.maximum(sums[:, :1], 1e-9), seen, membrane, symmetry)
+    base *= (seen + (1 - seen) * np.minimum(shade / _DEEP, 1))[:, None]
+    smooth = texels.at_texels(base)
+    detail = photographed * (blended - smooth)
+    if mirrored_texel is not None:
+        detail += np.where(mirrored_texel[:, None] >= 0, (1 - photographed) * detail[mirrored_texel], 0)
+    return np.clip(smooth + detail, 0, 1), photographed[:, 0]
+
+
+def _in_company(trust: Array, membrane: Membrane) -> Array:
+    """Factors [P, 1] that take away the trust [P, 1] in small patches with nothing trusted around them."""
+    return smoothstep(*_COMPANY, membrane.solve(membrane.areas, trust, _ISLAND))
+
+
+def _blended(colors: list[Array], weights: list[Array], texels: Texels, membrane: Membrane, share: Array) -> Array:
+    """Colours [T, 3] of the photographs in two bands; `share` is [P], the texels of each vertex."""
     lows, spreads = [], []
     for color, weight in zip(colors, weights, strict=True):
         sums = texels.at_vertices(np.concatenate((weight[:, None], weight[:, None] * color), axis=1))
         mean_weight = sums[:, 0] / share
-        lows.append(
-            membrane.solve(membrane.areas * mean_weight, sums[:, 1:] / np.maximum(sums[:, :1], 1e-9), SMOOTHING)
-        )
+        mean_color = sums[:, 1:] / np.maximum(sums[:, :1], 1e-9)
+        # A low weight beside other photographs' is not a low weight beside smoothness.
+        mass = membrane.areas * mean_weight / (mean_weight + _FAIR_WEIGHT)
+        lows.append(membrane.solve(mass, mean_color, SMOOTHING))
         spread = membrane.solve(membrane.areas, mean_weight[:, None], _TRANSITION)[:, 0]
         spreads.append(np.maximum(spread, 1e-9))
     spread = np.stack(spreads)
     low = np.einsum("np,npc->pc", spread, np.stack(lows)) / spread.sum(axis=0)[:, None]
-    seen = smoothstep(*_SEEN, texels.at_vertices(trust[:, None])[:, 0] / share)
-    low = shade[:, None] * _complete(low / shade[:, None], seen, membrane, symmetry)
-
-    total = np.zeros((len(texels.place), 1), np.float32)
     high = np.zeros((len(texels.place), 3), np.float32)
+    total = np.zeros((len(texels.place), 1), np.float32)
     for color, weight, own in zip(colors, weights, lows, strict=True):
         sharp = weight[:, None] ** _SHARPNESS
         high += sharp * (color - texels.at_texels(own))
         total += sharp
-    high /= np.maximum(total, 1e-30)
-    photographed = smoothstep(*_SEEN, trust)[:, None]
-    detail = photographed * high
-    if mirrored_texel is not None:
-        detail += np.where(mirrored_texel[:, None] >= 0, (1 - photographed) * detail[mirrored_texel], 0)
-    return np.clip(texels.at_texels(low) + detail, 0, 1), photographed[:, 0]
+    return texels.at_texels(low) + high / np.maximum(total, 1e-30)
 
 
 def _complete(low: Array, seen: Array, membrane: Membrane, symmetry: Indices | None) -> Array:

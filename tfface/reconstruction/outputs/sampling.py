@@ -17,8 +17,9 @@ _LEAST_COSINE, _FULL_COSINE = 0.1, 0.4
 """Of the angle between the normal and the line of sight: nothing is taken below the first."""
 _OUTLINE = (1.0, 5.0), (1.0, 5.0)
 """mm, and px of the photograph, from the outline against the background: nothing is taken nearer than the first."""
+_HIDDEN = (0.0, 1.5)
 _FOLD = (1.0, 6.0)
-"""mm from where a part of the face hides another: the nearer, the rather another photograph is taken."""
+"""mm from where a part of the face hides another: right there, nothing is taken; nearby, rather another photograph."""
 _FOLD_WEIGHT = 0.03
 """Of what is seen right beside such a place: much less than elsewhere, but nostrils are seen nowhere else."""
 _RIM_PIXELS = 512
@@ -38,7 +39,7 @@ class Samples:
       weights: [T] float32, 0 where the photograph does not see the texel, else up to 1, in proportion to the pixels a
         mm^2 that it has there, and falling smoothly towards outlines, folds and grazing angles.
       trust: [T] float32, 1 where the photograph may be taken if there is no better one, falling smoothly to 0 towards
-        the outline and grazing angles.
+        the outline, folds and grazing angles.
       resolution: Pixels a mm in the nearest part of the face, seen frontally.
     """
 
@@ -83,6 +84,7 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
         smoothstep(_LEAST_COSINE, _FULL_COSINE, cosine[seen])
         * smoothstep(*_OUTLINE[0], outline / px_a_mm)
         * smoothstep(*_OUTLINE[1], outline)
+        * smoothstep(*_HIDDEN, fold / px_a_mm)
     )
     beside_fold = _FOLD_WEIGHT + (1 - _FOLD_WEIGHT) * smoothstep(*_FOLD, fold / px_a_mm)
     weights[seen] = trust[seen] * cosine[seen] ** 2 * beside_fold
