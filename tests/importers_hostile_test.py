@@ -16,8 +16,8 @@ import pytest
 import scipy.io
 import small_face
 
-from tfface.face import import_model
-from tfface.face.importers import export_model, pickles
+from tfface.face import export_model, import_model, importers
+from tfface.face.importers import pickles
 
 MARK = "tfface-was-here"
 
@@ -280,6 +280,9 @@ def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "a.bin").write_bytes(struct.pack("<I", 7))
     (tmp_path / "v73.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(200))
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe.bin")
+    with (tmp_path / "large.bin").open("wb") as file:
+        file.truncate(importers.MAX_FILE_BYTES + 1)  # takes no room
     for name, fault in {
         "a.mat": "the variables shapePC, shapeEV, tl are missing",
         "a.npz": "shapedirs, f are missing",
@@ -287,6 +290,8 @@ def test_what_is_missing_is_named(tmp_path):
         "a.bin": "its version must be 1 to 4, got 7",
         "v73.mat": "save it with -v7",
         "empty": "expected a checkout of ICT-FaceKit",
+        "pipe.bin": "expected a file",
+        "large.bin": "expected a regular file of at most 4294967296 bytes",
     }.items():
         with pytest.raises(ValueError, match=fault) as error:
             import_model(tmp_path / name)

@@ -30,6 +30,9 @@ FORMATS = ("auto", "ict", "bfm2009", "statismo", "flame", "eos")
 EXPORT_SUFFIXES = (".h5", ".npz", ".bin", ".mat")
 """What `export_model` writes: statismo, FLAME's names, eos, Basel 2009's names."""
 
+MAX_FILE_BYTES = 1 << 32
+"""A larger file is refused before it is read; those of the models that are known are a tenth of that."""
+
 _SIGNATURES = ((b"\x89HDF", "statismo"), (b"MATLAB", "bfm2009"), (b"PK", "flame"), (b"\x80", "flame"))
 _SUFFIXES = {".h5": "statismo", ".hdf5": "statismo", ".mat": "bfm2009", ".npz": "flame", ".pkl": "flame", ".bin": "eos"}
 _READERS: Mapping[str, Callable[[pathlib.Path], RawModel]] = {
@@ -79,6 +82,8 @@ def import_model(
     kind = _detected(path) if format == "auto" else format
     if path.is_dir() != (kind == "ict"):
         raise ValueError(f"{path}: expected {'a folder' if kind == 'ict' else 'a file'} for the format {kind}")
+    if kind != "ict" and (not path.is_file() or path.stat().st_size > MAX_FILE_BYTES):
+        raise ValueError(f"{path}: expected a regular file of at most {MAX_FILE_BYTES} bytes")
     if kind == "statismo":
         content = statismo.read(path)
         if not content.foreign:
@@ -110,6 +115,8 @@ def _own(path: pathlib.Path, landmarks: Mapping[str, Landmark], cut_mm: float | 
 def _detected(path: pathlib.Path) -> str:
     if path.is_dir():
         return "ict"
+    if not path.is_file():  # a pipe, which may never end
+        raise ValueError(f"{path}: expected a file")
     with path.open("rb") as file:
         start = file.read(16)
     for signature, kind in _SIGNATURES:
