@@ -12,7 +12,7 @@ import small_face
 from PIL import Image
 
 from tfface import config, import_model, prepare, schema
-from tfface.data import people, preparation, rendering
+from tfface.data import parts, people, preparation, rendering
 from tfface.data.people import head_completion
 from tfface.data.people.model import ModelPeople
 from tfface.data.rendering import Part
@@ -231,19 +231,16 @@ def test_one_flag_makes_records_of_a_file_of_another_program(face, tmp_path, mon
     options = {name: config._FLAGS[name].default for name in config.ENTRIES["prepare"]}
     options |= {"people": "model", "face_model": str(tmp_path / "surrey.bin"), "subjects": 4, "views": 3, "modes": 3}
     source, described = prepare._open(options | {"image_size": 32})
-    made = preparation.prepare(
-        source,
-        tmp_path / "records",
-        modes=3,
-        options=described,
-        face_model=prepare._face_model(options, source),
-        num_workers=1,
-        progress=False,
-    )
-    assert sum(made.views.values()) == 12
-    model = MorphableModel.load(tmp_path / "records" / "face_model.h5")
-    assert model.num_modes == 3
+    path = prepare._face_model(options, source)
+    model = MorphableModel.load(path)
+    assert (len(source), model.num_modes, described) == (4, 3, {"image_size": 32, "views": 3})
     np.testing.assert_allclose(model.mean, face.mean, atol=2e-3)
+    assert preparation._restrictions(source, (), path) == {"face_model": model.digest()}
+    subject = preparation._subject(source, model.mean, 2)
+    assert parts.check(subject, None) == (32, 32)
+    assert len(subject.views) == 3
+    residual = source.shape(2) - subject.vertices
+    assert np.abs(residual).max() < 25, "turned and moved onto the mean by little"
     with pytest.raises(ValueError, match="people=model: the flag --face_model must name the 3DMM"):
         prepare._open(options | {"face_model": None})
 
