@@ -66,12 +66,15 @@ void main() {
   }
   if (!gl_FrontFacing) color = 0.45 * mix(color, vec3(dot(color, vec3(0.3, 0.6, 0.1))), 0.7);
 #ifdef GL_OES_standard_derivatives
-  vec3 toEdge = vBarycentric / max(fwidth(vBarycentric), 1e-6);
+  vec3 perPixel = max(fwidth(vBarycentric), 1e-6);
+  vec3 toEdge = vBarycentric / perPixel;
   float line = 1.0 - smoothstep(0.4, 1.4, min(min(toEdge.x, toEdge.y), toEdge.z));
+  // Where triangles are of a few pixels, their edges would hide the surface.
+  line *= clamp(1.0 / (9.0 * max(max(perPixel.x, perPixel.y), perPixel.z)), 0.2, 1.0);
 #else
   float line = step(min(min(vBarycentric.x, vBarycentric.y), vBarycentric.z), 0.04);
 #endif
-  color = mix(color, mode == 1 ? vec3(0.95) : vec3(0.04, 0.08, 0.15), 0.65 * line * edges);
+  color = mix(color, mode == 1 ? vec3(0.95) : vec3(0.04, 0.08, 0.15), 0.7 * line * edges);
   gl_FragColor = vec4(color * opacity, opacity);
 }`;
 
