@@ -92,12 +92,15 @@ def assemble(people: Sequence[Sightings], models: Models, average: int) -> list[
                 "some, or name a single view model"
             )
     single = main if main.num_views == 1 else models.single_view
-    for indices, estimated in (
-        (by_main, _by_multi_view([people[i] for i in by_main], models, average)),
-        (by_single, _by_single_view([people[i] for i in by_single], single, average) if single is not None else []),
-    ):
-        for index, estimate in zip(indices, estimated, strict=True):
-            results[index] = _reconstruction(people[index], estimate, main)
+    estimates: dict[int, _Estimate] = {}
+    if by_main:
+        found = _by_multi_view([people[index] for index in by_main], models, average)
+        estimates.update(zip(by_main, found, strict=True))
+    if by_single and single is not None:
+        found = _by_single_view([people[index] for index in by_single], single, average)
+        estimates.update(zip(by_single, found, strict=True))
+    for index, estimate in estimates.items():
+        results[index] = _reconstruction(people[index], estimate, main)
     return results
 
 
