@@ -202,6 +202,17 @@ def test_other_flags_are_refused_with_the_differences(start, run):
     assert "--seed: 0 before, 1 now" in running.output
 
 
+def test_another_model_to_start_from_is_refused_though_its_path_is_the_same(tmp_path):
+    described = {"flags": {"initialize_from": "best.keras"}, "records": "a", "initialize_from": "b"}
+    directory = run_directory.RunDirectory(str(tmp_path))
+    for _ in range(2):
+        directory.claim(described, "")
+    with pytest.raises(ValueError, match=r"content of the model to start from: b before, c now$"):
+        directory.claim({**described, "initialize_from": "c"}, "")
+    with pytest.raises(ValueError, match=r"content of the records: a before, c now$"):
+        directory.claim({**described, "records": "c"}, "")
+
+
 @pytest.mark.parametrize("damage", ["cut data", "other data", "cut index", "empty index", "no data"])
 def test_every_damage_of_a_checkpoint_is_found(run, damage, capsys):
     data, index = (run / "checkpoints" / f"ckpt-6.{end}" for end in ("data-00000-of-00001", "index"))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import os
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 import tfface
 from tfface import models, schema
+from tfface.data import manifest
 from tfface.data.source import Worker
 from tfface.models import merge
 from tfface.models.cut import Halves, cut
@@ -141,7 +143,9 @@ def _train(
         overfit_one_batch=options.overfit_one_batch,
         max_unreadable=options.max_unreadable,
     )
-    described = describe(dataclasses.asdict(options), records=examples.digest)
+    start = options.initialize_from
+    started_from = manifest.sha256(start) if start and os.path.isfile(start) else None
+    described = describe(dataclasses.asdict(options), records=examples.digest, initialize_from=started_from)
     run.claim(described, flagfile, NOT_THE_RUN, Options.defaults())
     checkpoints = Checkpoints(run.file("checkpoints"), run.chief)
     with strategy.scope():

@@ -20,6 +20,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+_CONTENTS = {"records": "the records", "initialize_from": "the model to start from"}  # held by their checksums
+
 
 class Position(tf.Module):
     """Where a run stands; saved in every checkpoint."""
@@ -90,7 +92,8 @@ class RunDirectory:
         """Writes what the run is, or checks that the folder already holds the same run.
 
         Args:
-          description: Goes into ``run.json``; its ``flags`` and ``records`` must be those of a run that is there.
+          description: Goes into ``run.json``; its ``flags`` and the checksums in it (``records``, ``initialize_from``)
+            must be those of a run that is there.
           flagfile: Goes into ``flags.cfg`` if it is not empty.
           ignored: Flags that may differ.
           defaults: What a flag counts as that the folder's run, of an older version, did not know.
@@ -109,9 +112,11 @@ class RunDirectory:
                 for name in sorted({*held, *given} - ignored)
                 if held.get(name) != given.get(name)
             ]
-            if there.get("records") != description.get("records"):
-                digests = f"{there.get('records')} before, {description.get('records')} now"
-                changed.append(f"  content of the records: {digests}")
+            changed += [
+                f"  content of {what}: {there[key]} before, {description.get(key)} now"
+                for key, what in _CONTENTS.items()
+                if key in there and there[key] != description.get(key)
+            ]
             if changed:
                 raise ValueError(
                     f"output: {self.path} holds a run with other flags; give another folder or the same flags:\n"
