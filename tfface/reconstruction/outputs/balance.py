@@ -41,7 +41,7 @@ def gains(colors: Array, masses: Array, normals: Array) -> Array:
     penalty = np.repeat(_RIDGE, (1, 3, 5))
     factors = np.empty(colors.shape)
     for channel in range(3):
-        beta = np.zeros((count, len(penalty)))
+        beta: Array = np.zeros((count, len(penalty)))
         trust = weights
         for _ in range(_ROUNDS):
             beta = _fit(logs[:, :, channel], trust, basis, penalty * max(weights.sum(), 1e-12) / count)

@@ -6,6 +6,8 @@ bands after Burt and Adelson, "A multiresolution spline with application to imag
 surfaces after Baumberg, "Blending images for texturing 3D models", BMVC 2002).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
@@ -65,7 +67,7 @@ class Membrane:
         total = max(float(masses.sum()), 1e-12)
         mean = masses @ targets / total
         weights = masses / length**2
-        anchor = 1e-7 * self.areas / length**2
+        anchor = 1e-7 * self.areas.mean() / length**2
         known = weights[:, None] * (targets - mean)
         if gradients is not None:
             pull = self.stiffness[:, None] * gradients
@@ -93,8 +95,8 @@ def _cotangents(vertices: Array, triangles: Indices, edges: Indices) -> Array:
 
 
 def blend(
-    colors: list[Array],
-    weights: list[Array],
+    colors: Sequence[Array],
+    weights: Sequence[Array],
     trust: Array,
     texels: Texels,
     membrane: Membrane,
@@ -138,7 +140,9 @@ def _in_company(trust: Array, membrane: Membrane) -> Array:
     return smoothstep(*_COMPANY, membrane.solve(membrane.areas, trust, _ISLAND))
 
 
-def _blended(colors: list[Array], weights: list[Array], texels: Texels, membrane: Membrane, share: Array) -> Array:
+def _blended(
+    colors: Sequence[Array], weights: Sequence[Array], texels: Texels, membrane: Membrane, share: Array
+) -> Array:
     """Colours [T, 3] of the photographs in two bands; `share` is [P], the texels of each vertex."""
     lows, spreads = [], []
     for color, weight in zip(colors, weights, strict=True):

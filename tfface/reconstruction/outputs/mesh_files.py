@@ -67,7 +67,9 @@ def write_glb(face: TexturedFace, path: Path) -> Path:
         visual=trimesh.visual.TextureVisuals(uv=uv, material=material),
         process=False,
     )
-    content = trimesh.exchange.gltf.export_glb(trimesh.Scene({"face": geometry}), include_normals=True)
+    scene = trimesh.Scene()
+    scene.add_geometry(geometry, node_name="face", geom_name="face")
+    content = trimesh.exchange.gltf.export_glb(scene, include_normals=True)
     with written(path) as beside:
         beside.write_bytes(content)
     return path

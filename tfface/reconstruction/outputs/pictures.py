@@ -32,27 +32,27 @@ _SWING = 60.0
 _PAPER = (244, 244, 244)
 
 
-def shaded(view: View, vertices: npt.ArrayLike, triangles: npt.ArrayLike, max_side: int) -> Picture:
-    """The mesh, shaded, over its photograph, which is reduced to `max_side` px if it is larger."""
+def shaded(face: TexturedFace, view: View, max_side: int) -> Picture:
+    """The face, shaded without its texture, over its photograph, which is reduced to `max_side` px if it is larger."""
     photograph, intrinsics = _reduced(view, max_side)
-    region = _region(view, np.asarray(vertices), intrinsics, photograph.shape[:2])
+    region = _region(view, face.vertices, intrinsics, photograph.shape[:2])
     if region is None:
         return photograph
     rows, columns = region
     local = camera.crop_intrinsics(intrinsics, columns.start, rows.start)
     photograph[region] = overlay.shaded(
-        photograph[region], vertices, triangles, view.quaternion, view.translation, local
+        photograph[region], face.vertices, face.triangles, view.quaternion, view.translation, local
     )
     return photograph
 
 
-def wireframe(view: View, vertices: npt.ArrayLike, triangles: npt.ArrayLike, max_side: int) -> Picture:
-    """The mesh's edges over its photograph, those behind the surface left out.
+def wireframe(face: TexturedFace, view: View, max_side: int) -> Picture:
+    """The face's edges over its photograph, without those behind the surface and within closed openings.
 
     The diagonals that cut quadrilaterals are left out as well: edges that are the longest of both their triangles.
     """
     photograph, intrinsics = _reduced(view, max_side)
-    region = _region(view, np.asarray(vertices), intrinsics, photograph.shape[:2])
+    region = _region(view, face.vertices, intrinsics, photograph.shape[:2])
     if region is None:
         return photograph
     rows, columns = region
@@ -60,14 +60,16 @@ def wireframe(view: View, vertices: npt.ArrayLike, triangles: npt.ArrayLike, max
     size_hw = rows.stop - rows.start, columns.stop - columns.start
     fine_hw = size_hw[0] * _SUPERSAMPLING, size_hw[1] * _SUPERSAMPLING
     fine = camera.resize_intrinsics(local, size_hw, fine_hw)
-    caster = raycast.Raycaster(vertices, triangles)
+    caster = raycast.Raycaster(face.vertices, face.triangles)
     fragments = raycast.raster(caster, view.quaternion, view.translation, fine, fine_hw)
     px = camera.project_array(caster.vertices.astype(np.float64), view.quaternion, view.translation, local)
     heights = _heights(px, caster.triangles)
     hit = np.nonzero(fragments.triangle >= 0)
     triangle = fragments.triangle[hit]
     distance = fragments.barycentric[hit] * heights[triangle]  # to the edge opposite of each corner, px
-    distance[_diagonals(caster.vertices, caster.triangles)[triangle]] = np.inf
+    hidden = _diagonals(caster.vertices, caster.triangles)
+    hidden[len(hidden) - face.num_closing :] = True
+    distance[hidden[triangle]] = np.inf
     samples = np.zeros(fine_hw, np.float32)
     samples[hit] = np.clip((distance.min(axis=1) < _LINE_WIDTH / 2) * _spacing(heights)[triangle] / _DENSE, 0, 1)
     blocks = size_hw[0], _SUPERSAMPLING, size_hw[1], _SUPERSAMPLING
@@ -77,13 +79,12 @@ def wireframe(view: View, vertices: npt.ArrayLike, triangles: npt.ArrayLike, max
     return photograph
 
 
-def maps(view: View, vertices: npt.ArrayLike, triangles: npt.ArrayLike) -> tuple[Array, Picture, Picture]:
+def maps(face: TexturedFace, view: View) -> tuple[Array, Picture, Picture]:
     """What each pixel of a photograph sees of the face.
 
     Args:
+      face: The face.
       view: The photograph.
-      vertices: [P, 3], mm, model frame.
-      triangles: [F, 3], wound outwards.
 
     Returns:
       Depth [H, W] float32, mm, z in the camera frame, 0 where the face is not; normals [H, W, 3] uint8, unit vectors of
@@ -92,7 +93,7 @@ def maps(view: View, vertices: npt.ArrayLike, triangles: npt.ArrayLike) -> tuple
     height, width = view.pixels.shape[:2]
     depth = np.zeros((height, width), np.float32)
     normals = np.full((height, width, 3), 128, np.uint8)
-    caster = raycast.Raycaster(vertices, triangles)
+    caster = raycast.Raycaster(face.vertices, face.triangles)
     cam_from_model = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float32))
     smooth = mesh.vertex_normals(caster.vertices, caster.triangles) @ cam_from_model.T
     intrinsics = np.asarray(view.intrinsics, np.float64)

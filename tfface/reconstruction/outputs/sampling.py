@@ -17,11 +17,15 @@ _LEAST_COSINE, _FULL_COSINE = 0.1, 0.4
 """Of the angle between the normal and the line of sight: nothing is taken below the first."""
 _OUTLINE = (1.0, 5.0), (1.0, 5.0)
 """mm, and px of the photograph, from the outline against the background: nothing is taken nearer than the first."""
+_END = (0.5, 2.0)
+"""px of the photograph from where the mesh ends or hides the background, whatever its slope."""
 _HIDDEN = (0.0, 1.5)
 _FOLD = (1.0, 6.0)
 """mm from where a part of the face hides another: right there, nothing is taken; nearby, rather another photograph."""
 _FOLD_WEIGHT = 0.03
 """Of what is seen right beside such a place: much less than elsewhere, but nostrils are seen nowhere else."""
+_FAR = 1e6
+"""px, where there is no outline or fold at all."""
 _RIM_PIXELS = 512
 """Side, px, of the picture in which silhouettes are looked for."""
 _GRAZING = 0.35
@@ -79,11 +83,12 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
     if not len(seen):
         return Samples(colors, weights, trust, 0.0)
     px_a_mm = focal / depth[seen]
-    outline, fold = _distances(view, caster, px[seen])
+    outline, fold, end = _distances(view, caster, px[seen])
     trust[seen] = (
         smoothstep(_LEAST_COSINE, _FULL_COSINE, cosine[seen])
         * smoothstep(*_OUTLINE[0], outline / px_a_mm)
         * smoothstep(*_OUTLINE[1], outline)
+        * smoothstep(*_END, end)
         * smoothstep(*_HIDDEN, fold / px_a_mm)
     )
     beside_fold = _FOLD_WEIGHT + (1 - _FOLD_WEIGHT) * smoothstep(*_FOLD, fold / px_a_mm)
@@ -107,8 +112,8 @@ def _cosine(caster: raycast.Raycaster, texels: Texels, sights: Array) -> Array:
     return np.where(np.einsum("tk,tk->t", flat, sights) < 0, cosine, 0)
 
 
-def _distances(view: View, caster: raycast.Raycaster, px: Array) -> tuple[Array, Array]:
-    """Distances in px [Q] of image points [Q, 2]: to the face's outline or the photograph's edge, and to a fold."""
+def _distances(view: View, caster: raycast.Raycaster, px: Array) -> list[Array]:
+    """Distances in px [Q] of image points [Q, 2]: to the face's outline or the photograph's edge, a fold, an end."""
     height, width = view.pixels.shape[:2]
     low = np.maximum(np.floor(px.min(axis=0)) - 2, 0)
     high = np.minimum(np.ceil(px.max(axis=0)) + 2, (width, height))
@@ -118,23 +123,24 @@ def _distances(view: View, caster: raycast.Raycaster, px: Array) -> tuple[Array,
     intrinsics = camera.crop_intrinsics(np.asarray(view.intrinsics, np.float64), low[0], low[1])
     intrinsics = camera.resize_intrinsics(intrinsics, (high[1] - low[1], high[0] - low[0]), size_hw)
     fragments = raycast.raster(caster, view.quaternion, view.translation, intrinsics, size_hw)
-    outline, fold = _rims(fragments, view, caster, intrinsics)
+    rims = _rims(fragments, view, caster, intrinsics)
+    outline = rims[0]
     outline[0] |= low[1] <= 0
     outline[-1] |= high[1] >= height
     outline[:, 0] |= low[0] <= 0
     outline[:, -1] |= high[0] >= width
     at = ((px - low) * (size / (high - low)) - 0.5)[:, ::-1].T
     distances = []
-    for rim in (outline, fold):
-        distance = scipy.ndimage.distance_transform_edt(~rim) if rim.any() else np.full(size_hw, np.inf)
+    for rim in rims:
+        distance = scipy.ndimage.distance_transform_edt(~rim) if rim.any() else np.full(size_hw, _FAR)
         distances.append(scipy.ndimage.map_coordinates(distance, at, order=1, mode="nearest") / scale)
-    return distances[0], distances[1]
+    return distances
 
 
 def _rims(
     fragments: raycast.Fragments, view: View, caster: raycast.Raycaster, intrinsics: Array
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Pixels [H, W] where the surface turns away before the background, and where it hides a part of itself.
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Pixels [H, W] where the surface turns away before the background, where it hides itself, and where it ends.
 
     Where the mesh ends without turning away, as at a neck, there is no outline.
     """
@@ -147,15 +153,16 @@ def _rims(
     cosine = np.abs(np.einsum("hwk,hwk->hw", normals, sights)) / np.linalg.norm(sights, axis=-1)
     depth = np.where(hit, fragments.depth, 0).astype(np.float64)
     step = depth / float(intrinsics[0, 0])  # mm a pixel, seen frontally
-    outline, fold = np.zeros((2, *hit.shape), bool)
+    outline, fold, end = np.zeros((3, *hit.shape), bool)
     for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         slope = 4 * np.maximum(step[here], step[there])
         jumps = hit[here] & hit[there] & (np.abs(depth[here] - depth[there]) > _DEPTH_STEP + slope)
-        ends = (hit[here] != hit[there]) & (np.where(hit[here], cosine[here], cosine[there]) < _GRAZING)
-        for rim, found in ((outline, ends), (fold, jumps)):
+        ends = hit[here] != hit[there]
+        turns = ends & (np.where(hit[here], cosine[here], cosine[there]) < _GRAZING)
+        for rim, found in ((outline, turns), (fold, jumps), (end, ends)):
             rim[here] |= found
             rim[there] |= found
-    return outline, fold
+    return outline, fold, end
 
 
 def _lookup(pixels: npt.NDArray[np.uint8], px: Array, px_a_texel: Array) -> Array:

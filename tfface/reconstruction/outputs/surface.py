@@ -116,7 +116,7 @@ def boundary_loops(triangles: Indices) -> list[Indices]:
     leads: dict[int, list[int]] = {}
     for start, end in single[np.lexsort(single.T[::-1])].tolist():
         leads.setdefault(start, []).append(end)
-    loops = []
+    loops: list[Indices] = []
     for first in sorted(leads):
         walk: list[int] = []
         vertex = first
@@ -151,8 +151,7 @@ def triangulate_loop(vertices: Array, loop: Indices) -> Indices:
         for i in range(count - width):
             k = i + width
             between = np.arange(i + 1, k)
-            cross = np.cross(points[between] - points[i], points[k] - points[i])
-            cost = least[i, between] + least[between, k] + 0.5 * np.linalg.norm(cross, axis=-1)
+            cost = least[i, between] + least[between, k] + _areas(points[between] - points[i], points[k] - points[i])
             best = int(np.argmin(cost))
             least[i, k], apex[i, k] = cost[best], between[best]
     triangles = []
@@ -164,6 +163,12 @@ def triangulate_loop(vertices: Array, loop: Indices) -> Indices:
             triangles.append((loop[i], loop[j], loop[k]))
             pending += [(i, j), (j, k)]
     return np.array(triangles, np.int64).reshape(-1, 3)
+
+
+def _areas(u: Array, v: Array) -> Array:
+    """Areas [J] of triangles with the sides u [J, 3] and v [3], by Lagrange's identity."""
+    squared = np.einsum("jk,jk->j", u, u) * (v @ v) - (u @ v) ** 2
+    return 0.5 * np.sqrt(np.maximum(squared, 0))
 
 
 def _perimeter(points: Array) -> float:

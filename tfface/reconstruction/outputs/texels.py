@@ -13,9 +13,6 @@ from tfface.reconstruction.outputs.unwrap import Atlas
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 
-_GUTTER = 2.0
-"""Texels around a chart that continue its triangles, for whoever samples between texels at its rim."""
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Texels:
@@ -25,8 +22,7 @@ class Texels:
       size: Of the texture's side.
       place: [T] int32, row * size + column.
       triangle: [T] int32, of the surface.
-      barycentric: [T, 3] float32, weights of the triangle's corners; just outside of a chart, one is negative.
-      inside: [T] bool, False for texels just outside of a chart.
+      barycentric: [T, 3] float32, weights of the triangle's corners.
       nearest: [size * size] int32, for each texel of the texture the nearest of the T.
       num_vertices: P, of the surface.
       corners: [T, 3] int32, vertices of the triangles.
@@ -36,7 +32,6 @@ class Texels:
     place: Indices
     triangle: Indices
     barycentric: Array
-    inside: npt.NDArray[np.bool_]
     nearest: Indices
     num_vertices: int
     corners: Indices
@@ -51,13 +46,11 @@ class Texels:
 
     def at_vertices(self, values: Array) -> Array:
         """[P, C] float64: sums of values [T, C], each shared out among the corners of its triangle."""
-        inside = np.flatnonzero(self.inside)
-        corners, shares, values = self.corners[inside], self.barycentric[inside], values[inside]
         sums = np.zeros((self.num_vertices, values.shape[1]))
         for corner in range(3):
             for channel in range(values.shape[1]):
-                weights = shares[:, corner] * values[:, channel]
-                sums[:, channel] += np.bincount(corners[:, corner], weights, self.num_vertices)
+                weights = self.barycentric[:, corner] * values[:, channel]
+                sums[:, channel] += np.bincount(self.corners[:, corner], weights, self.num_vertices)
         return sums
 
     def picture(self, values: Array) -> Array:
@@ -83,37 +76,18 @@ def rasterise(surface: Surface, atlas: Atlas, size: int) -> Texels:
     row, column = np.indices((size, size), np.float32).reshape(2, -1) + np.float32(0.5)
     hits = caster.cast(np.stack((column, row, np.ones_like(row)), axis=-1), np.array([0, 0, -1], np.float32))
     inside = hits.triangle >= 0
-    distance, nearest = scipy.ndimage.distance_transform_edt(~inside.reshape(size, size), return_indices=True)
-    nearest = (nearest[0] * size + nearest[1]).ravel()
-    place = np.flatnonzero(distance.ravel() <= _GUTTER)
-    triangle = hits.triangle[nearest[place]]
-    outside = np.flatnonzero(~inside[place])
-    barycentric = hits.barycentric[place]
-    barycentric[outside] = _barycentric(
-        plane[atlas.triangles[triangle[outside]], :2], np.stack((column, row), axis=-1)[place[outside]]
+    row, column = scipy.ndimage.distance_transform_edt(
+        ~inside.reshape(size, size), return_distances=False, return_indices=True
     )
+    place = np.flatnonzero(inside)
     index = np.zeros(size * size, np.int32)
     index[place] = np.arange(len(place), dtype=np.int32)
-    shown = np.where(distance.ravel() <= _GUTTER, np.arange(size * size), nearest)
     return Texels(
         size=size,
         place=place.astype(np.int32),
-        triangle=triangle,
-        barycentric=barycentric,
-        inside=inside[place],
-        nearest=index[shown],
+        triangle=hits.triangle[place],
+        barycentric=hits.barycentric[place],
+        nearest=index[(row * size + column).ravel()],
         num_vertices=len(surface.template),
-        corners=surface.triangles[triangle],
+        corners=surface.triangles[hits.triangle[place]],
     )
-
-
-def _barycentric(corners: Array, points: Array) -> Array:
-    """Weights [Q, 3] of triangles' corners [Q, 3, 2] for points of the plane [Q, 2] near them, at most a side away."""
-    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    offset = points - corners[:, 0]
-    area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-    area = np.where(np.abs(area) > 1e-6, area, 1e-6)
-    second = (offset[:, 0] * v[:, 1] - offset[:, 1] * v[:, 0]) / area
-    third = (u[:, 0] * offset[:, 1] - u[:, 1] * offset[:, 0]) / area
-    weights = np.clip(np.stack((1 - second - third, second, third), axis=-1), -1, 2)
-    return (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ class TexturedFace:
     Attributes:
       vertices: [P, 3] float32, mm, model frame, in the order of the 3DMM.
       triangles: [F', 3] int32, wound outwards: the 3DMM's, then those that close the eyes' and lips' openings.
+      num_closing: How many of the triangles close openings.
       atlas: Where each triangle lies on the texture.
       image: [S, S, 3] uint8, sRGB.
       photographed: [S, S] uint8, 255 where photographs show the texel, 0 where it was completed.
@@ -37,6 +39,7 @@ class TexturedFace:
 
     vertices: Array
     triangles: Indices
+    num_closing: int
     atlas: Atlas
     image: Picture
     photographed: Picture
@@ -77,7 +80,7 @@ def bake(reconstruction: Reconstruction, size: int = DEFAULT_SIZE) -> TexturedFa
     surface, atlas, texels, shade, mirrored = _layout(reconstruction.face_model, size)
     caster = raycast.Raycaster(vertices, surface.triangles)
     membrane = blending.Membrane(vertices, surface.triangles)
-    texel_mm = float(np.sqrt(membrane.areas.sum() / max(int(texels.inside.sum()), 1)))
+    texel_mm = float(np.sqrt(membrane.areas.sum() / len(texels.place)))
     samples = [sampling.sample(view, caster, texels, texel_mm) for view in reconstruction.views]
     finest = max(sample.resolution for sample in samples)
     if finest == 0:
@@ -91,6 +94,7 @@ def bake(reconstruction: Reconstruction, size: int = DEFAULT_SIZE) -> TexturedFa
     return TexturedFace(
         vertices,
         surface.triangles,
+        surface.num_closing,
         atlas,
         np.rint(255 * texels.picture(blended)).astype(np.uint8),
         np.rint(255 * texels.picture(photographed[:, None])[..., 0]).astype(np.uint8),
@@ -98,7 +102,7 @@ def bake(reconstruction: Reconstruction, size: int = DEFAULT_SIZE) -> TexturedFa
     )
 
 
-def _balanced(samples: list[sampling.Samples], weights: list[Array], texels: Texels, normals: Array) -> Array:
+def _balanced(samples: Sequence[sampling.Samples], weights: Sequence[Array], texels: Texels, normals: Array) -> Array:
     """Factors [N, P, 3] that make the photographs' colours agree."""
     sums = [
         texels.at_vertices(np.concatenate((weight[:, None], weight[:, None] * sample.colors), axis=1))
@@ -115,16 +119,16 @@ def _layout(face_model: MorphableModel, size: int) -> tuple[Surface, Atlas, Texe
     surface = surface_of(face_model)
     atlas = unwrap(surface.template, surface.triangles)
     texels = rasterise(surface, atlas, size)
-    mirrored = None if surface.symmetry is None else _mirrored_texels(surface, atlas, texels)
+    mirrored = None if surface.symmetry is None else _mirrored_texels(surface.symmetry, atlas, texels)
     return surface, atlas, texels, shade_of(surface), mirrored
 
 
-def _mirrored_texels(surface: Surface, atlas: Atlas, texels: Texels) -> Indices:
+def _mirrored_texels(symmetry: Indices, atlas: Atlas, texels: Texels) -> Indices:
     """[T]: the texel that shows the mirror image of each texel, -1 where its corners lie in different charts."""
     index = np.full(texels.size**2, -1, np.int32)
     index[texels.place] = np.arange(len(texels.place), dtype=np.int32)
     found = np.full(len(texels.place), -1, np.int32)
-    mirrored = surface.symmetry[texels.corners]
+    mirrored = symmetry[texels.corners]
     for chart in range(int(atlas.chart.max()) + 1):
         point = np.full(texels.num_vertices, -1, np.int64)
         members = np.flatnonzero(atlas.chart == chart)

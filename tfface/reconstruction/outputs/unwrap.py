@@ -64,13 +64,13 @@ def unwrap(vertices: npt.ArrayLike, triangles: npt.ArrayLike) -> Atlas:
         order = np.arange(len(vertices), dtype=np.int32)
         return Atlas(uv.astype(np.float32), triangles.astype(np.int32), order, np.zeros_like(order))
     corners, sides = _pack(np.array([chart.side for chart in charts]))
-    uv = [corner + side * (chart.xy + 1) / 2 for chart, corner, side in zip(charts, corners, sides, strict=True)]
+    placed = [corner + side * (chart.xy + 1) / 2 for chart, corner, side in zip(charts, corners, sides, strict=True)]
     first = np.cumsum([0] + [len(chart.vertex) for chart in charts])
     atlas_triangles = np.zeros_like(triangles)
     for start, chart in zip(first[:-1], charts, strict=True):
         atlas_triangles[chart.faces] = start + chart.triangles
     return Atlas(
-        np.concatenate(uv).astype(np.float32),
+        np.concatenate(placed).astype(np.float32),
         atlas_triangles.astype(np.int32),
         np.concatenate([chart.vertex for chart in charts]).astype(np.int32),
         np.repeat(np.arange(len(charts)), np.diff(first)).astype(np.int32),
@@ -151,7 +151,8 @@ def _flatten(vertices: Array, triangles: Indices, faces: Indices) -> _Chart:
     everything = np.concatenate(filled)
     outline = _outline(points[rim])
     weights = _mean_value_weights(points, everything)
-    best, least = np.zeros((len(points), 2)), np.inf
+    best: Array = np.zeros((len(points), 2))
+    least = np.inf
     for _ in range(_ROUNDS):
         xy = _solve(weights, rim, outline)
         stretch, around = _stretch(points, everything, xy)

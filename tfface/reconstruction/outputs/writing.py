@@ -72,11 +72,11 @@ def write(
             for kind, draw in (("wireframe", pictures.wireframe), ("shaded", pictures.shaded)):
                 path = folder / OVERLAYS / f"{name}_{kind}.jpg"
                 with written(path) as beside:
-                    picture = Image.fromarray(draw(view, face.vertices, face.triangles, overlay_size))
+                    picture = Image.fromarray(draw(face, view, overlay_size))
                     picture.save(beside, "JPEG", quality=_QUALITY)
                 paths.append(path)
         if maps:
-            depth, normals, mask = pictures.maps(view, face.vertices, face.triangles)
+            depth, normals, mask = pictures.maps(face, view)
             for kind, values in (("depth.tiff", depth), ("normals.png", normals), ("mask.png", mask)):
                 path = folder / MAPS / f"{name}_{kind}"
                 with written(path) as beside:
