@@ -10,9 +10,14 @@ SHELL := bash
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
+OPTIONS ?=
+EXTRAS := dev docs eos hed reconstruct scans serving video
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INSTALL := "$(BIN)/python" -m pip install --quiet --require-hashes
+COMPILE := "$(BIN)/uv" pip compile setup.py --universal --python-version=3.10 --no-python-downloads \
+  $(EXTRAS:%=--extra=%) --no-header --no-annotate --quiet
 DEMO := runs/demo/evaluation
 TABLE1 := runs/ict
 TABLE1_MODELS := single_view single_view_virtual mv_add mv_concat mv_shape_concat mv_mean mv_max mv_attention
@@ -20,17 +25,22 @@ TABLE1_MODELS := single_view single_view_virtual mv_add mv_concat mv_shape_conca
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help demo table1 test lint format typecheck unit docs wheel constraints clean
+.PHONY: help demo table1 test lint format typecheck unit docs benchmarks wheel constraints lock clean
 
 help:  ## say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(INSTALLED): setup.py pyproject.toml constraints.txt
+# pip takes no file whose SHA-256 is not in requirements.lock. One package (promise, which tensorflow-datasets needs) is
+# there as sources only; what builds it, and tfface, comes from the lock too, and therefore first.
+$(INSTALLED): setup.py pyproject.toml requirements.lock
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "tfface needs Python 3.10 to 3.13; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 || echo missing)." \
 	    "Name another one: make PYTHON=python3.12" >&2; exit 1; }
 	"$(PYTHON)" -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,eos,hed,reconstruct,scans,serving,video]'
+	awk '/^[^ ]/ { wanted = /^setuptools==/ } wanted' requirements.lock > "$(VENV)/build.lock"
+	$(INSTALL) --only-binary :all: --requirement "$(VENV)/build.lock"
+	$(INSTALL) --no-build-isolation --only-binary :all: --no-binary promise --requirement requirements.lock
+	"$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch "$@"
 
 demo: $(INSTALLED)  ## learn from synthetic people and reconstruct: table and picture in runs/demo/evaluation; goes on where it was stopped
@@ -82,13 +92,21 @@ docs: $(INSTALLED)  ## build the documentation site into build/docs (Python 3.11
 	"$(BIN)/python" -m sphinx --builder=html --doctree-dir=build/doctrees --fail-on-warning --quiet docs build/docs
 	@echo "Site: build/docs/index.html"
 
-wheel: $(INSTALLED)  ## build the wheel and the source archive into dist/
-	"$(BIN)/python" -m build
+benchmarks: $(INSTALLED)  ## measure everything, each against a peer or a limit: table in runs/benchmarks (OPTIONS='--quick --torch_python=...')
+	"$(BIN)/python" benchmarks/run.py $(OPTIONS)
 
-constraints: $(INSTALLED)  ## pin the newest releases of everything in constraints.txt, for all Pythons at once
-	{ sed -n '/^#/p' constraints.txt; \
-	  "$(BIN)/uv" pip compile setup.py --universal --python-version=3.10 --no-python-downloads --upgrade \
-	    --extra=dev --extra=docs --extra=eos --extra=hed --extra=reconstruct --extra=scans --extra=serving --extra=video --no-header --no-annotate --quiet; } > constraints.new
+wheel: $(INSTALLED)  ## build the wheel and the source archive into dist/
+	"$(BIN)/python" -m build --no-isolation
+
+constraints: $(INSTALLED)  ## pin the newest releases of everything in constraints.txt, for all Pythons at once; then the lock
+	{ sed -n '/^#/p' constraints.txt; $(COMPILE) --upgrade; } > constraints.new
+	mv constraints.new constraints.txt
+	$(MAKE) lock
+
+lock: $(INSTALLED)  ## write requirements.lock: what constraints.txt pins, with checksums; what it lacks is pinned in both
+	$(COMPILE) --constraint=constraints.txt --generate-hashes > requirements.new
+	mv requirements.new requirements.lock
+	{ sed -n '/^#/p' constraints.txt; sed -n 's/ *\\$$//; /^[^ ]/p' requirements.lock; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:  ## remove what was built, but neither the environment nor runs/

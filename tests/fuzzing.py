@@ -141,7 +141,7 @@ JSON_VALUES = st.one_of(
     st.sampled_from(NUMBERS),
     st.sampled_from(TEXTS),
     st.floats(),
-    st.sampled_from((None, True, False, [], {}, [[]], [1, 2, 3], {"a": 1})),
+    st.sampled_from(("null", "true", "false", "[]", "{}", "[[]]", "[1, 2, 3]", '{"a": 1}')).map(json.loads),  # each new
     st.integers(1, 3000).map(_nested),
 )
 

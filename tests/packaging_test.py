@@ -117,6 +117,16 @@ def test_every_direct_dependency_is_pinned_within_its_range(metadata, python, ex
         assert version in requirement.specifier, f"{name}: {version} is pinned for Python {python}, not {requirement}"
 
 
+def test_the_lock_has_a_checksum_for_every_pin_and_nothing_else():
+    """`make constraints` writes both; whoever edits one by hand forgets the other."""
+    pins = re.findall(r"^[^ #\n].*$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    locked = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert [line.removesuffix(" \\") for line in re.findall(r"^[^ \n].*$", locked, re.MULTILINE)] == pins
+    hashed = re.findall(r"^[^ \n].* \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", locked, re.MULTILINE)
+    assert "".join(hashed) == locked
+    assert len(hashed) == len(pins)
+
+
 def test_neither_a_second_framework_nor_cuda_is_pinned():
     names = set().union(*(_pins(python) for python in PYTHONS))
     assert names.isdisjoint({"torch", "torchvision", "jax"})
