@@ -17,7 +17,7 @@ from tfface.data.detection import FIVE_POINTS, Face
 from tfface.data.rendering.settings import PhotographySettings
 from tfface.geometry import camera, rotation
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating]
 Picture = npt.NDArray[np.uint8]
 
 _OVERSAMPLING = 4

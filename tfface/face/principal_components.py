@@ -133,8 +133,9 @@ class AlignedShapes:
         size = 3 * self.num_vertices
         _check_modes(modes, min(self.num_shapes, size))
         width = _BLOCK_VECTORS if modes is None else max(_BLOCK_VECTORS, modes + modes // 4)
-        space = image = np.empty((size, 0))
-        fresh = np.random.default_rng(0).normal(size=(size, min(width, size)))
+        space: Array = np.empty((size, 0))
+        image = space
+        fresh: Array = np.random.default_rng(0).normal(size=(size, min(width, size)))
         while True:
             fresh = _orthonormal_complement(space, fresh)
             multiplied, total = self._covariance_times(fresh)

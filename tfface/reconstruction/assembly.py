@@ -80,7 +80,8 @@ def assemble(people: Sequence[Sightings], models: Models, average: int) -> list[
         raise ValueError(f"average: expected at least 1, got {average}")
     main = models.main
     results: list[Reconstruction | ValueError] = [ValueError()] * len(people)
-    by_main, by_single = [], []
+    by_main: list[int] = []
+    by_single: list[int] = []
     for index, person in enumerate(people):
         if len(person.found) >= main.num_views or main.takes_fewer:
             (by_single if main.num_views == 1 else by_main).append(index)

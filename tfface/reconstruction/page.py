@@ -19,7 +19,7 @@ from PIL import Image
 from tfface.evaluation import figures, files
 from tfface.geometry import camera, mesh, rotation
 from tfface.reconstruction.outputs import TexturedFace, pictures
-from tfface.reconstruction.outputs.surface import surface_of
+from tfface.reconstruction.outputs.surface import Surface, surface_of
 from tfface.reconstruction.result import Reconstruction, View
 
 Array = npt.NDArray[np.floating]
@@ -102,7 +102,7 @@ def page(
         ticks="".join(f"<span>{tick:g}</span>" for tick in np.linspace(0, max_error, _TICKS)[:-1])
         + f"<span>{max_error:g} mm and more</span>",
         error_summary="" if errors is None else _error_summary(errors),
-        photographs=_figures(reconstruction.views, vertices, triangles, max_side),
+        photographs=_figures(reconstruction.views, vertices, surface, max_side),
         # "<" would let a name end the element that holds the data.
         data=json.dumps(content).replace("<", "\\u003c"),
     )
@@ -180,7 +180,7 @@ def _error_summary(errors: Array) -> str:
     return text if len(known) == len(errors) else f"{text} Grey: not known."
 
 
-def _figures(views: Sequence[View], vertices: Array, triangles: mesh.Indices, max_side: int) -> str:
+def _figures(views: Sequence[View], vertices: Array, surface: Surface | TexturedFace, max_side: int) -> str:
     """Each photograph, the mesh over it, and what the reconstruction says of its camera."""
     if not views:
         return ""
@@ -189,7 +189,7 @@ def _figures(views: Sequence[View], vertices: Array, triangles: mesh.Indices, ma
         name = html.escape(view.name)
         height, width = _size(view, max_side)
         photograph = Image.fromarray(view.pixels).resize((width, height), Image.Resampling.LANCZOS)
-        over = pictures.wireframe(view, vertices, triangles, max_side)
+        over = pictures.wireframe(vertices, surface, view, max_side)
         images = "".join(
             f'<img src="{_data_url(pixels, quality=85)}" width="{width}" height="{height}" alt="{text} {name}">'
             for text, pixels in (("Photograph", np.asarray(photograph)), ("Wireframe of the face over", over))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from tfface import untrusted
 
@@ -89,7 +89,7 @@ def read(path: Path, max_pixels: int) -> Photograph:
             orientation, focal_px = _notes(image)
             upright = _turned(_rgb(image), orientation)
             return Photograph(str(path), np.asarray(upright), focal_px, orientation)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ValueError(f"{path}: not a photograph that can be read ({', '.join(FORMATS)})") from None
     except _RefusedError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -199,9 +199,10 @@ def focal_from_exif(tags: dict[int, Any], size: tuple[int, int]) -> float | None
       px, or None: if neither is noted, or the picture has another shape than the camera noted, because it was cut.
     """
     width, height = size
-    noted = _positive(tags.get(_STORED_WIDTH)), _positive(tags.get(_STORED_HEIGHT))
+    noted_width, noted_height = _positive(tags.get(_STORED_WIDTH)), _positive(tags.get(_STORED_HEIGHT))
     scale = 1.0
-    if noted[0] and noted[1]:
+    if noted_width and noted_height:
+        noted = noted_width, noted_height
         # A program that turns pixels may leave the noted size as it was.
         straight, turned = (abs(width * b - height * a) / (height * a) for a, b in (noted, noted[::-1]))
         if min(straight, turned) > 0.02:

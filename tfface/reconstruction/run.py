@@ -214,8 +214,8 @@ class _Run:
                     ready.append(reading.popleft())
                 seen = [(person, future.result()) for person, future in ready]
                 self._read_ahead(pool, waiting, reading, workers)
-                for last, *made in self._predicted(seen):
-                    writing.append((last, pool.submit(self._finish, *made)))
+                for last, person, sightings, made in self._predicted(seen):
+                    writing.append((last, pool.submit(self._finish, person, sightings, made)))
                 while writing and (writing[0][1].done() or len(writing) > _AHEAD * workers):
                     yield _next(writing, bar)
             while writing:

@@ -13,7 +13,7 @@ from tfface.reconstruction.lens import Lens
 from tfface.reconstruction.people import Person
 from tfface.reconstruction.photograph import Photograph
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating]
 
 LARGEST, ALL = "largest", "all"
 LEAST_SHARE = 0.5

@@ -127,9 +127,9 @@ def _view(entry: Any, folder: Path, where: str) -> CapturedView:
             raise ValueError(f"{where}: expected cam_from_model, or quaternion and translation, got both")
         matrix = _numbers(entry["cam_from_model"], (3, 4), f"{where}: cam_from_model")
         turn, translation = matrix[:, :3], matrix[:, 3]
-        error = max(np.abs(turn @ turn.T - np.eye(3)).max(), abs(np.linalg.det(turn) - 1))
-        if error > _ROTATION_TOLERANCE:
-            raise ValueError(f"{where}: cam_from_model: expected a rotation in its left 3x3, it is off by {error:.2g}")
+        off = max(np.abs(turn @ turn.T - np.eye(3)).max(), abs(np.linalg.det(turn) - 1))
+        if off > _ROTATION_TOLERANCE:
+            raise ValueError(f"{where}: cam_from_model: expected a rotation in its left 3x3, it is off by {off:.2g}")
         quaternion = np.asarray(rotation.quaternion_from_matrix(turn), np.float64)
     else:
         quaternion = _numbers(entry.get("quaternion"), (4,), f"{where}: quaternion")

@@ -40,7 +40,7 @@ class _Element:
     properties: list[_Property]
 
 
-def read(content: bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def read(content: bytes) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.integer]]:
     """Vertices [V, 3] and triangles [F, 3].
 
     Raises:
@@ -49,7 +49,8 @@ def read(content: bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]
     elements, is_ascii, begin = _header(content)
     # Read as numbers of eight bytes each, text is laid out as binary files are.
     data = np.array(content[begin:].split(), np.float64).tobytes() if is_ascii else memoryview(content)[begin:]
-    vertices, triangles = np.zeros((0, 3)), np.zeros((0, 3), np.int64)
+    vertices: npt.NDArray[np.floating] = np.zeros((0, 3))
+    triangles: npt.NDArray[np.integer] = np.zeros((0, 3), np.int64)
     for element in elements:
         columns, data = _columns(element, data)
         if element.name == "vertex":
@@ -113,7 +114,8 @@ def _ends_early(element: _Element) -> ValueError:
 
 def _uniform(element: _Element, data: Any) -> tuple[dict[str, Any], Any] | None:
     """The properties if every row's lists are as long as those of the first; None if they are not."""
-    position, fields = 0, []
+    position = 0
+    fields: list[tuple[str, np.dtype[Any]] | tuple[str, np.dtype[Any], tuple[int]]] = []
     for number, each in enumerate(element.properties):
         length = 1
         if each.count is not None:

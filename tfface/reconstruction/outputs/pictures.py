@@ -9,6 +9,7 @@ from PIL import Image
 from tfface.data.rendering import overlay
 from tfface.geometry import camera, mesh, raycast, rotation
 from tfface.reconstruction.outputs.rendering import render
+from tfface.reconstruction.outputs.surface import Surface
 from tfface.reconstruction.outputs.texture import TexturedFace
 from tfface.reconstruction.result import View
 
@@ -46,13 +47,13 @@ def shaded(face: TexturedFace, view: View, max_side: int) -> Picture:
     return photograph
 
 
-def wireframe(face: TexturedFace, view: View, max_side: int) -> Picture:
-    """The face's edges over its photograph, without those behind the surface and within closed openings.
+def wireframe(vertices: Array, surface: Surface | TexturedFace, view: View, max_side: int) -> Picture:
+    """The edges of vertices [P, 3] over their photograph, without those behind the surface and in closed openings.
 
     The diagonals that cut quadrilaterals are left out as well: edges that are the longest of both their triangles.
     """
     photograph, intrinsics = _reduced(view, max_side)
-    region = _region(view, face.vertices, intrinsics, photograph.shape[:2])
+    region = _region(view, vertices, intrinsics, photograph.shape[:2])
     if region is None:
         return photograph
     rows, columns = region
@@ -60,7 +61,7 @@ def wireframe(face: TexturedFace, view: View, max_side: int) -> Picture:
     size_hw = rows.stop - rows.start, columns.stop - columns.start
     fine_hw = size_hw[0] * _SUPERSAMPLING, size_hw[1] * _SUPERSAMPLING
     fine = camera.resize_intrinsics(local, size_hw, fine_hw)
-    caster = raycast.Raycaster(face.vertices, face.triangles)
+    caster = raycast.Raycaster(vertices, surface.triangles)
     fragments = raycast.raster(caster, view.quaternion, view.translation, fine, fine_hw)
     px = camera.project_array(caster.vertices.astype(np.float64), view.quaternion, view.translation, local)
     heights = _heights(px, caster.triangles)
@@ -68,7 +69,7 @@ def wireframe(face: TexturedFace, view: View, max_side: int) -> Picture:
     triangle = fragments.triangle[hit]
     distance = fragments.barycentric[hit] * heights[triangle]  # to the edge opposite of each corner, px
     hidden = _diagonals(caster.vertices, caster.triangles)
-    hidden[len(hidden) - face.num_closing :] = True
+    hidden[len(hidden) - surface.num_closing :] = True
     distance[hidden[triangle]] = np.inf
     samples = np.zeros(fine_hw, np.float32)
     samples[hit] = np.clip((distance.min(axis=1) < _LINE_WIDTH / 2) * _spacing(heights)[triangle] / _DENSE, 0, 1)

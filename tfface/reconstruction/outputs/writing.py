@@ -69,11 +69,11 @@ def write(
         # Names of photographs may be equal, or paths: the number tells them apart.
         name = f"{number:02d}_{name_of(Path(view.name).stem)}"
         if overlays:
-            for kind, draw in (("wireframe", pictures.wireframe), ("shaded", pictures.shaded)):
+            wireframe = pictures.wireframe(face.vertices, face, view, overlay_size)
+            for kind, drawn in (("wireframe", wireframe), ("shaded", pictures.shaded(face, view, overlay_size))):
                 path = folder / OVERLAYS / f"{name}_{kind}.jpg"
                 with written(path) as beside:
-                    picture = Image.fromarray(draw(face, view, overlay_size))
-                    picture.save(beside, "JPEG", quality=_QUALITY)
+                    Image.fromarray(drawn).save(beside, "JPEG", quality=_QUALITY)
                 paths.append(path)
         if maps:
             depth, normals, mask = pictures.maps(face, view)
