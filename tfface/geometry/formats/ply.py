@@ -40,7 +40,7 @@ class _Element:
     properties: list[_Property]
 
 
-def read(content: bytes) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.integer]]:
+def read(content: bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Vertices [V, 3] and triangles [F, 3].
 
     Raises:
@@ -64,7 +64,7 @@ def read(content: bytes) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.integ
                 raise ValueError(f"its faces have no {_CORNERS[0]}")
             corners, counts = columns[lists[0]]
             triangles = polygons.fan(_integers(corners), counts)
-    return vertices, triangles
+    return np.asarray(vertices, np.float64), np.asarray(triangles, np.int64)
 
 
 def _header(content: bytes) -> tuple[list[_Element], bool, int]:
