@@ -44,9 +44,7 @@ def read(path: Path, max_pixels: int, count: int) -> list[Photograph]:
                 raise ValueError(f"{path}: holds no pictures")
             stream = container.streams.video[0]
             if stream.codec_context is None:
-                raise ValueError(
-                    f"{path}: not a video that can be read: damaged, or of an unknown coding"
-                )
+                raise ValueError(f"{path}: not a video that can be read: damaged, or of an unknown coding")
             stream.thread_type = "AUTO"
             width, height = stream.codec_context.width, stream.codec_context.height
             if width * height > max_pixels:
