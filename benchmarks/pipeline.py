@@ -1,58 +1,76 @@
-"""How many images a second the input pipeline delivers, alone, at one and at three views, with each augmentation.
+"""How many images a second the input pipeline delivers, alone, against what a training step eats, in turn.
 
-    python benchmarks/pipeline.py [--records=FOLDER] [--batch_size=32] [--seconds=5]
+    python benchmarks/pipeline.py [--records=FOLDER] [--batch_size=32] [--batches=20] [--rounds=5]
 
-Without --records it first prepares 200 embedded people at 64 px. Training takes about 40 images a second through all of
-VGG-16 on two cores at that size; the pipeline is to deliver at least three times as many. Prints a Markdown table; its
-last column counts processor time, which other programs on the machine do not change.
+With one and with three views, with each augmentation. Without --records it first prepares 200 embedded people at 64 px.
+The step is that of a single view model, whole, in float32 and in bfloat16; the pipeline is to deliver at least three
+times as many images as it eats. Prints a Markdown table.
 """
 
 import argparse
+import contextlib
+import functools
 import os
-import platform
 import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from tfface.data import people, preparation, rendering
+from table import Row, markdown
+from timing import in_turn
 
+NAME = "pipeline"
 PREPARED_SUBJECTS, IMAGE_SIZE = 200, 64
+FILLING = 10
+"""Batches that are thrown away, until the buffers are as full as they get."""
 
 
 def _prepare(folder: str) -> str:
+    from tfface.data import people, preparation, rendering
+
     settings = rendering.PhotographySettings(image_size=IMAGE_SIZE)
     source = people.open_source("anthropometric", num_subjects=PREPARED_SUBJECTS, settings=settings)
-    preparation.prepare(source, folder, modes=32)
+    preparation.prepare(source, folder, modes=32, progress=False)
     return folder
 
 
-def _seconds_a_batch(dataset, seconds: float) -> tuple[float, float]:
-    """Mean wall clock and processor time of a batch over about `seconds`, after the buffers are full."""
-    batches = iter(dataset)
-    for _ in range(10):
+def _take(batches, count: int) -> None:
+    for _ in range(count):
         next(batches)
-    start, processor, count = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - start < seconds:
-        next(batches)
-        count += 1
-    return (time.perf_counter() - start) / count, (time.process_time() - processor) / count
 
 
-def _rows(records: str, batch_size: int, seconds: float) -> list[str]:
-    from tfface.data import augment, pipeline
+def measure(options: argparse.Namespace, records: str) -> list[Row]:
+    """The rows of the table."""
+    import workload
 
+    from tfface.data import augment, manifest, pipeline
+    from tfface.face import MorphableModel
+
+    contents = manifest.read(records)
+    face_model = MorphableModel.load(os.path.join(records, manifest.FACE_MODEL_NAME))
+    size = contents.image_size[0]
+    batch = workload.random_batch(options.batch_size, size, face_model.num_vertices)
+    steps = {}
+    for name, dtype in (("float32", "float32"), ("bfloat16", "mixed_bfloat16")):
+        _, trainer = workload.trainer(face_model, size, options.batch_size, dtype)
+        steps[name] = functools.partial(trainer.step, batch)
     rows = []
     for num_views in (1, 3):
-        for name, augmentation in augment.PRESETS.items():
-            dataset = pipeline.training_examples(
-                records, num_views=num_views, batch_size=batch_size, seed=0, augmentation=augmentation
+        for augmentation, preset in augment.PRESETS.items():
+            stream = iter(
+                pipeline.training_examples(
+                    records, num_views=num_views, batch_size=options.batch_size, seed=0, augmentation=preset
+                )
             )
-            spent, processor = _seconds_a_batch(dataset, seconds)
-            images = batch_size * num_views
-            rows.append(
-                f"| {num_views} | {name} | {1000 * spent:.0f} | {images / spent:.0f} | {images / processor:.0f} |"
-            )
+            _take(stream, FILLING)
+            rounds = in_turn({"pipeline": functools.partial(_take, stream, options.batches), **steps}, options.rounds)
+            images = options.batches * options.batch_size * num_views
+            delivered = f"{images / rounds.median('pipeline'):.0f} images/s"
+            measured = f"{num_views} views of {size} px, augmentation {augmentation}"
+            for name in steps:
+                eaten = f"{options.batch_size / rounds.median(name):.0f} images/s"
+                ratio = rounds.ratio(name, "pipeline", images / options.batch_size)
+                rows.append(Row(NAME, measured, delivered, f"training eats, {name}", eaten, ratio, ">= 3"))
+            del stream
     return rows
 
 
@@ -61,20 +79,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", help="folder of prepared records")
     parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=5.0, help="time for each row")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        records = arguments.records or _prepare(folder)
-        rows = _rows(records, arguments.batch_size, arguments.seconds)
-    from tfface.data import manifest
-
-    size = manifest.read(records).image_size if arguments.records else (IMAGE_SIZE, IMAGE_SIZE)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    print(f"{machine}, images of {size[0]} x {size[1]} px, batch {arguments.batch_size}")
-    print()
-    print("| views | augmentation | ms a batch | images/s | images a second of one core |")
-    print("| ---: | --- | ---: | ---: | ---: |")
-    print("\n".join(rows))
+    parser.add_argument("--batches", type=int, default=20, help="batches of the pipeline a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        records = options.records or _prepare(stack.enter_context(tempfile.TemporaryDirectory()))
+        print(markdown(measure(options, records)))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """What serving costs: the embedded server over gRPC against the bare SavedModel, in turn, in one run.
 
-    python benchmarks/serving.py --model=runs/multi_view/best.keras [--requests=10000]
+    python benchmarks/serving.py [--model=runs/multi_view/best.keras] [--requests=10000]
 
 Throughput: several clients ask for one face at a time, and the server makes batches of them; beside it, the same
 signature of the same SavedModel runs in this process on full batches. Latency: one client, one face at a time, beside
 the bare call. Memory: what the server holds while it answers `--requests` requests. The server is a process of its own
 on the same cores, as are the clients together: what they take is missing to the model. Processor time is counted too,
-which says the same on a machine that has other things to do.
+which says the same on a machine that has other things to do. Without --model, an untrained one of three views of 64 px
+is served: arithmetic does not care.
 """
 
 import argparse
@@ -25,7 +26,9 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import workload
 
+from tfface import models
 from tfface.serving import exporter, parity, signatures
 from tfface.serving.client import Client
 from tfface.serving.servable import Servable
@@ -160,10 +163,17 @@ def compare(servable: Servable, address: str, process: int, options: argparse.Na
         print(f"| {options.requests} | {resident_megabytes(process):.0f} |")
 
 
+def untrained(folder: str) -> str:
+    """The path of a model of three views of 64 px that has learnt nothing."""
+    path = os.path.join(folder, "untrained.keras")
+    models.multi_view(workload.random_face_model(9409), num_views=3, image_size=64).save(path)
+    return path
+
+
 def main() -> None:
     """Exports, serves, measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a trained model (.keras)")
+    parser.add_argument("--model", help="a trained model (.keras)")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--max_batch", type=int, default=16)
@@ -172,10 +182,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10000)
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}, {options.precision}\n")
-    with tempfile.TemporaryDirectory() as base_path:
-        made = exporter.export(
-            exporter.Options(options.model, base_path, options.precision, warmup_batch=options.max_batch)
-        )
+    with tempfile.TemporaryDirectory() as base_path, tempfile.TemporaryDirectory() as folder:
+        model = options.model or untrained(folder)
+        made = exporter.export(exporter.Options(model, base_path, options.precision, warmup_batch=options.max_batch))
         servable = Servable(made.path, "bare", made.version)
         process, address = start(base_path, options.max_batch)
         try:

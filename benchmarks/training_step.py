@@ -1,124 +1,87 @@
-"""What a training step costs beyond the bare VGG-16: the ratio of the two, in turn, in one run.
+"""What a training step costs beyond the bare VGG-16, and how near it comes to the machine's matrix products.
 
-    python benchmarks/training_step.py [--image_size=64] [--batch_size=32] [--num_vertices=9409] [--dtype=float32]
+    python benchmarks/training_step.py [--image_size=64] [--batch_size=32] [--num_vertices=9409] [--rounds=10]
 
 The bare pass is forward and backward of the same convolutions on the same images: features, their mean, and its
 gradient for every weight. The step is the whole step of `tfface.training.loop`: preprocessing, encoder, MLPs, decoder,
-Eq. 2 on every vertex, gradients, Adam. Both run on random images; arithmetic does not care what it sees.
+Eq. 2 on every vertex, gradients, Adam. The limit is the rate at which TensorFlow multiplies two large matrices; of the
+step, only VGG-16's own operations are counted. All run in turn, in float32 and in bfloat16, on random images:
+arithmetic does not care what it sees. Prints a Markdown table.
 """
 
 import argparse
-import functools
 import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
 
-import keras
-import numpy as np
-import tensorflow as tf
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from tfface import models, schema
-from tfface.face import MorphableModel
-from tfface.training import loop, objectives
+from table import Ratio, Row, markdown
+from timing import in_turn
+
+NAME = "training step"
+DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-def random_face_model(num_vertices: int, num_modes: int = 64) -> MorphableModel:
-    """A 3DMM of the right size; what it means does not matter here."""
-    rng = np.random.default_rng(0)
-    basis, _ = np.linalg.qr(rng.normal(size=(3 * num_vertices, num_modes)))
-    corners = np.arange(num_vertices - 2)
-    return MorphableModel(
-        mean=rng.normal(0, 60, (num_vertices, 3)).astype(np.float32),
-        basis=basis.T.reshape(num_modes, num_vertices, 3).astype(np.float32),
-        eigenvalues=np.geomspace(1e4, 1, num_modes).astype(np.float32),
-        triangles=np.stack([corners, corners + 1, corners + 2], axis=-1).astype(np.int32),
-        landmarks={},
-        symmetry=None,
-    )
+def measure(options: argparse.Namespace) -> list[Row]:
+    """The rows of the table."""
+    import functools
 
+    import workload
 
-def random_batch(batch_size: int, image_size: int, num_vertices: int) -> dict[str, tf.Tensor]:
-    """A batch of `schema.EXAMPLE`, one view each."""
-    rng = np.random.default_rng(0)
-    focal = 3.0 * image_size
-    intrinsics = np.array([[focal, 0, image_size / 2], [0, focal, image_size / 2], [0, 0, 1]])
-    arrays = {
-        schema.IMAGES.key: rng.uniform(0, 255, (batch_size, 1, image_size, image_size, 3)),
-        schema.INTRINSICS.key: np.broadcast_to(intrinsics, (batch_size, 1, 3, 3)),
-        schema.VIEW_MASK.key: np.ones((batch_size, 1)),
-        schema.VERTICES.key: rng.normal(0, 60, (batch_size, num_vertices, 3)),
-        schema.QUATERNIONS.key: np.broadcast_to([0, 0, 0, 1], (batch_size, 1, 4)),
-        schema.TRANSLATIONS.key: np.broadcast_to([0, 0, 600], (batch_size, 1, 3)),
-    }
-    return {key: tf.constant(array, tf.float32) for key, array in arrays.items()}
+    from tfface import schema
 
+    face_model = workload.random_face_model(options.num_vertices)
+    batch = workload.random_batch(options.batch_size, options.image_size, options.num_vertices)
+    calls, flops = {}, {}
+    for name, dtype in DTYPES.items():
+        model, trainer = workload.trainer(face_model, options.image_size, options.batch_size, dtype)
+        calls[f"step {name}"] = functools.partial(trainer.step, batch)
+        calls[f"bare {name}"] = workload.bare_pass(model, batch[schema.IMAGES.key][:, 0])
+        calls[f"product {name}"], flops[f"product {name}"] = workload.matrix_product(options.matrix_size, dtype)
+        encoder = workload.training_flops(model.get_layer("vgg16"), options.batch_size)
+        flops[f"step {name}"] = flops[f"bare {name}"] = encoder
+    rounds = in_turn(calls, options.rounds)
 
-def bare_pass(model: keras.Model, images: tf.Tensor) -> Callable[[], object]:
-    """Forward and backward of the model's own encoder."""
-    encoder = model.get_layer("vgg16")
-    weights = [variable.value for variable in encoder.trainable_variables]
+    def rate(call: str) -> str:
+        return f"{flops[call] / rounds.median(call) / 1e9:.0f} GFLOP/s"
 
-    @tf.function
-    def run() -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            mean = tf.reduce_mean(tf.cast(encoder(images, training=True), tf.float32))
-        return tape.gradient(mean, weights)
+    def of_products(call: str, product: str) -> Ratio:
+        return rounds.ratio(product, call, flops[call] / flops[product])
 
-    def waited() -> np.ndarray:
-        return run()[0].numpy()
-
-    return waited
-
-
-def in_turn(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds of each call, A B A B ..., after two rounds that warm up."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for round_index in range(rounds + 2):
-        for run, collected in zip((first, second), times, strict=True):
-            begun = time.perf_counter()
-            run()
-            if round_index >= 2:
-                collected.append(time.perf_counter() - begun)
-    return times
+    size = f"{options.image_size} px, batch {options.batch_size}, {options.num_vertices} vertices"
+    rows = []
+    for name in DTYPES:
+        step, bare, product = (f"{kind} {name}" for kind in ("step", "bare", "product"))
+        taken, alone = (f"{1000 * rounds.median(call):.0f} ms" for call in (step, bare))
+        large = f"product of {options.matrix_size} x {options.matrix_size}, {name}"
+        rows += [
+            Row(NAME, f"{name}, {size}", taken, "bare VGG-16", alone, rounds.ratio(step, bare), "<= 1.05"),
+            Row(NAME, f"{name}, processor time", "", "bare VGG-16", "", rounds.processor_ratio(step, bare)),
+            Row(
+                NAME,
+                f"{name}, rate of the step",
+                rate(step),
+                large,
+                rate(product),
+                of_products(step, product),
+                ">= 0.9",
+            ),
+            Row(NAME, f"{name}, rate of bare VGG-16", rate(bare), large, rate(product), of_products(bare, product)),
+        ]
+    both = [f"step {name}" for name in DTYPES]
+    times = [f"{1000 * rounds.median(call):.0f} ms" for call in both]
+    rows.append(Row(NAME, "bfloat16 encoder", times[1], "float32", times[0], rounds.ratio(both[0], both[1])))
+    return rows
 
 
 def main() -> None:
-    """Times both in turn and prints a row of Markdown."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image_size", type=int, default=64)
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--num_vertices", type=int, default=9409)
-    parser.add_argument("--dtype", choices=["float32", "mixed_bfloat16"], nargs="+", default=["float32"])
+    parser.add_argument("--matrix_size", type=int, default=4096, help="of the product that is the limit")
     parser.add_argument("--rounds", type=int, default=10)
-    options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}, Keras {keras.__version__}\n")
-    print("| encoder | px | batch | vertices | bare VGG-16, s | training step, s | step / bare (median, min..max) |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for dtype in options.dtype:
-        strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-        with strategy.scope():
-            model = models.single_view(
-                random_face_model(options.num_vertices), image_size=options.image_size, encoder_dtype=dtype
-            )
-            trainer = loop.StageTrainer(
-                model,
-                model.trainable_variables,
-                objectives.reprojection,
-                keras.optimizers.Adam(1e-5),
-                strategy,
-                options.batch_size,
-            )
-        batch = random_batch(options.batch_size, options.image_size, options.num_vertices)
-        bare = bare_pass(model, batch[schema.IMAGES.key][:, 0])
-        times = in_turn(bare, functools.partial(trainer.step, batch), options.rounds)
-        ratios = [step / alone for alone, step in zip(*times, strict=True)]
-        print(
-            f"| {dtype} | {options.image_size} | {options.batch_size} | {options.num_vertices} "
-            f"| {statistics.median(times[0]):.3f} | {statistics.median(times[1]):.3f} "
-            f"| {statistics.median(ratios):.3f} ({min(ratios):.3f}..{max(ratios):.3f}) |"
-        )
+    print(markdown(measure(parser.parse_args())))
 
 
 if __name__ == "__main__":
