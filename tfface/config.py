@@ -180,6 +180,8 @@ _FLAGS: dict[str, _Flag] = {
     "version": _integer(0, "Number of the exported version; 0 is the one behind the newest."),
     "warmup_batch": _integer(32, "Examples in the larger warm-up request; the server's largest batch.", 1, 1000),
     "litert": _text("", "Where to write a LiteRT (TFLite) file of a single view model too."),
+    # Shrinking.
+    "prune": _number(1e-5, "Share of the hidden units' effect that may be left out with units; 0 keeps all.", 0.0, 0.5),
     # Reconstruction.
     "images": _names([], "Photographs, videos, patterns or folders; a folder of folders holds a person in each."),
     "each": _switch(False, "Every photograph is another person."),
@@ -342,6 +344,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "outputs",
         "texture_size",
     ),
+    "shrink": ("model", "out", "prune"),
     "export": ("model", "out", "precision", "version", "warmup_batch", "litert"),
     "serve": (
         "model_base_path",
@@ -373,6 +376,7 @@ _REQUIRED = {
     "study": ("records", "output"),
     "evaluate_meshes": ("predicted_meshes", "true_meshes", "output"),
     "reconstruct": ("out",),
+    "shrink": ("model", "out"),
     "export": ("model", "out"),
     "serve": (),
 }

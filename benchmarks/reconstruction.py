@@ -1,0 +1,72 @@
+"""What a photograph costs from file to coefficients and poses, beyond the detector and the encoder.
+
+    python benchmarks/reconstruction.py --model=runs/single_view/best.keras --image=portrait.jpg [--rounds=10]
+
+The whole is what `tfface.reconstruct` does for a photograph, warm, without writing meshes: reading, detection, crop,
+model, pose in the photograph. The peer is the detector on the reduced photograph and the model on a crop. Prints a
+Markdown table.
+"""
+
+import argparse
+import functools
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from table import Row, markdown
+from timing import in_turn
+
+NAME = "reconstruction"
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """The rows of the table."""
+    from tfface.data.detection import find_faces, shared_mtcnn
+    from tfface.reconstruction import photograph
+    from tfface.reconstruction.assembly import Models, assemble
+    from tfface.reconstruction.lens import Lens
+    from tfface.reconstruction.loaded_model import LoadedModel
+    from tfface.reconstruction.people import Person
+    from tfface.reconstruction.predictor import Crop
+    from tfface.reconstruction.run import MAX_PIXELS
+    from tfface.reconstruction.sighting import Look, look
+
+    path = pathlib.Path(options.image)
+    model, detector = LoadedModel(options.model, 1), shared_mtcnn()
+    how = Look(model.size, detector, Lens(), "largest", MAX_PIXELS, 1)
+    person = Person(path.stem, (path,), path.parent)
+    (seen,) = look(person, how)
+    if not seen.found:
+        raise SystemExit("; ".join(seen.faults))
+    pixels = photograph.read(path, MAX_PIXELS).pixels
+    crop = Crop(seen.found[0].crop, seen.found[0].crop_intrinsics)
+    calls = {
+        "whole": lambda: assemble(look(person, how), Models(model), 1),
+        "detector": functools.partial(find_faces, pixels, detector),
+        "both": lambda: (find_faces(pixels, detector), model.predict([[crop] * model.num_views])),
+    }
+    rounds = in_turn(calls, options.rounds)
+    height, width = pixels.shape[:2]
+    taken, both, alone = (f"{1000 * rounds.median(call):.0f} ms" for call in ("whole", "both", "detector"))
+    described = f"{width} x {height} photograph, {model.size} px crop"
+    return [
+        Row(NAME, described, taken, "detector and model", both, rounds.ratio("whole", "both"), "<= 1.3"),
+        Row(
+            NAME, f"{described}, processor time", "", "detector and model", "", rounds.processor_ratio("whole", "both")
+        ),
+        Row(NAME, described, taken, "detector alone", alone, rounds.ratio("whole", "detector")),
+    ]
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--image", required=True)
+    parser.add_argument("--rounds", type=int, default=10)
+    print(markdown(measure(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()

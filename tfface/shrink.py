@@ -1,0 +1,46 @@
+r"""Makes a trained model small: removes hidden units that do nothing, and stores weights in half precision.
+
+    python -m tfface.shrink --model=runs/single_view/best.keras --out=runs/single_view/small.keras
+
+It opens and predicts like any other. How much its predictions differ from the model's is told for random pictures.
+"""
+
+import os
+import sys
+
+from absl import app
+
+from tfface import config
+
+_PICTURES = 8
+
+
+def main(argv: list[str]) -> None:
+    """Shrinks the model that the flags name."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tfface
+    from tfface import schema
+    from tfface.models import shrinking
+    from tfface.serving import parity
+
+    given = config.values("shrink")
+    try:
+        model = tfface.load(given["model"])
+        shrinking.save_half(shrinking.prune(model, given["prune"]), given["out"])
+        pictures = parity.examples(model, _PICTURES)
+        crops, intrinsics = pictures[schema.IMAGES.key], pictures[schema.INTRINSICS.key]
+        whole, small = (parity.predict(one, crops, intrinsics) for one in (model, tfface.load(given["out"])))
+        differences = parity.differences(small, whole)
+    except (ValueError, OSError) as error:
+        sys.exit(f"tfface.shrink: {error}")
+    for name, difference in differences.items():
+        print(f"{name}: largest difference {difference:.3g}")
+    before, after = (os.path.getsize(given[name]) / 1e6 for name in ("model", "out"))
+    print(f"{given['out']}: {after:.1f} MB, {before:.1f} MB before")
+
+
+if __name__ == "__main__":
+    config.define("shrink")
+    app.run(main)
