@@ -29,6 +29,8 @@ Views = Mapping[str, Any]
 Example = tuple[np.ndarray, np.ndarray]
 """Standardised features ``[M, D]`` and targets ``[M, T]``."""
 
+_BLOCK = 1024  # rows: the normal equations are large, and each sum reads and writes all of them
+
 
 class Ridge:
     """``min_W,b sum |y - x W - b|^2 + penalty * D * |W|^2`` (Hoerl and Kennard 1970) by its normal equations.
@@ -38,6 +40,7 @@ class Ridge:
 
     def __init__(self, num_features: int, num_targets: int):
         self.count = 0
+        self._waiting: list[Example] = []
         self._x = np.zeros(num_features)
         self._y = np.zeros(num_targets)
         self._xx = np.zeros((num_features, num_features), np.float32, order="F")  # the lower triangle alone
@@ -45,8 +48,16 @@ class Ridge:
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
         """Takes features ``[M, D]`` and targets ``[M, T]``."""
-        x, y = x.astype(np.float32, copy=False), y.astype(np.float32, copy=False)
         self.count += len(x)
+        self._waiting.append((x.astype(np.float32, copy=False), y.astype(np.float32, copy=False)))
+        if sum(len(rows) for rows, _ in self._waiting) >= _BLOCK:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        if not self._waiting:
+            return
+        x, y = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+        self._waiting = []
         self._x += x.sum(axis=0, dtype=np.float64)
         self._y += y.sum(axis=0, dtype=np.float64)
         self._xx = blas.ssyrk(1.0, x.T, 1.0, self._xx, lower=1, overwrite_c=1)
@@ -60,6 +71,7 @@ class Ridge:
         """
         if not self.count:
             raise ValueError("ridge: at least one example expected, got none")
+        self._sum_up()
         mean_x, mean_y = self._x / self.count, self._y / self.count
         scaled = (mean_x * np.sqrt(self.count)).astype(np.float32)
         covariance = self._xx - np.outer(scaled, scaled)
