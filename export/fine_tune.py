@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--train_from", default="block4_conv1", help="layer of VGG-16")
     options = parser.parse_args()
 
-    model = keras.saving.load_model(options.model)
+    model = keras.saving.load_model(options.model, safe_mode=True)
     before = evaluate(model, options.records, "test")
     fine_tune(model, options.records, options.steps, options.learning_rate, options.train_from)
     after = evaluate(model, options.records, "test")

@@ -29,6 +29,9 @@ def _register_layers(_: Any) -> None:
 def load(path: str | os.PathLike[str]) -> "keras.Model":
     """Opens a trained model (``.keras``); the same as ``keras.saving.load_model`` after ``import tfface``.
 
+    Keras' safe mode is on: a model with Python code in it is refused. Nevertheless, open only models whose maker you
+    trust; SECURITY.md says why.
+
     Raises:
       FileNotFoundError: If there is no such file.
       ValueError: If the file is not a Keras model.
@@ -37,7 +40,9 @@ def load(path: str | os.PathLike[str]) -> "keras.Model":
 
     if not os.path.isfile(path):
         raise FileNotFoundError(f"model: no such file: {os.fspath(path)}")
-    return keras.saving.load_model(path)
+    if os.path.splitext(path)[1] != ".keras":  # older formats of Keras can hold code
+        raise ValueError(f"model: expected a file .keras, got {os.fspath(path)}")
+    return keras.saving.load_model(path, safe_mode=True)
 
 
 def __getattr__(name: str) -> Any:

@@ -46,15 +46,17 @@ def inspect(folder: str | os.PathLike[str], split: str, max_unreadable: float = 
       What can be used.
 
     Raises:
-      ValueError: naming the subjects whose shapes or cameras are not finite, or the photographs that cannot be decoded
-        if they are more than the share.
+      ValueError: naming the subjects whose shapes or cameras are not finite, the photographs that cannot be decoded if
+        they are more than the share, or the record that is none.
     """
     contents = manifest.read(folder)
-    paths = [os.path.join(folder, shard.file) for shard in contents.shards[split]]
+    paths = [os.fspath(path) for path in contents.shard_paths(folder, split)]
     subjects = contents.subjects[split]
     readable = np.zeros((len(subjects), contents.max_views), bool)
     broken = np.zeros(len(subjects), bool)
     for positions, views, finite in _readable_views(paths, contents).batch(1024).as_numpy_iterator():
+        if positions.max() >= len(subjects) or views.max() >= contents.max_views:
+            raise ValueError(f"records in {os.fspath(folder)}, split {split!r}: there is more than the manifest says")
         readable[positions, views] = True
         broken[positions[~finite]] = True
     if broken.any():
@@ -65,6 +67,8 @@ def inspect(folder: str | os.PathLike[str], split: str, max_unreadable: float = 
         )
     total = contents.views[split]
     missing = total - np.count_nonzero(readable)
+    if missing < 0:
+        raise ValueError(f"records in {os.fspath(folder)}, split {split!r}: there is more than the manifest says")
     if not missing:
         return Inspection(readable, ())
     faults = tuple(records.unreadable_images(folder, split))

@@ -8,11 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfface import schema
+from tfface import schema, untrusted
+from tfface.data import parts
 from tfface.data.splits import SPLITS
 
 FILE_NAME = "manifest.json"
 FACE_MODEL_NAME = "face_model.h5"
+
+MAX_VIEWS = 4096
+"""A subject may have so many photographs."""
+
+MAX_VERTICES = 1 << 24
+"""A shape may have so many vertices."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Manifest:
     max_views: int
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name in ("shards", "subjects", "views"):
             if set(getattr(self, name)) != set(SPLITS):
                 raise ValueError(f"{name}: expected the splits {SPLITS}, got {tuple(getattr(self, name))}")
@@ -71,9 +79,51 @@ class Manifest:
             for shard in self.shards[split]:
                 if Path(shard.file).is_absolute() or ".." in Path(shard.file).parts:
                     raise ValueError(f"shards[{split!r}]: {shard.file!r} leaves the folder of the records")
+        sides = list(self.image_size)
+        if len(sides) != 2 or not 0 < sides[0] * sides[1] <= parts.MAX_PIXELS:
+            raise ValueError(f"image_size: expected at most {parts.MAX_PIXELS} pixels, got {self.image_size}")
+        if not (0 < self.num_vertices <= MAX_VERTICES and 0 <= self.max_views <= MAX_VIEWS):
+            raise ValueError(
+                f"num_vertices, max_views: expected 1..{MAX_VERTICES} and 0..{MAX_VIEWS}, got {self.num_vertices} and "
+                f"{self.max_views}"
+            )
         everybody = [subject for split in SPLITS for subject in self.subjects[split]]
         if len(set(everybody)) != len(everybody):
             raise ValueError("subjects: a subject id appears more than once")
+
+    def _check_types(self) -> None:
+        shards = [shard for listed in self.shards.values() for shard in listed]
+        subjects = [subject for listed in self.subjects.values() for subject in listed]
+        counts: list[Any] = [
+            self.conventions,
+            self.num_vertices,
+            self.max_views,
+            *self.image_size,
+            *self.views.values(),
+        ]
+        counts += [count for shard in shards for count in (shard.records, shard.bytes)]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError("expected sizes, numbers of views, records and bytes as integers from 0")
+        texts = [self.face_model, *subjects, *(text for shard in shards for text in (shard.file, shard.sha256))]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("expected files, checksums and subjects as texts")
+
+    def shard_paths(self, folder: str | os.PathLike[str], split: str) -> list[Path]:
+        """Paths of a split's shards.
+
+        Args:
+          folder: of the records.
+          split: which one.
+
+        Raises:
+          ValueError: naming the shard that leaves the folder by a symbolic link.
+        """
+        for shard in self.shards[split]:
+            try:
+                untrusted.inside(folder, shard.file)
+            except ValueError as error:
+                raise ValueError(f"{Path(folder) / FILE_NAME}: shards[{split!r}]: {error}") from error
+        return [Path(folder) / shard.file for shard in self.shards[split]]
 
 
 def write(folder: str | os.PathLike[str], manifest: Manifest) -> None:
@@ -89,15 +139,16 @@ def read(folder: str | os.PathLike[str]) -> Manifest:
     """
     path = Path(folder) / FILE_NAME
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        fields["image_size"] = tuple(int(size) for size in fields["image_size"])
+        fields = untrusted.read_json(path)
+        fields["image_size"] = tuple(fields["image_size"])
         fields["shards"] = {k: tuple(Shard(**shard) for shard in v) for k, v in fields["shards"].items()}
         fields["subjects"] = {k: tuple(v) for k, v in fields["subjects"].items()}
         manifest = Manifest(**fields)
     except FileNotFoundError:
         raise ValueError(f"{path}: not found; the folder holds no finished records") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path}: not a manifest of records: {error}") from error
+        text = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: not a manifest of records: {text}") from error
     if manifest.conventions != schema.CONVENTIONS_VERSION:
         raise ValueError(
             f"{path}: written under conventions version {manifest.conventions}, this program is at "
@@ -119,7 +170,7 @@ def write_json(path: Path, content: Any) -> None:
 def sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's content, hexadecimal."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with untrusted.open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

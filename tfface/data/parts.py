@@ -3,14 +3,13 @@
 import dataclasses
 import io
 import os
-import struct
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from tfface import untrusted
 from tfface.data.people.base import View
 
 MAX_PIXELS = 1 << 26
@@ -89,7 +88,7 @@ def image_size_of(encoded: bytes, *, decode: bool = False) -> tuple[int, int]:
                 raise ValueError(f"expected at most {MAX_PIXELS} pixels, got {width} x {height}")
             if decode:
                 image.load()
-    except (OSError, SyntaxError, struct.error) as error:
+    except Exception as error:  # Pillow raises whatever damage leads its parsers to.
         raise ValueError(f"expected a readable JPEG or PNG, got {len(encoded)} bytes: {error}") from error
     return height, width
 
@@ -122,8 +121,7 @@ def read(path: Path) -> list[Subject]:
       ValueError: naming the file, if it is not a whole part.
     """
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as part:
-            fields = {name: part[name] for name in part.files}  # each is checked against its CRC
+        fields = untrusted.read_arrays(path)  # each is checked against its CRC
         ends = np.cumsum(fields["num_views"])
         images = fields["image_bytes"].tobytes()
         bounds = np.concatenate([[0], fields["image_ends"]])
@@ -140,5 +138,6 @@ def read(path: Path) -> list[Subject]:
                 fields["subjects"], fields["vertices"], fields["num_views"], ends, strict=True
             )
         ]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a whole part file: {error}") from error
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        text = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: not a whole part file: {text}") from error

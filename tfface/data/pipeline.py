@@ -241,7 +241,7 @@ def naming_faults(batches: Iterable[Batch], folder: str | os.PathLike[str], spli
     """
     try:
         yield from batches
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+    except (*records.UNREADABLE, tf.errors.NotFoundError) as error:
         records.verify(folder, split, checksums=True)
         faults = records.unreadable_images(folder, split)
         if not faults:

@@ -16,11 +16,15 @@ import tensorflow_datasets as tfds
 import tqdm
 from absl import logging
 
-from tfface.data import manifest, parts
+from tfface import untrusted
+from tfface.data import manifest, parts, preprocess
 from tfface.data.splits import SPLITS
 
 FORMAT_VERSION = "1.0.0"
 """Of the layout of a record, in the sense of TensorFlow Datasets."""
+
+UNREADABLE = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError)
+"""What TensorFlow raises for a damaged record; the last where its message quotes bytes that are no text."""
 
 _MIN_SHARD_BYTES, _MAX_SHARD_BYTES = 32 << 20, 128 << 20
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4  # of a TFRecord: length and its CRC before the data, the data's CRC behind
@@ -60,6 +64,9 @@ def parse(serialized: tf.Tensor, num_vertices: int) -> dict[str, tf.Tensor]:
     Returns:
       subject, string; vertices [P, 3]; and of its V views image [V], string, intrinsics [V, 3, 3], quaternion [V, 4]
       and translation [V, 3].
+
+    Raises:
+      tf.errors.InvalidArgumentError: if it is no such record.
     """
     views = {"image": ((), tf.string), "intrinsics": ((3, 3), tf.float32)}
     views |= {"quaternion": ((4,), tf.float32), "translation": ((3,), tf.float32)}
@@ -70,7 +77,12 @@ def parse(serialized: tf.Tensor, num_vertices: int) -> dict[str, tf.Tensor]:
     }
     record = tf.io.parse_single_example(serialized, layout)
     vertices = tf.reshape(tf.io.decode_raw(record["vertices"], tf.float32), [num_vertices, 3])
-    return {"subject": record["subject"], "vertices": vertices, **{key: record[f"views/{key}"] for key in views}}
+    parsed = {key: record[f"views/{key}"] for key in views}
+    counts = tf.stack([tf.shape(value)[0] for value in parsed.values()])
+    message = [f"record: expected as many of each of {', '.join(parsed)}, got", counts]
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(counts == counts[0]), message)]):
+        vertices = tf.identity(vertices)
+    return {"subject": record["subject"], "vertices": vertices, **parsed}
 
 
 class Faces(tfds.core.GeneratorBasedBuilder):
@@ -243,8 +255,7 @@ def verify(folder: str | os.PathLike[str], split: str, *, checksums: bool = Fals
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
     faults = []
-    for shard in contents.shards[split]:
-        path = Path(folder) / shard.file
+    for shard, path in zip(contents.shards[split], contents.shard_paths(folder, split), strict=True):
         try:
             records = count_records(path)
             if records != shard.records:
@@ -267,7 +278,7 @@ def count_records(path: str | os.PathLike[str]) -> int:
       ValueError: if the file ends inside a record.
     """
     count = 0
-    with open(path, "rb") as file:
+    with untrusted.open_regular(path) as file:
         size, position = os.fstat(file.fileno()).st_size, 0
         while position < size:
             header = os.pread(file.fileno(), _HEADER_BYTES, position)
@@ -280,23 +291,43 @@ def count_records(path: str | os.PathLike[str]) -> int:
 
 
 def unreadable_images(folder: str | os.PathLike[str], split: str) -> list[str]:
-    """Searches a split for photographs that cannot be decoded.
+    """Searches a split for photographs that cannot be decoded, or are not of the manifest's size.
 
     Returns:
       One line a photograph: its shard, subject and view, and what is wrong.
 
     Raises:
-      ValueError: naming the manifest, if that cannot be read.
+      ValueError: naming the manifest, if that cannot be read, or the shard and the record that is none of this layout.
     """
     contents = manifest.read(folder)
-    faults = []
-    for shard in contents.shards[split]:
-        path = os.path.join(folder, shard.file)
-        for serialized in tf.data.TFRecordDataset(path):
+    return [fault for path in contents.shard_paths(folder, split) for fault in _image_faults(path, contents)]
+
+
+def _image_faults(path: Path, contents: manifest.Manifest) -> Iterator[str]:
+    place = 0
+    try:
+        for serialized in tf.data.TFRecordDataset(os.fspath(path)):
             record = parse(serialized, contents.num_vertices)
+            subject = record["subject"].numpy().decode("utf-8", "backslashreplace")
             for number, image in enumerate(record["image"].numpy()):
-                try:
-                    parts.image_size_of(image, decode=True)
-                except ValueError as error:
-                    faults.append(f"{path}: subject {record['subject'].numpy().decode()!r}, view {number}: {error}")
-    return faults
+                fault = _image_fault(image, contents.image_size)
+                if fault:
+                    yield f"{path}: subject {subject!r}, view {number}: {fault}"
+            place += 1
+    except UNREADABLE as error:
+        text = getattr(error, "message", "it cannot be parsed")
+        raise ValueError(f"{path}: record {place} is none of this layout: {text}") from error
+
+
+def _image_fault(encoded: bytes, size: tuple[int, int]) -> str | None:
+    try:
+        found = parts.image_size_of(encoded, decode=True)
+    except ValueError as error:
+        return str(error)
+    if found != size:
+        return f"expected {size} (height, width), got {found}"
+    try:
+        preprocess.decode(tf.constant(encoded))
+    except tf.errors.InvalidArgumentError as error:
+        return f"TensorFlow cannot decode it: {error.message}"
+    return None

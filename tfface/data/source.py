@@ -61,7 +61,7 @@ class Source:
         if readable is not None and np.count_nonzero(readable) == contents.views[split]:
             readable = None
         usable = np.arange(subjects) if readable is None else np.flatnonzero(readable.any(axis=1))
-        paths = [os.path.join(folder, shard.file) for shard in shards]
+        paths = [os.fspath(path) for path in contents.shard_paths(folder, split)]
         return cls(contents, paths, starts, model.symmetry, readable, usable)
 
     @as_it_is

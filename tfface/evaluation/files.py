@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from absl import logging
+
+from tfface import untrusted
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -43,7 +44,7 @@ def digest_of(arrays: Sequence[npt.NDArray[Any]]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(str((array.shape, array.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -65,10 +66,8 @@ def load_keyed(path: Path, key: str) -> dict[str, npt.NDArray[Any]] | None:
     if not path.is_file():
         return None
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            if str(archive["key"]) != key:
-                return None
-            return {name: archive[name] for name in archive.files if name != "key"}
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        archive = untrusted.read_arrays(path)
+        return archive if str(archive.pop("key")) == key else None
+    except (ValueError, KeyError) as error:
         logging.warning("%s: not a file of results: %s; they are made again", path, error)
         return None

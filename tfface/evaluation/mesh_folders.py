@@ -20,15 +20,15 @@ Which ids there are says a text file with one a line; without it, every true mes
 """
 
 import dataclasses
-import json
 import pathlib
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import spatial
 
-from tfface import schema
+from tfface import schema, untrusted
 from tfface.geometry import mesh
 from tfface.geometry.mesh import Mesh
 
@@ -36,6 +36,7 @@ LAYOUTS = ("3dfaw", "plain")
 
 # A landmark's point must lie within this share of the mesh's extent from a vertex, else it is in another frame or unit.
 _FARTHEST = 0.05
+_LARGEST = 1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,8 @@ class MeshFile:
         except FileNotFoundError:
             raise
         except ValueError as error:
-            raise ValueError(f"{self.landmarks}: {error}") from error
+            text = str(error).removeprefix(f"{self.landmarks}: ")
+            raise ValueError(f"{self.landmarks}: {text}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _ids_of(folder: pathlib.Path, layout: str) -> list[str]:
 
 def _read_ids(path: pathlib.Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a readable list of ids: {error}") from error
     found = [line.partition("#")[0].strip() for line in lines]
@@ -145,11 +147,13 @@ def _read_ids(path: pathlib.Path) -> list[str]:
     return found
 
 
+def _text(path: pathlib.Path) -> str:
+    return untrusted.read_bytes(path, untrusted.MAX_JSON_BYTES).decode("utf-8")
+
+
 def _read_indices(path: pathlib.Path, shape: Mesh) -> dict[str, int]:
     """The 51 landmarks of the challenge's layout, without the unknown."""
-    fields = [
-        field for line in path.read_text(encoding="utf-8").splitlines() for field in line.partition("#")[0].split()
-    ]
+    fields = [field for line in _text(path).splitlines() for field in line.partition("#")[0].split()]
     try:
         indices = [int(field) for field in fields]
     except ValueError as error:
@@ -164,7 +168,7 @@ def _read_indices(path: pathlib.Path, shape: Mesh) -> dict[str, int]:
 
 def _read_names(path: pathlib.Path, shape: Mesh) -> dict[str, int]:
     """Landmarks of the plain layout, points taken to their nearest vertices."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = untrusted.read_json(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"an object with a vertex index or a point by name expected, got {type(content).__name__}.")
     unknown = [name for name in content if name not in schema.IBUG68]
@@ -179,11 +183,11 @@ def _read_names(path: pathlib.Path, shape: Mesh) -> dict[str, int]:
 def _vertex(name: str, value: Any, shape: Mesh, used: Any, tree: spatial.cKDTree, farthest: float) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < shape.num_vertices:
-            raise ValueError(f"{name}: a vertex index 0..{shape.num_vertices - 1} expected, got {value}.")
+            raise ValueError(f"{name}: a vertex index 0..{shape.num_vertices - 1} expected, got {reprlib.repr(value)}.")
         return value
     is_point = isinstance(value, list) and len(value) == 3 and all(type(number) in {int, float} for number in value)
-    if not (is_point and np.isfinite(value).all()):
-        raise ValueError(f"{name}: a vertex index or a point [x, y, z] expected, got {value!r}.")
+    if not (is_point and all(abs(number) < _LARGEST for number in value)):
+        raise ValueError(f"{name}: a vertex index or a point [x, y, z] expected, got {reprlib.repr(value)}.")
     distance, nearest = tree.query(value)
     if distance > farthest:
         raise ValueError(f"{name}: a point of the mesh expected, the nearest vertex is {distance:.3g} away.")

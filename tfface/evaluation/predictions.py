@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from absl import logging
 
-from tfface import schema
+from tfface import schema, untrusted
 from tfface.data import manifest
 from tfface.evaluation import files
 from tfface.face import MorphableModel
@@ -170,15 +169,20 @@ class Predictions:
           ValueError: If it holds no predictions, or those of another format; it is named.
         """
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                header = json.loads(str(archive["header"]))
-                if header.pop("format") != FORMAT:
-                    raise ValueError(f"expected format {FORMAT}")
-                optional = (archive.get(key) for key in ("quaternions", "translations"))
-                subjects = tuple(str(subject) for subject in archive["subjects"])
-                return cls(Origin(**header), subjects, archive["views"], archive["coefficients"], *optional)
-        except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{os.fspath(path)}: not a file of predictions: {error}") from error
+            archive = untrusted.read_arrays(path)
+            header = json.loads(str(archive["header"]))
+            if header.pop("format") != FORMAT:
+                raise ValueError(f"expected format {FORMAT}")
+            optional = (archive.get(key) for key in ("quaternions", "translations"))
+            kinds = {"views": "iu", "coefficients": "f", "quaternions": "f", "translations": "f"}
+            wrong = [name for name, kind in kinds.items() if name in archive and archive[name].dtype.kind not in kind]
+            if wrong:
+                raise ValueError(f"{', '.join(wrong)}: expected numbers")
+            subjects = tuple(str(subject) for subject in archive["subjects"])
+            return cls(Origin(**header), subjects, archive["views"], archive["coefficients"], *optional)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            text = str(error).removeprefix(f"{os.fspath(path)}: ")
+            raise ValueError(f"{os.fspath(path)}: not a file of predictions: {text}") from error
 
     @classmethod
     def load_made(cls, path: str | os.PathLike[str], origin: Origin) -> "Predictions | None":
