@@ -34,8 +34,8 @@ def face_model() -> MorphableModel:
     left = (column < (COLUMNS - 1) // 2)[:, None]
     triangles = np.concatenate(
         [
-            np.where(left, np.stack((a, b, c), 1), np.stack((a, b, d), 1)),
-            np.where(left, np.stack((b, d, c), 1), np.stack((a, d, c), 1)),
+            np.where(left, np.stack((a, c, b), 1), np.stack((a, d, b), 1)),
+            np.where(left, np.stack((b, c, d), 1), np.stack((a, c, d), 1)),
         ]
     )
     basis = np.zeros((1, len(vertices), 3))

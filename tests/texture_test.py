@@ -1,0 +1,191 @@
+import dataclasses
+import functools
+
+import numpy as np
+import painted_people
+import pytest
+
+from tfface import schema
+from tfface.data import people, rendering
+from tfface.data.rendering import appearance, framing, lighting, renderer, shading
+from tfface.data.rendering.layout import layout_of
+from tfface.face import MorphableModel
+from tfface.geometry import rotation
+from tfface.reconstruction import outputs
+from tfface.reconstruction.outputs import texture
+from tfface.reconstruction.outputs.rendering import render
+from tfface.reconstruction.result import Reconstruction, View
+
+SIZE = 192
+MODEL = painted_people.face_model()
+
+
+def difference(face: outputs.TexturedFace, view: View, number: int | None = None) -> float:
+    """Mean absolute difference, in per cent of the range, between a photograph and the texture rendered into it."""
+    picture, coverage = render(
+        face, view.quaternion, view.translation, view.intrinsics, view.pixels.shape[:2], view=number
+    )
+    inside = coverage >= 1
+    assert inside.sum() > 500
+    return float(np.abs(picture[inside].astype(float) - view.pixels[inside]).mean() / 255 * 100)
+
+
+def person(**options) -> Reconstruction:
+    """A painted person of the one model, so that what belongs to the model is made once."""
+    return dataclasses.replace(painted_people.person(**options), face_model=MODEL)
+
+
+@functools.cache
+def three() -> tuple[Reconstruction, outputs.TexturedFace]:
+    return person(), outputs.bake(person(), SIZE)
+
+
+@functools.cache
+def painted() -> tuple[np.ndarray, np.ndarray]:
+    """The texture as it was painted, [S, S, 3], 0..255, and whether a texel shows the surface."""
+    texels = texture._layout(MODEL, SIZE)[2]
+    inside = np.zeros(SIZE**2, bool)
+    inside[texels.place] = True
+    return 255 * texels.picture(painted_people.paint(texels.at_texels(MODEL.mean))), inside.reshape(SIZE, SIZE)
+
+
+def errors(face: outputs.TexturedFace, where: np.ndarray) -> np.ndarray:
+    """Differences from what was painted, in per cent of the range, of texels of the surface."""
+    truth, inside = painted()
+    return np.abs(face.image.astype(float) - truth)[inside & where].mean(axis=-1) / 2.55
+
+
+def test_the_texture_is_what_was_painted():
+    _, face = three()
+    assert face.image.shape == (SIZE, SIZE, 3)
+    seen = face.photographed == 255
+    assert seen[painted()[1]].mean() > 0.9
+    assert errors(face, seen).mean() < 0.5
+    assert np.percentile(errors(face, seen), 99) < 2
+    used = np.unique(face.triangles)
+    colors = face.vertex_colors().astype(float) - 255 * painted_people.paint(MODEL.mean)
+    assert np.abs(colors[used]).mean() / 2.55 < 1
+
+
+def test_rendered_back_it_is_the_photographs():
+    reconstruction, face = three()
+    assert max(difference(face, view) for view in reconstruction.views) < 0.5
+
+
+def test_the_background_is_nowhere():
+    _, face = three()
+    pure = np.array(painted_people.BACKGROUND, float)
+    assert np.abs(face.image - pure).sum(axis=-1).min() > 200
+
+
+def test_texels_outside_the_chart_continue_it():
+    _, face = three()
+    truth, inside = painted()
+    assert not inside.all()
+    assert np.abs(face.image.astype(float) - truth)[~inside].mean() / 2.55 < 3
+
+
+def test_photographs_of_different_exposure_leave_no_seam():
+    reconstruction = person(gains=(0.8, 1.0, 1.2))
+    face = outputs.bake(reconstruction, SIZE)
+    mean = (0.8 * 1.0 * 1.2) ** (1 / 3)
+    truth, inside = painted()
+    seen = inside & (face.photographed == 255)
+    assert np.abs(face.image / mean - truth)[seen].mean() / 2.55 < 1
+    for number, view in enumerate(reconstruction.views):
+        assert difference(face, view, number) < 0.5
+    assert difference(face, reconstruction.views[0]) > 5  # in the colours of another
+
+
+def test_what_one_photograph_does_not_show_is_the_other_half_of_the_face():
+    reconstruction = person(yaws=(40.0,))
+    face = outputs.bake(reconstruction, SIZE)
+    hidden = face.photographed == 0
+    assert 0.2 < hidden[painted()[1]].mean() < 0.6
+    assert errors(face, hidden).mean() < 1.5
+    alone = outputs.bake(painted_people.without_symmetry(reconstruction), SIZE)
+    np.testing.assert_array_equal(alone.photographed, face.photographed)
+    assert errors(alone, hidden).mean() > 2 * errors(face, hidden).mean()
+    for one in (face, alone):
+        assert errors(one, face.photographed == 255).mean() < 0.5
+
+
+def test_the_nearer_photograph_is_taken():
+    near, far = person(yaws=(0.0,), size=144), person(yaws=(0.0,), size=36)
+    both = dataclasses.replace(near, views=(far.views[0], near.views[0]))
+    seen = outputs.bake(near, SIZE).photographed == 255
+    assert errors(outputs.bake(far, SIZE), seen).mean() > 2 * errors(outputs.bake(near, SIZE), seen).mean()
+    assert errors(outputs.bake(both, SIZE), seen).mean() < 1.1 * errors(outputs.bake(near, SIZE), seen).mean()
+
+
+def test_large_photographs_are_filtered_under_coarse_texels():
+    # A checkerboard of single pixels is grey to texels of several pixels, and no pattern of its own.
+    reconstruction = person(yaws=(0.0,), size=192)
+    view = reconstruction.views[0]
+    checkers = np.indices(view.pixels.shape[:2]).sum(axis=0) % 2 * 255
+    view = dataclasses.replace(view, pixels=np.repeat(checkers[..., None], 3, axis=-1).astype(np.uint8))
+    face = outputs.bake(dataclasses.replace(reconstruction, views=(view,)), 48)
+    assert face.image[face.photographed == 255].std() < 12
+
+
+def test_a_photograph_that_looks_elsewhere_changes_nothing():
+    reconstruction, face = three()
+    away = dataclasses.replace(reconstruction.views[0], translation=np.array([0, 0, -500.0], np.float32))
+    more = outputs.bake(dataclasses.replace(reconstruction, views=(*reconstruction.views, away)), SIZE)
+    assert np.abs(more.image.astype(int) - face.image).max() <= 1
+
+
+def test_the_same_every_time():
+    reconstruction, face = three()
+    np.testing.assert_array_equal(outputs.bake(reconstruction, SIZE).image, face.image)
+
+
+def test_what_cannot_be_baked_is_named():
+    reconstruction, _ = three()
+    with pytest.raises(ValueError, match="painted: expected at least one photograph"):
+        outputs.bake(dataclasses.replace(reconstruction, views=()), SIZE)
+    away = dataclasses.replace(reconstruction.views[0], translation=np.array([0, 0, -500.0], np.float32))
+    with pytest.raises(ValueError, match=r"painted: no photograph shows any of the face, of view 0\.png"):
+        outputs.bake(dataclasses.replace(reconstruction, views=(away,)), SIZE)
+    with pytest.raises(ValueError, match=r"vertices must have the shape \[1353, 3\], got \[5, 3\]"):
+        outputs.bake(dataclasses.replace(reconstruction, vertices=np.zeros((5, 3))), SIZE)
+    with pytest.raises(ValueError, match="size must lie between 16 and 8192 texels, got 8"):
+        outputs.bake(reconstruction, 8)
+
+
+def rendered_person(size: int = 80) -> Reconstruction:
+    """An embedded person in a fixed light, photographed from three sides, with the true shape and cameras."""
+    settings = rendering.PhotographySettings(image_size=size, num_views=3)
+    source = people.open_source("anthropometric", num_subjects=1, settings=settings)
+    head, full = source.head, np.ascontiguousarray(source.head_shape(0), np.float32)
+    rng = np.random.default_rng(4)
+    layout = layout_of(head)
+    look = appearance.sample_appearance(layout, settings, rng)
+    scene = shading.build_scene(head, layout, full, look, [])
+    landmarks = full[[head.landmarks[name] for name in schema.IBUG68]]
+    light = lighting.sample_lighting(settings, rng)
+    template, shape = source.template, source.shape(0)
+    centre = shape.mean(axis=0)
+    views = []
+    for number, yaw in enumerate(schema.SELECTED_YAWS):
+        shot = framing.sample_shot(landmarks, yaw, settings, rng)
+        turn = rotation.matrix_from_quaternion(shot.quaternion.astype(np.float64))
+        fixed = dataclasses.replace(light, key=np.float32(turn @ light.key), rim=np.float32(turn @ light.rim))
+        colour, coverage = renderer.render(scene, shot, fixed, 1)
+        linear = np.clip(colour + 0.3 * (1 - coverage)[..., None], 0, 1)
+        pixels = np.uint8(255 * linear ** (1 / 2.2) + 0.5)
+        translation = shot.translation + turn @ centre
+        box = np.array([0, 0, size, size], np.float32)
+        view = View(f"{number}.jpg", pixels, shot.intrinsics, shot.quaternion, translation, box, 1.0)
+        views.append(view)
+    basis = np.full((1, *shape.shape), 1 / np.sqrt(shape.size), np.float32)
+    model = MorphableModel(
+        template.vertices, basis, np.ones(1), template.triangles, dict(template.landmarks), template.symmetry
+    )
+    return Reconstruction("rendered", np.zeros(1, np.float32), shape - centre, model, tuple(views))
+
+
+def test_a_rendered_persons_texture_differs_from_each_photograph_by_at_most_three_per_cent():
+    reconstruction = rendered_person()
+    face = outputs.bake(reconstruction, 160)
+    assert max(difference(face, view) for view in reconstruction.views) < 3
