@@ -137,6 +137,7 @@ def test_archives_are_read(tmp_path):
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype
         assert found[name].shape == array.shape
+        assert found[name].flags.writeable
     with pytest.raises(ValueError, match="at most 10 bytes"):
         untrusted.read_arrays(path, 10)
 

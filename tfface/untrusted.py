@@ -21,7 +21,7 @@ MAX_JSON_BYTES = 1 << 26
 """A JSON file may have so many bytes; parsed, it takes at most about thirty times as many."""
 
 MAX_ARCHIVE_BYTES = 1 << 36
-"""A NumPy archive may have so many bytes; read, it takes as many."""
+"""A NumPy archive may have so many bytes; read, it takes as many, and twice the largest array meanwhile."""
 
 _NPY_HEADER_BYTES = 10_000
 
@@ -159,5 +159,6 @@ def _array(content: bytes) -> npt.NDArray[Any]:
         raise ValueError(f"expected an array of numbers or text, got {dtype} {list(shape)}")
     if math.prod(shape) * dtype.itemsize != available:
         raise ValueError(f"{dtype} {list(shape)}: expected {math.prod(shape) * dtype.itemsize} bytes, got {available}")
-    array = np.frombuffer(content, dtype, offset=file.tell()) if available else np.empty(0, dtype)
+    # A copy, since what lies in bytes cannot be written to.
+    array = np.frombuffer(content, dtype, offset=file.tell()).copy() if available else np.empty(0, dtype)
     return array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
