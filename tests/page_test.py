@@ -41,6 +41,7 @@ ERRORS = np.interp(VERTICES[:, 1], [-85, 85], [0, 6.0])
 TEXTURED = TexturedFace(
     vertices=VERTICES,
     triangles=TRIANGLES,
+    num_closing=0,
     atlas=Atlas(
         uv=((VERTICES[:, :2] / [60, 85] + 1) / 2).clip(0, 1)[::-1],
         triangles=len(VERTICES) - 1 - TRIANGLES,
