@@ -1,4 +1,4 @@
-"""Runs every block of every tutorial, in order, in a folder of its own: commands by the real programs, Python here.
+"""Runs every block of every tutorial, in order, in a folder of its own: its commands and its Python.
 
 The pages show real sizes. What makes them small stands on docs/tutorials/index.md, for readers who try a page as well:
 flags that are added to each command, and the number of steps in Python.
@@ -7,37 +7,32 @@ flags that are added to each command, and the number of steps in Python.
 import dataclasses
 import functools
 import json
-import multiprocessing
-import os
 import pathlib
 import re
 import runpy
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import scanned_people
+from absl import flags
 
 from tfface import config
 from tfface.data import rendering
+from tfface.data.detection import Face
 from tfface.data.people.anthropometric import AnthropometricPeople
 from tfface.data.scans import simulate
 from tfface.geometry import mesh
-from tfface.models import merge
+from tfface.reconstruction import run
 
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "tutorials"
 PAGES = sorted(path.stem for path in FOLDER.glob("*.md") if path.stem != "index")
 START = "index"
 LANGUAGES = {"bash", "python", "json", "text"}
-PATIENCE = 1800
-"""Seconds that a command may take; far more than it needs, but a busy machine is no fault."""
-
-_SERVER = multiprocessing.get_context("forkserver")  # its processes have TensorFlow loaded already
-_SERVER.set_forkserver_preload(["tfface.training.run"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,57 +71,57 @@ def entry_of(words: list[str]) -> str:
     return words[2].removeprefix("tfface.")
 
 
-def _program(entry: str, arguments: list[str], folder: str, log: str) -> None:
-    """In a process of its own: the program, its output in a file."""
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.chdir(folder)
-    sys.argv = [f"tfface.{entry}", *arguments]
-    runpy.run_module(f"tfface.{entry}", run_name="__main__", alter_sys=True)
+def call(entry: str, arguments: list[str]) -> None:
+    """Runs a program in this process, which has TensorFlow loaded already."""
+    for name in {name for names in config.ENTRIES.values() for name in names} & set(flags.FLAGS):
+        delattr(flags.FLAGS, name)  # of the command before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"tfface.{entry}", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(f"tfface.{entry}", run_name="__main__", alter_sys=True)
+    assert not ended.value.code, ended.value.code
 
 
 class Reader:
-    """Somebody who types what stands on a page."""
+    """Somebody who types what stands on a page into the folder where they are."""
 
-    def __init__(self, folder: pathlib.Path):
-        """Sits down in a folder."""
-        self.folder = folder
+    def __init__(self) -> None:
+        """Sits down."""
         self.namespace: dict[str, object] = {"__name__": "__main__"}
-        self.background: list[multiprocessing.process.BaseProcess] = []
-        self.replaced = {"8500": _free_port(), "8501": _free_port(), "steps = 300": "steps = 2"}
+        self.background: list[subprocess.Popen] = []
+        self.replaced = {
+            r"\b8500\b": _free_port(),
+            r"\b8501\b": _free_port(),
+            r"^steps, batch_size = .*$": "steps, batch_size = 2, 2",
+        }
 
     def read(self, page: str) -> None:
         """Does everything on a page."""
         for block in blocks(page):
             text = block.text
             for before, after in self.replaced.items():
-                text = text.replace(before, after)
+                text = re.sub(before, after, text, flags=re.MULTILINE)
             if block.language == "bash":
                 for words in commands(dataclasses.replace(block, text=text)):
-                    self.run(words, f"{page}.md:{block.line}")
+                    self.run(words)
             elif block.language == "python":
                 padded = "\n" * (block.line - 1) + text  # a traceback names the line of the page
                 exec(compile(padded, str(FOLDER / f"{page}.md"), "exec"), self.namespace)
 
-    def run(self, words: list[str], place: str) -> None:
+    def run(self, words: list[str]) -> None:
         """Runs a command, to its end or in the background."""
-        entry, behind = entry_of(words), words[-1] == "&"
+        entry = entry_of(words)
         arguments = [word for word in words[3:] if word != "&"] + small().get(entry, [])
-        log = self.folder / f"{entry}.log"
-        process = _SERVER.Process(target=_program, args=(entry, arguments, str(self.folder), str(log)))
-        process.start()
-        if behind:
-            self.background.append(process)
-            return
-        process.join(PATIENCE)
-        assert process.exitcode == 0, f"{place}: {entry} ended with {process.exitcode}:\n{log.read_text()}"
+        if words[-1] == "&":
+            self.background.append(subprocess.Popen([sys.executable, "-m", f"tfface.{entry}", *arguments]))
+        else:
+            call(entry, arguments)
 
     def leave(self) -> None:
         """Ends what runs in the background."""
         for process in self.background:
-            process.kill()
-            process.join()
+            process.terminate()
+            process.wait()
 
 
 def _free_port() -> str:
@@ -139,20 +134,33 @@ def _free_port() -> str:
 def started(tmp_path_factory) -> pathlib.Path:
     """A folder in which the commands of the index were run: people, their 3DMM and a model."""
     folder = tmp_path_factory.mktemp("tutorials")
-    Reader(folder).read(START)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Reader().read(START)
     return folder
 
 
 @pytest.fixture
 def reader(started, tmp_path, monkeypatch):
     """Sits in a folder with a copy of what the index makes."""
+    import keras
+
+    from tfface.models import merge
+
     shutil.copytree(started / "runs", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(merge, "AGGREGATIONS", dict(merge.AGGREGATIONS))
-    reading = Reader(tmp_path)
+    reading = Reader()
     yield reading
     reading.leave()
     keras.backend.clear_session()
+
+
+def face_that_fills(picture: np.ndarray) -> list[Face]:
+    """Stands for the detector, which takes seconds to load: the five points of a frontal face in the middle."""
+    size = np.array(picture.shape[1::-1], np.float64)
+    points = np.array([[0.42, 0.42], [0.58, 0.42], [0.5, 0.52], [0.44, 0.62], [0.56, 0.62]])
+    return [Face(points * size, np.concatenate((0.3 * size, 0.75 * size)), 0.99)]
 
 
 def small_capture(folder: pathlib.Path) -> None:
@@ -174,9 +182,10 @@ def small_capture(folder: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_tutorial_works(page, reader):
+def test_a_tutorial_works(page, reader, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "shared_mtcnn", lambda: face_that_fills)
     if page == "train":
-        small_capture(reader.folder / "runs" / "capture")
+        small_capture(tmp_path / "runs" / "capture")
     reader.read(page)
 
 
@@ -188,9 +197,9 @@ def test_nothing_on_a_page_escapes_the_tests(page):
             json.loads(block.text)
         for words in commands(block) if block.language in {"bash", "text"} else ():
             if words[0] == "python" or block.language == "bash":
-                flags = {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")}
+                given = {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")}
                 known = {*config.ENTRIES[entry_of(words)], "flagfile"}
-                assert flags <= known | {f"no{name}" for name in known}, f"{page}.md:{block.line}"
+                assert given <= known | {f"no{name}" for name in known}, f"{page}.md:{block.line}"
                 named = [word.removeprefix("--flagfile=") for word in words if word.startswith("--flagfile=")]
                 assert all((FOLDER.parents[1] / name).exists() for name in named), named
     assert any(block.language in {"bash", "python"} for block in blocks(page))
@@ -202,5 +211,5 @@ def test_every_page_has_its_line_in_the_index():
 
 
 def test_what_makes_commands_small_belongs_to_them():
-    for entry, flags in small().items():
-        assert {flag.removeprefix("--").partition("=")[0] for flag in flags} <= set(config.ENTRIES[entry]), entry
+    for entry, added in small().items():
+        assert {flag.removeprefix("--").partition("=")[0] for flag in added} <= set(config.ENTRIES[entry]), entry
