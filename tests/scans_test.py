@@ -65,7 +65,7 @@ def _without_faces(path: Path) -> None:
         (".glb", _cut, "not a readable triangle mesh"),
         (".stl", _cut, "not a readable triangle mesh"),
         (".obj", _with_nan, "1 of .* with NaN"),
-        (".obj", _without_faces, "0 faces"),
+        (".obj", _without_faces, "0 triangles"),
     ],
 )
 def test_every_bad_file_is_named_with_its_fault(tmp_path, suffix, spoil, fault):
