@@ -123,13 +123,13 @@ def test_bad_lists_of_indices_are_named(folders, content, message):
     ("content", "message"),
     [
         ("[1, 2]", "a.json: an object with a vertex index or a point by name expected, got list"),
-        ("{", "a.json: Expecting"),
+        ("{", "a.json: not a JSON file: Expecting"),
         ('{"nose": 3}', "'nose' is not one of the 68 landmark names"),
         ('{"nose_ridge_3": 80}', r"nose_ridge_3: a vertex index 0\.\.79 expected, got 80"),
         ('{"nose_ridge_3": -1}', "expected, got -1"),
         ('{"nose_ridge_3": true}', r"a vertex index or a point \[x, y, z\] expected, got True"),
         ('{"nose_ridge_3": [1, 2]}', r"a point \[x, y, z\] expected, got \[1, 2\]"),
-        ('{"nose_ridge_3": [1, 2, NaN]}', r"expected, got \[1, 2, nan\]"),
+        ('{"nose_ridge_3": [1, 2, NaN]}', r"NaN is not a number of JSON"),
         ('{"nose_ridge_3": [0, 0, 0.08]}', "nose_ridge_3: a point of the mesh expected, the nearest vertex is .* away"),
     ],
 )
