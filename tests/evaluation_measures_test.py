@@ -65,6 +65,28 @@ def test_ground_truth_is_gathered_from_batches():
         GroundTruth.gather([])
 
 
+def test_many_shapes_are_gathered_into_a_file_that_ends_with_them(monkeypatch, tmp_path):
+    shapes = np.random.default_rng(0).normal(size=(10, 6, 3)).astype(np.float32)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for limit in (10**9, shapes[:5].nbytes, shapes[:4].nbytes, 1):
+        monkeypatch.setattr("tfface.evaluation.ground_truth.MAX_HELD_BYTES", limit)
+        batches = [
+            {
+                schema.SUBJECT.key: np.array([b"somebody"] * len(part), object),
+                schema.VERTICES.key: part,
+                schema.QUATERNIONS.key: np.zeros((len(part), 1, 4), np.float32),
+                schema.TRANSLATIONS.key: np.zeros((len(part), 1, 3), np.float32),
+                schema.INTRINSICS.key: np.zeros((len(part), 1, 3, 3), np.float32),
+                schema.VIEW_MASK.key: np.ones((len(part), 1), np.float32),
+            }
+            for part in (shapes[:4], shapes[4:7], shapes[7:])
+        ]
+        gathered = GroundTruth.gather(batches)
+        assert isinstance(gathered.vertices, np.memmap) == (limit < shapes.nbytes)
+        np.testing.assert_array_equal(gathered.vertices, shapes)
+        assert not list(tmp_path.iterdir())
+
+
 def test_views_are_every_one_or_those_nearest_to_the_targets():
     truth = ground_truth()
     order = np.array([2, 0, 1])

@@ -87,6 +87,21 @@ def test_views_that_the_same_encoder_has_seen_are_not_encoded_again():
     np.testing.assert_array_equal(run(other, every_view(), blank, encoded=encoded).coefficients, expected.coefficients)
 
 
+def test_no_more_is_held_of_what_was_encoded_than_there_is_room_for():
+    model = trained("single_view")
+    blank = [{**batch, "images": np.zeros_like(batch["images"])} for batch in batches()]
+    expected, unseen = run(model, every_view()), run(model, every_view(), blank)
+    first = len(blank[0]["images"])
+    views, features = first * NUM_VIEWS + 1, int(np.prod(model.get_layer("vgg16").output_shape[1:]))
+    encoded = predict.EncodedViews(max_bytes=views * features * 4)
+    for _ in range(2):
+        found = run(model, every_view(), encoded=encoded)
+        np.testing.assert_array_equal(found.coefficients, expected.coefficients)
+    found = run(model, every_view(), blank, encoded=encoded)
+    np.testing.assert_array_equal(found.coefficients[:first], expected.coefficients[:first])
+    np.testing.assert_array_equal(found.coefficients[first:], unseen.coefficients[first:])
+
+
 def test_several_views_are_predicted_together_in_the_order_given():
     model = trained("multi_view")
     views = np.array([[[0, 1, 2], [3, 1, 0]]] * 5, np.int32)

@@ -25,6 +25,14 @@ def test_an_interval_has_the_width_of_the_standard_error():
     assert statistics.bootstrap_interval(np.full(5, 2.5)) == (2.5, 2.5)
 
 
+def test_how_many_are_drawn_at_a_time_does_not_matter(monkeypatch):
+    values = np.random.default_rng(1).normal(3, 2, 101)
+    expected = statistics.bootstrap_interval(values, resamples=200)
+    for draws in (1, 1000, 101 * 7):
+        monkeypatch.setattr(statistics, "_DRAWS", draws)
+        assert statistics.bootstrap_interval(values, resamples=200) == expected
+
+
 @pytest.mark.parametrize("values", [[], [[1.0]], [1.0, np.nan]])
 def test_an_interval_of_no_list_of_numbers_is_refused(values):
     with pytest.raises(ValueError, match="values: expected a list of finite numbers"):

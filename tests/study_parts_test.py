@@ -113,7 +113,7 @@ class TestRows:
 
 def serial(shared):
     """What a pool of processes does, in this one; jobs come back in another order."""
-    return lambda function, jobs: iter([function(shared, job) for job in reversed(jobs)])
+    return lambda function, jobs: iter([function(shared, job) for job in reversed(list(jobs))])
 
 
 class TestMeasures:
@@ -143,6 +143,7 @@ class TestMeasures:
         calls = []
 
         def run(function, jobs):
+            jobs = list(jobs)
             calls.append(len(jobs))
             return serial(row_measures._Shared(face_model, None))(function, jobs)
 

@@ -7,18 +7,21 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+_JOBS_AHEAD = 4
+"""Jobs a process that are under way or wait for it: neither it nor the memory of this process has to wait for more."""
 
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 _shared: Any = None  # What `pool` was told to share, in a worker process.
 
 
-Run = Callable[[Callable[[Any, Job], Result], Sequence[Job]], Iterator[Result]]
+Run = Callable[[Callable[[Any, Job], Result], Iterable[Job]], Iterator[Result]]
 
 
 @contextlib.contextmanager
@@ -34,8 +37,9 @@ def pool(shared: Any, *, workers: int | None = None) -> Iterator[Run]:
 
     Yields:
       A function `run(function, jobs)` that calls `function(shared, job)` for every job and yields the results as they
-      come, in no particular order. `function` is of a module's top level; its arguments and results are pickled. The
-      first exception that it raises is raised by `run`, and jobs that have not begun are dropped.
+      come, in no particular order. `function` is of a module's top level; its arguments and results are pickled. Jobs
+      are taken a few ahead of the processes, and a result is not kept once it was yielded. The first exception that
+      `function` raises is raised by `run`, and jobs that have not begun are dropped.
 
     Raises:
       ValueError: if `workers` is not positive.
@@ -47,9 +51,15 @@ def pool(shared: Any, *, workers: int | None = None) -> Iterator[Run]:
     with _single_threaded_children():
         executor = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start, initargs=(shared,))
 
-        def run(function: Callable[[Any, Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
-            futures = [executor.submit(_call, function, job) for job in jobs]
-            for future in concurrent.futures.as_completed(futures):
+        def run(function: Callable[[Any, Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+            waiting: set[concurrent.futures.Future[Result]] = set()
+            for job in jobs:
+                waiting.add(executor.submit(_call, function, job))
+                if len(waiting) >= _JOBS_AHEAD * workers:
+                    done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+                    while done:
+                        yield done.pop().result()
+            for future in concurrent.futures.as_completed(waiting):
                 yield future.result()
 
         try:

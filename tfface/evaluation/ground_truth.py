@@ -1,8 +1,9 @@
 """What is true about the subjects of a split, without their photographs."""
 
 import dataclasses
+import tempfile
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ from tfface import schema
 from tfface.data import selection
 
 Array = npt.NDArray[np.float32]
+
+MAX_HELD_BYTES = 1 << 28
+"""Shapes that take more are kept in a temporary file, not in memory."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,29 +41,36 @@ class GroundTruth:
     def gather(cls, batches: Iterable[Mapping[str, Any]]) -> "GroundTruth":
         """Collects batches that hold all views of their subjects.
 
+        Shapes of more than `MAX_HELD_BYTES` are mapped from a temporary file, which has no name and ends with them; the
+        folder of such files is TMPDIR. What is held in memory is then the cameras, 68 bytes a view.
+
         Args:
           batches: by key of `schema.EXAMPLE`, [B, V, ...], as `data.pipeline.all_views` gives them.
 
         Raises:
+          OSError: If there is no room for the temporary file.
           ValueError: If there is no subject.
         """
         fields = (
             schema.SUBJECT,
-            schema.VERTICES,
             schema.QUATERNIONS,
             schema.TRANSLATIONS,
             schema.INTRINSICS,
             schema.VIEW_MASK,
         )
         collected: dict[str, list[npt.NDArray[Any]]] = {field.key: [] for field in fields}
-        for batch in batches:
-            for key, arrays in collected.items():
-                arrays.append(np.asarray(batch[key]))
-        if not collected[schema.SUBJECT.key]:
-            raise ValueError("batches: expected at least one subject, got none")
-        subjects, *arrays = (np.concatenate(arrays) for arrays in collected.values())
+        with tempfile.TemporaryFile() as file:
+            shapes = _Shapes(file)
+            for batch in batches:
+                shapes.append(np.asarray(batch[schema.VERTICES.key], np.float32))
+                for key, arrays in collected.items():
+                    arrays.append(np.asarray(batch[key]))
+            if not collected[schema.SUBJECT.key]:
+                raise ValueError("batches: expected at least one subject, got none")
+            vertices = shapes.array()
+        subjects, *cameras = (np.concatenate(arrays) for arrays in collected.values())
         names = (subject.decode() if isinstance(subject, bytes) else str(subject) for subject in subjects)
-        return cls(tuple(names), *arrays)
+        return cls(tuple(names), vertices, *cameras)
 
     @property
     def yaws(self) -> Array:
@@ -74,3 +85,33 @@ class GroundTruth:
     def nearest_views(self, num_views: int) -> npt.NDArray[np.int32]:
         """Views of one prediction from those whose true yaws are nearest to the targets of `selection`: [S, 1, N]."""
         return selection.nearest_views(self.yaws, self.view_mask, num_views).astype(np.int32)[:, None]
+
+
+class _Shapes:
+    """Arrays [B, P, 3] one behind the other: in memory as long as they are few, then in a file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._held: list[Array] = []
+        self._held_bytes = self._count = 0
+        self._shape: tuple[int, ...] = ()
+
+    def append(self, shapes: Array) -> None:
+        self._count, self._shape = self._count + len(shapes), shapes.shape[1:]
+        self._held.append(shapes)
+        self._held_bytes += shapes.nbytes
+        if self._held_bytes > MAX_HELD_BYTES:
+            self._write()
+
+    def array(self) -> Array:
+        """All of them, [S, P, 3]."""
+        if not self._file.tell():
+            return np.concatenate(self._held)
+        self._write()
+        self._file.flush()
+        return np.memmap(self._file, np.float32, "r", shape=(self._count, *self._shape))
+
+    def _write(self) -> None:
+        for shapes in self._held:
+            self._file.write(np.ascontiguousarray(shapes).data)
+        self._held, self._held_bytes = [], 0

@@ -107,7 +107,7 @@ def predict(
             found[key] = np.full((*views.shape[:2], *trailing), np.nan, np.float32)
     halves = cut(model, "heads")
     encode, regress = _compiled(halves.lower), _compiled(halves.upper)
-    encoded = EncodedViews() if encoded is None else encoded
+    encoded = EncodedViews(max_bytes=0) if encoded is None else encoded
     encoded.use(halves.lower)
     start = 0
     with tqdm(total=len(subjects), desc=description, unit="subject", disable=not progress) as bar:
@@ -141,6 +141,11 @@ class _Features(NamedTuple):
     asked: npt.NDArray[np.bool_]
     rows: tf.Tensor
 
+    @property
+    def bytes(self) -> int:
+        """How much memory the features take."""
+        return int(tf.size(self.rows)) * self.rows.dtype.size
+
     def of(self, rows: npt.NDArray[np.intp], views: npt.NDArray[np.int32]) -> tf.Tensor:
         """[M, N, h, w, c] of views [M, N] of the subjects [M], -1 for none."""
         place = np.full(self.asked.shape, -1)
@@ -152,9 +157,13 @@ class EncodedViews:
     """Features of the views that were encoded last, so that models with the same encoder need not do it again.
 
     Models that were trained on the features of one frozen encoder share it.
+
+    Args:
+      max_bytes: so much is held; views beyond that are encoded each time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = 1 << 30) -> None:
+        self._max_bytes = self._free_bytes = max_bytes
         self._encoder = ""
         self._batches: dict[int, _Features] = {}
 
@@ -162,7 +171,7 @@ class EncodedViews:
         """Forgets what another encoder has said."""
         digest = files.digest_of([np.array(encoder.input_shape[1:]), *encoder.get_weights()])
         if digest != self._encoder:
-            self._encoder, self._batches = digest, {}
+            self._encoder, self._batches, self._free_bytes = digest, {}, self._max_bytes
 
     def features(
         self, encode: _Function, images: tf.Tensor, views: npt.NDArray[np.int32], start: int, batch_size: int
@@ -177,8 +186,13 @@ class EncodedViews:
         pictures = tf.cast(tf.gather_nd(images, np.argwhere(asked)), tf.float32)
         pictures = tf.concat([pictures, tf.zeros((1, *images.shape[2:]))], axis=0)
         parts = [encode(pictures[first : first + batch_size]) for first in range(0, len(pictures), batch_size)]
-        self._batches[start] = _Features(asked, tf.concat(parts, axis=0))
-        return self._batches[start]
+        found = _Features(asked, tf.concat(parts, axis=0))
+        if held is not None:
+            self._free_bytes += self._batches.pop(start).bytes
+        if found.bytes <= self._free_bytes:
+            self._free_bytes -= found.bytes
+            self._batches[start] = found
+        return found
 
 
 def _compiled(part: keras.Model) -> _Function:

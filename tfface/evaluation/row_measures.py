@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -170,18 +170,23 @@ def _measured(
     progress: bool,
 ) -> MeasuredRow:
     count = len(truth.subjects)
-    jobs = _jobs(row.coefficients, truth)
     values = {name: np.empty(count) for name in SHAPE_MEASURES}
-    sums: dict[int, Values] = {}
+    vertex_mm = np.zeros(face_model.num_vertices)
+    # Added in order, so that the sum does not depend on which process was the first.
+    waiting: dict[int, tuple[int, Values]] = {}
+    added = 0
     with tqdm(total=count, desc=f"measure {row.name}", unit="subject", disable=not progress) as bar:
-        for start, block, distances in run(_measure_block, jobs):
+        for start, block, distances in run(_measure_block, _jobs(row.coefficients, truth)):
             size = len(block[ARMSE_MM])
             for name, block_values in block.items():
                 values[name][start : start + size] = block_values
-            sums[start] = distances
             bar.update(size)
-    # Added in order, so that the sum does not depend on which process was the first.
-    vertex_mm = np.sum([sums[job.start] for job in jobs], axis=0) / count
+            waiting[start] = size, distances
+            while added in waiting:
+                size, distances = waiting.pop(added)
+                vertex_mm += distances
+                added += size
+    vertex_mm /= count
     if row.poses is not None:
         posed = measures.measure(row.name, row.model, row.poses, face_model, truth, area, progress=False)
         values |= {name: posed.values[name] for name in POSE_MEASURES}
@@ -215,11 +220,10 @@ def _similarity_of_block(shared: _Shared, job: _Job) -> tuple[int, Values]:
     return job.start, np.asarray(errors, np.float64)
 
 
-def _jobs(coefficients: npt.NDArray[np.float32], truth: GroundTruth) -> list[_Job]:
-    return [
-        _Job(start, coefficients[start : start + _BLOCK], truth.vertices[start : start + _BLOCK])
-        for start in range(0, len(coefficients), _BLOCK)
-    ]
+def _jobs(coefficients: npt.NDArray[np.float32], truth: GroundTruth) -> Iterator[_Job]:
+    for start in range(0, len(coefficients), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        yield _Job(start, coefficients[block], np.asarray(truth.vertices[block]))
 
 
 def _key(row: ShapeRow, face_model: MorphableModel, truth: GroundTruth, area: npt.NDArray[np.integer] | None) -> str:

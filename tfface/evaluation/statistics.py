@@ -10,7 +10,7 @@ Values = npt.NDArray[np.float64]
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
-_BLOCK = 500  # resamples at a time, which bounds the memory
+_DRAWS = 1 << 22  # at a time, which bounds the memory
 
 
 def bootstrap_interval(
@@ -36,10 +36,11 @@ def bootstrap_interval(
     if resamples < 1 or not 0 < confidence < 1:
         raise ValueError(f"expected resamples >= 1 and 0 < confidence < 1, got {resamples} and {confidence}")
     rng = np.random.default_rng([seed, len(values)])
+    block = max(1, _DRAWS // len(values))
     means = np.concatenate(
         [
-            values[rng.integers(0, len(values), (min(_BLOCK, resamples - start), len(values)))].mean(axis=1)
-            for start in range(0, resamples, _BLOCK)
+            values[rng.integers(0, len(values), (min(block, resamples - start), len(values)))].mean(axis=1)
+            for start in range(0, resamples, block)
         ]
     )
     lower, upper = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
