@@ -1,4 +1,4 @@
-"""Several workers on loopback, each a process with its own TF_CONFIG: the same run as that of one worker."""
+"""Several replicas, on devices of one process or in workers on loopback: the same run as that of one replica."""
 
 import contextlib
 import functools
@@ -107,8 +107,13 @@ def test_workers_train_what_one_would(workers, alone, clusters):
         assert other.files == weights[0].files
         for name in other.files:
             np.testing.assert_array_equal(other[name], weights[0][name])
+    assert len(history(output)) == (8 if workers == 2 else 6)
+    _assert_as_alone(alone, output)
+
+
+def _assert_as_alone(alone: pathlib.Path, output: pathlib.Path) -> None:
+    """A run measured and learnt what that of one worker had at the same step, but for rounding."""
     validations = history(output)
-    assert len(validations) == (8 if workers == 2 else 6)
     for one, several in zip(history(alone), validations, strict=False):
         assert one.keys() == several.keys()
         for key, value in one.items():
@@ -117,6 +122,30 @@ def test_workers_train_what_one_would(workers, alone, clusters):
     for name, value in contents(alone, position(output)).items():
         if name.startswith("model/"):
             np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def _two_processors() -> None:
+    """A `Preparation`: TensorFlow sees two devices."""
+    import tensorflow as tf
+
+    (processor,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def test_two_devices_train_what_one_would(alone, tmp_path):
+    output = tmp_path / "run"
+    options = {**OPTIONS, "strategy": "mirrored", "dropout": 0.0}
+    with training(tiny_people.records_folder(), output, _two_processors, **options) as running:
+        assert running.exit_code() == 0, running.output
+    assert len(history(output)) == 8
+    _assert_as_alone(alone, output)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
+    options = {"strategy": "mirrored", "batch_size": 3, "stages": "heads:2"}
+    with training(tiny_people.records_folder(), tmp_path / "run", _two_processors, **options) as running:
+        assert running.exit_code() == 1
+    assert "batch_size: expected a multiple of the 2 replicas, got 3" in running.output
 
 
 def test_a_worker_that_dies_ends_the_others_and_a_restart_goes_on(clusters, tmp_path):

@@ -12,7 +12,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     """The strategy of a name in `STRATEGIES`.
 
     ``auto`` is ``multi_worker`` where TF_CONFIG names a cluster, ``mirrored`` where there are several GPUs, else
-    ``one``.
+    ``one``. ``mirrored`` has a replica on each GPU, or without any on each logical CPU.
 
     Raises:
       ValueError: If the name is unknown, or ``multi_worker`` is asked for without TF_CONFIG.
@@ -27,7 +27,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        return tf.distribute.MirroredStrategy()
+        return tf.distribute.MirroredStrategy([each.name for each in gpus or tf.config.list_logical_devices("CPU")])
     return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
 
 
