@@ -20,6 +20,7 @@ from tfface.models import merge
 from tfface.models.cut import Halves, cut
 from tfface.training import interruption, loop, objectives, ridge, stages
 from tfface.training import strategy as strategies
+from tfface.training.adam import FusedAdam
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.examples import Examples
 from tfface.training.logs import Logger, describe
@@ -224,8 +225,8 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Adam, or AdamW (Loshchilov and Hutter 2019), which decays all but biases and the scales of normalisations."""
     if not weight_decay:
-        return keras.optimizers.Adam(schedule)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+        return FusedAdam(schedule)
+    optimizer = FusedAdam(schedule, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
