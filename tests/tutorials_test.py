@@ -52,9 +52,19 @@ def blocks(page: str) -> list[Block]:
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The words of each command of a block; continued lines are one, comments go."""
+    """The words of each command of a block of commands; continued lines are one, comments go."""
+    if block.language != "bash":
+        return []
     lines = block.text.replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def named_commands(block: Block) -> list[list[str]]:
+    """Those of this project's commands that a block of text only names, since they take long or need more."""
+    if block.language != "text":
+        return []
+    found = re.findall(r"^python -m tfface(?:.*\\\n)*.*$", block.text, re.MULTILINE)
+    return commands(Block("bash", "\n".join(found), block.line))
 
 
 @functools.cache
@@ -77,6 +87,7 @@ def call(entry: str, arguments: list[str]) -> None:
         delattr(flags.FLAGS, name)  # of the command before
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"tfface.{entry}", *arguments])
+        patch.delitem(sys.modules, f"tfface.{entry}", raising=False)  # another test's import; runpy warns of it
         with pytest.raises(SystemExit) as ended:
             runpy.run_module(f"tfface.{entry}", run_name="__main__", alter_sys=True)
     assert not ended.value.code, ended.value.code
@@ -195,13 +206,12 @@ def test_nothing_on_a_page_escapes_the_tests(page):
         assert block.language in LANGUAGES, f"{page}.md:{block.line}: {block.language}"
         if block.language == "json":
             json.loads(block.text)
-        for words in commands(block) if block.language in {"bash", "text"} else ():
-            if words[0] == "python" or block.language == "bash":
-                given = {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")}
-                known = {*config.ENTRIES[entry_of(words)], "flagfile"}
-                assert given <= known | {f"no{name}" for name in known}, f"{page}.md:{block.line}"
-                named = [word.removeprefix("--flagfile=") for word in words if word.startswith("--flagfile=")]
-                assert all((FOLDER.parents[1] / name).exists() for name in named), named
+        for words in [*commands(block), *named_commands(block)]:
+            given = {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")}
+            known = {*config.ENTRIES[entry_of(words)], "flagfile"}
+            assert given <= known | {f"no{name}" for name in known}, f"{page}.md:{block.line}"
+            flagfiles = [word.removeprefix("--flagfile=") for word in words if word.startswith("--flagfile=")]
+            assert all((FOLDER.parents[1] / name).exists() for name in flagfiles), flagfiles
     assert any(block.language in {"bash", "python"} for block in blocks(page))
 
 

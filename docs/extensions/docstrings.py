@@ -12,7 +12,7 @@ import itertools
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -95,16 +95,56 @@ def signature(thing: Any) -> tuple[str, str | None] | None:
     node = definitions.get(name)
     if isinstance(node, ast.ClassDef):
         if (initialiser := definitions.get(f"{name}.__init__")) is None:
+            _Qualified(vars(sys.modules[module])).visit(node)
             return _fields(node)
         node = initialiser
     if not isinstance(node, ast.FunctionDef):
         return None
+    _Qualified(vars(sys.modules[module])).visit(node)
     static = any(ast.unparse(decorator) == "staticmethod" for decorator in node.decorator_list)
     arguments = node.args
     if "." in name or inspect.isclass(thing):
         arguments = arguments if static else _without_first(arguments)
     result = ast.unparse(node.returns) if node.returns and node.name != "__init__" else None
     return f"({ast.unparse(arguments)})", result
+
+
+class _Qualified(ast.NodeTransformer):
+    """Gives this project's classes in annotations their full names, since several modules may have one of a name."""
+
+    def __init__(self, namespace: Mapping[str, Any]):
+        self._namespace = namespace
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        """An argument."""
+        if node.annotation is not None:
+            node.annotation = self._annotation(node.annotation)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AnnAssign:
+        """A field of a dataclass."""
+        node.annotation = self._annotation(node.annotation)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        """What a function takes and returns."""
+        self.visit(node.args)
+        if node.returns is not None:
+            node.returns = self._annotation(node.returns)
+        return node
+
+    def _annotation(self, node: ast.expr) -> ast.expr:
+        names = ast.unparse(node)
+        return ast.parse(re.sub(r"[\w.]+", self._full, names), mode="eval").body
+
+    def _full(self, match: re.Match[str]) -> str:
+        first, *rest = match[0].split(".")
+        thing = self._namespace.get(first)
+        for name in rest:
+            thing = getattr(thing, name, None)
+        if inspect.isclass(thing) and thing.__module__.partition(".")[0] == "tfface":
+            return f"{thing.__module__}.{thing.__qualname__}"
+        return match[0]
 
 
 def _without_first(arguments: ast.arguments) -> ast.arguments:
