@@ -43,11 +43,11 @@ def reprojection(
         raise ValueError(
             f"vertices: expected {predicted_vertices.shape[-2]} points as predicted, got {vertices.shape[-2]}"
         )
-    true_px = camera.project(vertices[:, None], quaternions, translations, intrinsics)
-    predicted_px = camera.project(
+    true_px = camera.project_rows(vertices[:, None], quaternions, translations, intrinsics)
+    predicted_px = camera.project_rows(
         predicted_vertices[:, None], predicted_quaternions, predicted_translations, intrinsics
     )
-    per_view = tf.reduce_mean(tf.reduce_sum(tf.math.squared_difference(true_px, predicted_px), axis=-1), axis=-1)
+    per_view = tf.reduce_mean(tf.reduce_sum(tf.math.squared_difference(true_px, predicted_px), axis=-2), axis=-1)
     if view_mask is not None:
         per_view = tf.where(view_mask > 0, per_view, tf.zeros_like(per_view))
     return tf.reduce_sum(per_view, axis=-1)
@@ -119,12 +119,12 @@ def virtual_projections(
     virtual_translations = tf.one_hot(2, 3) * depth[:, :, None, None] - turned_centre
 
     def seen(points: tf.Tensor) -> tf.Tensor:
-        """Pixels [B, N, 1 + V, P, 2] of points [B, 1 or N, P, 3]."""
-        true = camera.project(points, quaternions, translations, intrinsics)
-        virtual = camera.project(points[:, :, None], unit, virtual_translations, intrinsics[:, :, None])
+        """Pixels [B, N, 1 + V, 2, P] of points [B, 1 or N, P, 3]."""
+        true = camera.project_rows(points, quaternions, translations, intrinsics)
+        virtual = camera.project_rows(points[:, :, None], unit, virtual_translations, intrinsics[:, :, None])
         return tf.concat([true[:, :, None], virtual], axis=2)
 
-    squared = tf.reduce_sum(tf.math.squared_difference(seen(vertices[:, None]), seen(carried)), axis=-1)
+    squared = tf.reduce_sum(tf.math.squared_difference(seen(vertices[:, None]), seen(carried)), axis=-2)
     per_view = tf.reduce_mean(tf.reduce_mean(squared, axis=-1), axis=-1)
     if view_mask is not None:
         per_view = tf.where(view_mask > 0, per_view, tf.zeros_like(per_view))

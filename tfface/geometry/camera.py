@@ -72,6 +72,13 @@ def project(points: Any, quaternion: Any, translation: Any, intrinsics: Any) -> 
         wrong by pixels).
     """
     import tensorflow as tf
+
+    return tf.linalg.matrix_transpose(project_rows(points, quaternion, translation, intrinsics))
+
+
+def project_rows(points: Any, quaternion: Any, translation: Any, intrinsics: Any) -> "tf.Tensor":
+    """`project` with all x before all y, [..., 2, P]: a loss over many points and its gradient take half the time."""
+    import tensorflow as tf
     from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
 
     points = tf.convert_to_tensor(points)
@@ -89,18 +96,9 @@ def project(points: Any, quaternion: Any, translation: Any, intrinsics: Any) -> 
     # K's upper left part, which does not involve depth, is multiplied into R and t: nine numbers instead of P points.
     # Coordinates come first, [..., 3, P], as this product is several times faster than the one with P first.
     focal, centre = intrinsics[..., :2, :2], intrinsics[..., :2, 2:]
-    matrix = _with_third_row(focal @ cam_from_model[..., :2, :], cam_from_model[..., 2:, :])
-    offset = _with_third_row(focal @ translation[..., :2, None], translation[..., 2:, None])
-    scaled = tf.matmul(matrix, points, transpose_b=True) + offset
-    px = scaled[..., :2, :] / tf.maximum(scaled[..., 2:, :], MIN_DEPTH) + centre
-    return tf.linalg.matrix_transpose(px)
-
-
-def _with_third_row(rows: "tf.Tensor", third: "tf.Tensor") -> "tf.Tensor":
-    """[..., 2, C] and [..., 1, C] below it, where the leading dimensions of K may be more than those of the pose."""
-    import tensorflow as tf
-
-    return tf.concat((rows, third + tf.zeros_like(rows[..., :1, :])), axis=-2)
+    xy = tf.matmul(focal @ cam_from_model[..., :2, :], points, transpose_b=True) + focal @ translation[..., :2, None]
+    depth = tf.matmul(cam_from_model[..., 2:, :], points, transpose_b=True) + translation[..., 2:, None]
+    return xy / tf.maximum(depth, MIN_DEPTH) + centre
 
 
 def project_array(
