@@ -158,6 +158,15 @@ BENCHMARKS = (
 )
 
 
+NEEDS = {
+    "torch_python": "a Python that has PyTorch",
+    "capture": "a capture folder of scans",
+    "scans_model": "the 3DMM that was built from these scans",
+    "model": "a trained single view model (.keras)",
+    "image": "a photograph with a face",
+}
+"""What this command may be given, by option; what needs one that is not given is left out."""
+
 _ARGUMENTS = {"scans_model": "model"}
 """What the program calls an option of this command, where that is another name."""
 
@@ -217,9 +226,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument(
-        "--torch_python", default="", help="a Python that has PyTorch; without it that part is left out"
-    )
+    for need, meaning in NEEDS.items():
+        users = ", ".join(benchmark.name for benchmark in BENCHMARKS if need in benchmark.needs)
+        parser.add_argument(f"--{need}", default="", help=f"{meaning}; without it left out: {users}")
     parser.add_argument("--folder", default="", help="where the largest files go while scale.py runs")
     parser.add_argument("--output", default="runs/benchmarks", help="folder of the table")
     options = parser.parse_args()

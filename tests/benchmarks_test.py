@@ -140,6 +140,19 @@ def test_a_benchmark_that_fails_is_a_row_and_the_others_still_run(tmp_path, monk
     assert [row.measured for row in found] == ["--model=a.keras"]
 
 
+def test_what_is_needed_and_not_given_is_left_out(tmp_path, monkeypatch, capsys):
+    import run
+    import table
+
+    needy = [benchmark.name for benchmark in run.BENCHMARKS if benchmark.needs]
+    monkeypatch.setattr(sys, "argv", ["run.py", f"--output={tmp_path}", "--only", *needy])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        run.main()
+    found = table.rows_of(capsys.readouterr().out)
+    assert [row.benchmark for row in found] == needy
+    assert all(row.measured.startswith("left out: it needs --") for row in found)
+
+
 def test_tables_of_other_layouts_become_rows():
     import run
     import table
