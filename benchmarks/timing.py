@@ -44,6 +44,10 @@ class Rounds:
         """Seconds by the clock."""
         return statistics.median(self.wall(name))
 
+    def processor(self, name: str) -> float:
+        """Median seconds of the processor."""
+        return statistics.median(taken.processor for taken in self._times[name])
+
     def ratio(self, name: str, other: str, scale: float = 1.0) -> Ratio:
         """Time of one over time of another, `scale` times."""
         return Ratio.of([scale * seconds for seconds in self.wall(name)], self.wall(other))

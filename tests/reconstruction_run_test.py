@@ -1,6 +1,7 @@
 """Folders, videos and servers, from files to results: with a detector of red squares and tiny models."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -18,7 +19,7 @@ from tfface import models
 from tfface.data import preprocess
 from tfface.data.detection import Face
 from tfface.geometry import camera
-from tfface.reconstruction import run
+from tfface.reconstruction import loaded_model, run
 from tfface.reconstruction.loaded_model import LoadedModel
 from tfface.reconstruction.predictor import Crop
 from tfface.reconstruction.results import DONE, FAILED
@@ -40,9 +41,15 @@ def detector(picture):
     return found
 
 
+@functools.cache
+def _opened(path, batch_size):
+    return LoadedModel(path, batch_size)
+
+
 @pytest.fixture(autouse=True)
-def _red_squares_are_faces(monkeypatch):
+def _red_squares_are_faces_and_models_are_opened_once(monkeypatch):
     monkeypatch.setattr(run, "shared_mtcnn", lambda: detector)
+    monkeypatch.setattr(loaded_model, "LoadedModel", _opened)
 
 
 def picture(*squares, size=(80, 120)):
