@@ -19,13 +19,15 @@ INSTALL := "$(BIN)/python" -m pip install --quiet --require-hashes
 COMPILE := "$(BIN)/uv" pip compile setup.py --universal --python-version=3.10 --no-python-downloads \
   $(EXTRAS:%=--extra=%) --no-header --no-annotate --quiet
 DEMO := runs/demo/evaluation
+MODEL := runs/model
+ICT := $(if $(ICT_FACEKIT_DIR),,--ict_facekit=runs/ict-facekit --download)
 TABLE1 := runs/ict
 TABLE1_MODELS := single_view single_view_virtual mv_add mv_concat mv_shape_concat mv_mean mv_max mv_attention
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help demo table1 test lint format typecheck unit docs benchmarks wheel constraints lock clean
+.PHONY: help demo model table1 test lint format typecheck unit docs benchmarks wheel constraints lock clean
 
 help:  ## say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +51,22 @@ demo: $(INSTALLED)  ## learn from synthetic people and reconstruct: table and pi
 	"$(BIN)/python" -m tfface.train --flagfile=configs/demo_multi_view.cfg
 	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/demo_evaluate.cfg
 	@echo "Table: $(DEMO)/table.md    Picture: $(DEMO)/examples.png"
+
+model: $(MODEL)/single_view.keras $(MODEL)/multi_view.keras  ## models to start with, runs/model/*.keras, from synthetic people; fetches ICT-FaceKit unless ICT_FACEKIT_DIR names it
+	@cat $(MODEL)/*.sha256
+
+$(MODEL)/%.keras: $(MODEL)/training/%/last.keras
+	"$(BIN)/python" -m tfface.shrink --model=$(<D)/best.keras --out=$@
+
+$(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/people/manifest.json
+	"$(BIN)/python" -m tfface.train --flagfile=$<
+
+$(MODEL)/training/multi_view/last.keras: | $(MODEL)/training/single_view/last.keras
+
+$(MODEL)/people/manifest.json: | $(INSTALLED)
+	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_prepare.cfg $(ICT) $(OPTIONS)
+
+.SECONDARY: $(MODEL)/training/single_view/last.keras $(MODEL)/training/multi_view/last.keras
 
 # Whatever is finished is not begun again, and what was begun goes on. `last.keras` is there when a training has ended.
 table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; goes on where it was stopped

@@ -124,6 +124,10 @@ def test_fewer_photographs_than_views():
     yaws = {0: 30.0, 1: -30.0}
     (masked,) = assemble([person("a", [0, 1])], Models(Oracle(yaws, 3, takes_fewer=True)), 1)
     np.testing.assert_array_equal(masked.coefficients, [1, 0, 0, 0])
+    main, single = Oracle(yaws, 3, takes_fewer=True), Oracle(yaws, 1)
+    assemble([person("a", [1]), person("b", [0, 1])], Models(main, single), 1)
+    assert main.asked == [(1, 0)]
+    assert (1,) in single.asked
     main, single = Oracle(yaws, 3), Oracle(yaws, 1)
     (mean,) = assemble([person("a", [0, 1])], Models(main, single), 1)
     np.testing.assert_array_equal(mean.coefficients, [0.5, 0, 0, 0])

@@ -1,10 +1,9 @@
 """Fetching ICT-FaceKit, from a server of the test's own."""
 
 import hashlib
-import http.server
 import pathlib
-import threading
 
+import file_server
 import pytest
 
 from tfface.data.people import download, ict, ict_checksums
@@ -13,36 +12,10 @@ FILES = {"LICENSE": b"do as you like", "FaceXModel/mesh.obj": b"v 0 0 0\n" * 400
 CHECKSUMS = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    served: dict[str, bytes]
-    requests: list[str]
-    cut: bool
-
-    def do_GET(self):
-        self.requests.append(self.path)
-        content = self.served.get(self.path.removeprefix("/repository/"))
-        if content is None:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if self.cut else content)
-
-    def log_message(self, *arguments):
-        """Says nothing."""
-
-
 @pytest.fixture
 def server():
-    handler = type("Handler", (_Handler,), {"served": dict(FILES), "requests": [], "cut": False})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        handler.url = f"http://127.0.0.1:{running.server_address[1]}/repository"
-        yield handler
-        running.shutdown()
-        thread.join()
+    with file_server.running(FILES) as running:
+        yield running
 
 
 def _present(folder: pathlib.Path) -> dict[str, bytes]:

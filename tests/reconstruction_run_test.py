@@ -306,6 +306,8 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
     summary, told = reconstruct(tmp_path / "bad", bad, outputs=("mesh",))
     assert told == ["bad: no face can be unwrapped"]
     assert not summary.done
+    with pytest.raises(ValueError, match="model: expected an address that ends in #sha256="):
+        reconstruct(out, path, model="https://example.org/face.keras")
     with pytest.raises(ValueError, match="outputs: expected names of mesh"):
         reconstruct(out, path, outputs=("movie",))
 

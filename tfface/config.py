@@ -174,7 +174,7 @@ _FLAGS: dict[str, _Flag] = {
         "What to measure; vertex wherever prediction and truth have the same triangles.",
     ),
     # Export.
-    "model": _text(None, "A trained model (.keras)."),
+    "model": _text(None, "A trained model (.keras); of tfface.reconstruct also https://...#sha256=..."),
     "out": _text(None, "Where to write: an export's base path, which holds its versions; an imported 3DMM (.h5)."),
     "precision": _choice("float32", ["float32", "bfloat16"], "What the exported encoder computes in."),
     "version": _integer(0, "Number of the exported version; 0 is the one behind the newest."),

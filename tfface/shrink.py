@@ -2,7 +2,8 @@ r"""Makes a trained model small: removes hidden units that do nothing, and store
 
     python -m tfface.shrink --model=runs/single_view/best.keras --out=runs/single_view/small.keras
 
-It opens and predicts like any other. How much its predictions differ from the model's is told for random pictures.
+It opens and predicts like any other. How much its predictions differ from the model's is told for random pictures. Its
+SHA-256 stands beside it, in small.keras.sha256, as `sha256sum --check` reads it and --model wants it of an address.
 """
 
 import os
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tfface
     from tfface import schema
+    from tfface.data import fetching
     from tfface.models import shrinking
     from tfface.serving import parity
 
@@ -33,12 +35,13 @@ def main(argv: list[str]) -> None:
         crops, intrinsics = pictures[schema.IMAGES.key], pictures[schema.INTRINSICS.key]
         whole, small = (parity.predict(one, crops, intrinsics) for one in (model, tfface.load(given["out"])))
         differences = parity.differences(small, whole)
+        checksum = fetching.write_checksum(given["out"])
     except (ValueError, OSError) as error:
         sys.exit(f"tfface.shrink: {error}")
     for name, difference in differences.items():
         print(f"{name}: largest difference {difference:.3g}")
     before, after = (os.path.getsize(given[name]) / 1e6 for name in ("model", "out"))
-    print(f"{given['out']}: {after:.1f} MB, {before:.1f} MB before")
+    print(f"{given['out']}: {after:.1f} MB, {before:.1f} MB before, SHA-256 {checksum}")
 
 
 if __name__ == "__main__":

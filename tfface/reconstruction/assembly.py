@@ -24,8 +24,8 @@ class Models:
 
     Attributes:
       main: Single view or multi view.
-      single_view: Estimates yaws for a multi view model, and stands in where a person has too few photographs for it;
-        may be missing.
+      single_view: Estimates yaws for a multi view model, and stands in where a person has one photograph or too few for
+        it; may be missing.
 
     Raises:
       ValueError: If the second is not of a single view, or they do not share 3DMM or size of crops.
@@ -83,7 +83,8 @@ def assemble(people: Sequence[Sightings], models: Models, average: int) -> list[
     by_main: list[int] = []
     by_single: list[int] = []
     for index, person in enumerate(people):
-        if len(person.found) >= main.num_views or main.takes_fewer:
+        alone = len(person.found) == 1 and models.single_view is not None
+        if not alone and (len(person.found) >= main.num_views or main.takes_fewer):
             (by_single if main.num_views == 1 else by_main).append(index)
         elif models.single_view is not None:
             by_single.append(index)

@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tfface.data.detection import shared_mtcnn
-from tfface.reconstruction import json_file, outputs, page, photograph
+from tfface.reconstruction import json_file, model_file, outputs, page, photograph
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.lens import open_lens
 from tfface.reconstruction.outputs.texture import DEFAULT_SIZE
@@ -43,11 +43,11 @@ class Options:
     Attributes:
       images: Photographs, videos, patterns or folders; see `people.find_people`.
       out: Folder to write: for one person its files, for several a folder for each, and results.jsonl.
-      model: Path of a trained model (``.keras``).
+      model: Path of a trained model (``.keras``), or its address; see `model_file.local`.
       server: ``host:port`` of a server instead.
       model_name: The model's name there.
       face_model: Path of the server's 3DMM (``.h5``, or ``.keras`` with it).
-      single_view_model: Path of a single view model beside a multi view one; see `assembly.Models`.
+      single_view_model: Path or address of a single view model beside a multi view one; see `assembly.Models`.
       each: Whether every photograph is another person.
       face: ``largest``, ``all``, or the number of a face; see `sighting.Look`.
       fov: Field of view along the diagonal, degrees; 0 if it is not known.
@@ -133,6 +133,7 @@ def reconstruct(options: Options, *, progress: bool = True, tell: Callable[[str]
     if unknown:
         raise ValueError(f"outputs: expected names of {', '.join(OUTPUTS)}, got {', '.join(unknown)}")
     people = find_people(options.images, options.each)
+    options = _with_local_models(options)
     lens = open_lens(options.intrinsics, options.fov)
     settings = _settings(options)
     keys = {person.name: key_of(person, settings) for person in people}
@@ -156,6 +157,12 @@ def reconstruct(options: Options, *, progress: bool = True, tell: Callable[[str]
                 results.add(result)
                 made.append(result)
     return Summary((*results.kept, *made), len(results.kept))
+
+
+def _with_local_models(options: Options) -> Options:
+    """Options that name files of this machine; what they are not is fetched."""
+    given = {name: getattr(options, name) for name in ("model", "single_view_model", "face_model")}
+    return dataclasses.replace(options, **{name: model_file.local(path, name) for name, path in given.items() if path})
 
 
 def _settings(options: Options) -> dict[str, Any]:

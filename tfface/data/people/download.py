@@ -1,16 +1,12 @@
 """Fetches the files of ICT-FaceKit (MIT licence) for those who are online, and checks each against its SHA-256."""
 
 import concurrent.futures
-import hashlib
-import http.client
 import os
 import pathlib
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 
 from tfface import untrusted
+from tfface.data import fetching, manifest
 from tfface.data.people import ict_checksums
 
 BASE_URL = f"https://raw.githubusercontent.com/ICT-VGL/ICT-FaceKit/{ict_checksums.COMMIT}"
@@ -18,7 +14,6 @@ BASE_URL = f"https://raw.githubusercontent.com/ICT-VGL/ICT-FaceKit/{ict_checksum
 MAX_FILE_BYTES = 1 << 26
 """A file that is larger is not taken; those of ICT-FaceKit are far smaller."""
 
-_CHUNK = 1 << 20
 _ADVICE = (
     "Files that have arrived are kept: try again, or get github.com/ICT-VGL/ICT-FaceKit in another way and name its "
     "folder (--ict_facekit)."
@@ -54,10 +49,12 @@ def fetch(
     root = pathlib.Path(directory)
     for name in checksums:
         untrusted.inside(root, name)
-    missing = [name for name, checksum in checksums.items() if _sha256(root / name) != checksum]
+    missing = [name for name in checksums if not _is_right(root / name, checksums[name])]
+    how = {"max_bytes": MAX_FILE_BYTES, "timeout": timeout, "advice": _ADVICE}
     with concurrent.futures.ThreadPoolExecutor(connections) as pool:
         running = [
-            pool.submit(_fetch_file, f"{base_url}/{name}", root / name, checksums[name], timeout) for name in missing
+            pool.submit(fetching.fetch_file, f"{base_url}/{name}", root / name, checksums[name], **how)
+            for name in missing
         ]
         try:
             return [future.result() for future in running]
@@ -65,35 +62,5 @@ def fetch(
             pool.shutdown(cancel_futures=True)
 
 
-def _sha256(path: pathlib.Path) -> str | None:
-    """Checksum of a file, None if it is not there."""
-    if not path.is_file():
-        return None
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _fetch_file(url: str, path: pathlib.Path, checksum: str, timeout: float) -> pathlib.Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
-        arriving = pathlib.Path(folder) / path.name
-        try:
-            with urllib.request.urlopen(url, timeout=timeout) as response, arriving.open("wb") as file:
-                while chunk := response.read(_CHUNK):
-                    digest.update(chunk)
-                    file.write(chunk)
-                    if file.tell() > MAX_FILE_BYTES:
-                        raise ValueError(f"{url}: expected at most {MAX_FILE_BYTES} bytes. {_ADVICE}")
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise ValueError(f"{url}: expected a file, got {error}. {_ADVICE}") from error
-        except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors.
-            raise ValueError(f"{url}: expected a file, got {error!r}. {_ADVICE}") from error
-        if digest.hexdigest() != checksum:
-            raise ValueError(f"{url}: expected a file with SHA-256 {checksum}, got {digest.hexdigest()}. {_ADVICE}")
-        os.replace(arriving, path)
-    return path
+def _is_right(path: pathlib.Path, checksum: str) -> bool:
+    return path.is_file() and manifest.sha256(path) == checksum

@@ -1,0 +1,69 @@
+"""Files with checksums: fetched for those who are online, and taken only if their SHA-256 is the expected one."""
+
+import hashlib
+import http.client
+import os
+import pathlib
+import tempfile
+import urllib.error
+import urllib.request
+
+from tfface.data import manifest
+
+_CHUNK = 1 << 20
+
+
+def fetch_file(
+    url: str, path: str | os.PathLike[str], checksum: str, *, max_bytes: int, timeout: float, advice: str
+) -> pathlib.Path:
+    """Fetches one file. It appears under its name only once it is whole and its checksum is right.
+
+    Args:
+      url: http or https.
+      path: where the file goes; its folder is made if it is not there.
+      checksum: SHA-256 in hexadecimal.
+      max_bytes: a larger file is not taken.
+      timeout: seconds without any data after which it is given up.
+      advice: what to do instead; the end of every message.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: naming the address, if the file cannot be fetched, is too large, or its checksum is wrong.
+      OSError: If the folder cannot be written to.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
+        arriving = pathlib.Path(folder) / path.name
+        with arriving.open("wb") as file:
+            try:
+                with urllib.request.urlopen(url, timeout=timeout) as response:
+                    while chunk := response.read(_CHUNK):
+                        digest.update(chunk)
+                        file.write(chunk)
+                        if file.tell() > max_bytes:
+                            raise ValueError(f"{url}: expected at most {max_bytes} bytes. {advice}")
+            except urllib.error.HTTPError as error:
+                error.close()
+                raise ValueError(f"{url}: expected a file, got {error}. {advice}") from error
+            except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors.
+                raise ValueError(f"{url}: expected a file, got {error!r}. {advice}") from error
+        if digest.hexdigest() != checksum:
+            raise ValueError(f"{url}: expected a file with SHA-256 {checksum}, got {digest.hexdigest()}. {advice}")
+        os.replace(arriving, path)
+    return path
+
+
+def write_checksum(path: str | os.PathLike[str]) -> str:
+    """Writes a file's SHA-256 beside it, into ``<file>.sha256``, as `sha256sum --check` reads it.
+
+    Returns:
+      The checksum, hexadecimal.
+    """
+    path = pathlib.Path(path)
+    checksum = manifest.sha256(path)
+    path.with_name(f"{path.name}.sha256").write_text(f"{checksum}  {path.name}\n", encoding="utf-8")
+    return checksum
