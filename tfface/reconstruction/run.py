@@ -162,7 +162,8 @@ def reconstruct(options: Options, *, progress: bool = True, tell: Callable[[str]
 def _with_local_models(options: Options) -> Options:
     """Options that name files of this machine; what they are not is fetched."""
     given = {name: getattr(options, name) for name in ("model", "single_view_model", "face_model")}
-    return dataclasses.replace(options, **{name: model_file.local(path, name) for name, path in given.items() if path})
+    paths: dict[str, Any] = {name: model_file.local(path, name) for name, path in given.items() if path}
+    return dataclasses.replace(options, **paths)
 
 
 def _settings(options: Options) -> dict[str, Any]:

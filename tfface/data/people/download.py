@@ -1,6 +1,7 @@
 """Fetches the files of ICT-FaceKit (MIT licence) for those who are online, and checks each against its SHA-256."""
 
 import concurrent.futures
+import functools
 import os
 import pathlib
 from collections.abc import Mapping
@@ -50,12 +51,9 @@ def fetch(
     for name in checksums:
         untrusted.inside(root, name)
     missing = [name for name in checksums if not _is_right(root / name, checksums[name])]
-    how = {"max_bytes": MAX_FILE_BYTES, "timeout": timeout, "advice": _ADVICE}
+    fetch_file = functools.partial(fetching.fetch_file, max_bytes=MAX_FILE_BYTES, timeout=timeout, advice=_ADVICE)
     with concurrent.futures.ThreadPoolExecutor(connections) as pool:
-        running = [
-            pool.submit(fetching.fetch_file, f"{base_url}/{name}", root / name, checksums[name], **how)
-            for name in missing
-        ]
+        running = [pool.submit(fetch_file, f"{base_url}/{name}", root / name, checksums[name]) for name in missing]
         try:
             return [future.result() for future in running]
         finally:
