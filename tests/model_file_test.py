@@ -55,7 +55,7 @@ def test_what_cannot_be_had_is_told_with_the_flag_for_a_copy(server, tmp_path, m
     [
         ("https://example.org/face.keras", "model: expected an address that ends in #sha256="),
         ("https://example.org/face.keras#sha256=12", "model: expected an address that ends in #sha256="),
-        (f"file:///face.keras#sha256={CHECKSUM}", "model: expected a path or an address of http or https"),
+        (f"ftp://example.org/face.keras#sha256={CHECKSUM}", "model: expected a path or an address of http or https"),
     ],
 )
 def test_addresses_without_a_checksum_and_other_schemes_are_refused(given, message):
