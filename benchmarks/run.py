@@ -117,13 +117,13 @@ BENCHMARKS = (
         "training step",
         "training_step.py",
         quick=("--image_size=32", "--batch_size=4", "--num_vertices=500", "--matrix_size=512", "--rounds=2"),
-        real=("--rounds=15",),
+        real=("--rounds=31",),
     ),
     Benchmark(
         "PyTorch",
         "pytorch_step.py",
         quick=("--image_size=32", "--batch_size=4", "--num_vertices=500", "--rounds=2"),
-        real=("--rounds=10",),
+        real=("--rounds=21",),
         needs=("torch_python",),
     ),
     Benchmark(
