@@ -6,15 +6,21 @@ Scans are simulated in every pose and unit and registered without landmarks: to 
 `--prior` other people as a prior. Printed, as Markdown: CPU seconds a scan; the true per-vertex error on the face area
 and on the narrow face area (without ears, neck and the top of the forehead; ICT people only); the distance from what a
 scanner can see of the registered face to the true surface, beside the noise floor: the same distance of the scan
-itself; how many scans were reported as faulty. The first `--peer` scans are registered by trimesh as well, with its own
-steps (it needs the package rtree), and by our non-rigid ICP: both from the same rigid placement, which is not counted.
+itself; how many scans were reported as faulty. The first `--peer` scans are registered by trimesh as well (it needs the
+package rtree), with its default steps and with those of its example, which reach nearer, and by us without a prior: all
+from the same rigid placement, which is not counted, to the same template, with the whole scan. What is prepared once
+for a template is not counted either, but printed.
+
+With `--output=FILE`, every scan's figures are kept there, and the same command goes on where a killed one was.
 """
 
 import argparse
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 # CPU seconds are compared: thread pools would hide them.
 for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -27,51 +33,31 @@ from tfface.data import people  # noqa: E402
 from tfface.data.people.ict import NUM_NARROW_FACE_VERTICES  # noqa: E402
 from tfface.data.scans import files, scanner  # noqa: E402
 from tfface.face import build  # noqa: E402
-from tfface.face.register import register_scan  # noqa: E402
-from tfface.face.registration import nonrigid_icp, search  # noqa: E402
+from tfface.face.register import PreparedTemplate, RegistrationSettings, prepare, register_scan  # noqa: E402
+from tfface.face.registration import model_fit, residual_field, search  # noqa: E402
 from tfface.face.registration.surface import Surface  # noqa: E402
 from tfface.geometry import mesh  # noqa: E402
 
-Register = Callable[[mesh.Mesh], np.ndarray]
-
-_OURS, _PEER = "non-rigid ICP from a placement", "trimesh nricp_amberg from it"
-
-
-@dataclasses.dataclass
-class Row:
-    """What one method did, scan by scan."""
-
-    name: str
-    seconds: list[float] = dataclasses.field(default_factory=list)
-    vertex: list[float] = dataclasses.field(default_factory=list)
-    narrow: list[float] = dataclasses.field(default_factory=list)
-    surface: list[float] = dataclasses.field(default_factory=list)
-    floor: list[float] = dataclasses.field(default_factory=list)
-    faults: int = 0
-
-    def line(self) -> str:
-        """The row as Markdown."""
-        figures = (self.seconds, self.vertex, self.narrow, self.surface, self.floor)
-        cells = [f"{np.mean(values):.2f}" if values else "-" for values in figures]
-        return f"| {self.name} | {len(self.seconds)} | {' | '.join(cells)} | {self.faults} |"
+_ALONE, _PRIOR = "template alone", "with a prior"
+_OURS = "fit from a placement"
+_PEERS = {
+    "trimesh nricp_amberg from it, its default steps": None,
+    "trimesh nricp_amberg from it, the steps of its example": [[ws, 3, 0.5, 10] for ws in (0.02, 0.007, 0.002)],
+}
+_FIGURES = ("seconds", "vertex_mm", "narrow_mm", "surface_mm", "noise_floor_mm")
 
 
-def _from_placement(face: mesh.Mesh, visible: np.ndarray, scan: mesh.Mesh) -> dict[str, tuple[np.ndarray, float]]:
-    """Vertices and CPU seconds of both non-rigid ICPs from the placement that our search finds."""
-    surface = Surface(scan)
-    placed = search.find(face, surface, exposure=visible).best.scan_from_template
-    start = placed.apply(face.vertices.astype(np.float64))
-    done = {}
-    begun = time.process_time()
-    vertices, _ = nonrigid_icp.fit(start, face.triangles, surface, None, None, visible)
-    done[_OURS] = vertices, time.process_time() - begun
-    begun = time.process_time()
-    fitted = trimesh.registration.nricp_amberg(
-        trimesh.Trimesh(start, face.triangles, process=False),
-        trimesh.Trimesh(scan.vertices, scan.triangles, process=False),
-    )
-    done[_PEER] = np.asarray(fitted), time.process_time() - begun
-    return done
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A scan and what is known about it.
+
+    Attributes:
+      scan: mm, cleaned.
+      truth: [P, 3], mm, frame of the scan.
+    """
+
+    scan: mesh.Mesh
+    truth: np.ndarray
 
 
 def main() -> None:
@@ -85,6 +71,7 @@ def main() -> None:
     parser.add_argument("--peer", type=int, default=1, help="scans that trimesh registers too")
     parser.add_argument("--only_prior", action="store_true", help="leave out the registration without a prior")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, help="JSON file of every scan's figures, to go on from")
     arguments = parser.parse_args()
     options = {"num_subjects": arguments.prior + arguments.scans, "seed": arguments.seed}
     if arguments.people == "ict":
@@ -94,70 +81,117 @@ def main() -> None:
     source = people.open_source(arguments.people, **options)
     template = source.template
     face = mesh.Mesh(template.vertices, template.triangles, template.landmarks)
-    visible = nonrigid_icp.exposure(face.vertices, face.triangles)
-    methods: dict[str, Register] = {}
-    if not arguments.only_prior:
-        methods["template alone"] = lambda scan: register_scan(scan, face).vertices
+    begun = time.process_time()
+    alone = prepare(face)
+    print(f"{time.process_time() - begun:.1f} CPU s to prepare the template", flush=True)
+    methods = {} if arguments.only_prior else {_ALONE: alone}
     if arguments.prior:
         shapes = np.stack([source.shape(index) for index in range(arguments.prior)])
-        prior = build(
-            shapes,
-            template.triangles,
-            template.landmarks,
-            template.symmetry,
-            modes=min(arguments.modes, arguments.prior - 1),
-            reference=template.vertices,
-        )
-        methods["with a prior"] = lambda scan: register_scan(scan, prior).vertices
-    rows = {name: Row(name) for name in (*methods, _OURS, _PEER)}
+        modes = min(arguments.modes, arguments.prior - 1)
+        symmetry, at = template.symmetry, template.vertices
+        prior = build(shapes, template.triangles, template.landmarks, symmetry, modes=modes, reference=at)
+        methods[_PRIOR] = prepare(prior)
+    key = {name: value for name, value in vars(arguments).items() if name not in ("output", "scans", "ict_facekit")}
+    rows = _read(arguments.output, key)
     for number in range(arguments.scans):
-        index = arguments.prior + number
-        made = scanner.scan(source, index, seed=arguments.seed)
-        mm = scanner.MM_PER_UNIT[made.unit]
-        scan = files.clean(mesh.Mesh(made.mesh.vertices.astype(np.float64) * mm, made.mesh.triangles)).mesh
-        truth = mm * made.scan_from_source.apply(source.shape(index).astype(np.float64))
-        for name, register in methods.items():
-            begun = time.process_time()
-            try:
-                vertices = register(scan)
-            except ValueError as error:
-                rows[name].faults += 1
-                print(f"{source.subject_id(index)}, {name}: {error}")
-                continue
-            _add(rows[name], time.process_time() - begun, vertices, truth, face, visible, scan)
-        if number < arguments.peer:
-            for name, (vertices, seconds) in _from_placement(face, visible, scan).items():
-                _add(rows[name], seconds, vertices, truth, face, visible, scan)
+        subject = source.subject_id(arguments.prior + number)
+        if subject not in rows:
+            case = _case(source, arguments.prior + number, arguments.seed)
+            rows[subject] = {name: _measured(case, alone, _registering(at)) for name, at in methods.items()}
+            if number < arguments.peer:
+                rows[subject].update(_from_placement(case, alone))
+            if arguments.output:
+                arguments.output.parent.mkdir(parents=True, exist_ok=True)
+                arguments.output.write_text(json.dumps({"key": key, "rows": rows}, indent=1))
+        for name, row in rows[subject].items():
+            if "fault" in row:
+                print(f"{subject}, {name}: {row['fault']}")
         print(f"{number + 1} of {arguments.scans}", flush=True)
+    _print(list(rows.values()))
+
+
+def _read(path: Path | None, key: dict) -> dict[str, dict[str, dict]]:
+    if path is None or not path.exists():
+        return {}
+    before = json.loads(path.read_text())
+    if before["key"] != key:
+        raise SystemExit(f"{path}: of other arguments: {before['key']}")
+    return before["rows"]
+
+
+def _case(source: people.PeopleSource, index: int, seed: int) -> Case:
+    made = scanner.scan(source, index, seed=seed)
+    mm = scanner.MM_PER_UNIT[made.unit]
+    cleaned = files.clean(mesh.Mesh(made.mesh.vertices.astype(np.float64) * mm, made.mesh.triangles))
+    return Case(cleaned.mesh, mm * made.scan_from_source.apply(source.shape(index).astype(np.float64)))
+
+
+def _registering(template: PreparedTemplate) -> Callable[[mesh.Mesh], np.ndarray]:
+    return lambda scan: register_scan(scan, template).vertices
+
+
+def _from_placement(case: Case, template: PreparedTemplate) -> dict[str, dict]:
+    """Our fit and trimesh's from the placement that our search finds."""
+    surface = Surface(case.scan)
+    placed = search.find(template.face, surface, exposure=template.exposed).best.scan_from_template
+    start, triangles = placed.apply(template.face.vertices.astype(np.float64)), template.face.triangles
+    settings = RegistrationSettings()
+
+    def ours(scan: mesh.Mesh) -> np.ndarray:
+        tree = Surface(scan)
+        fitted, _ = model_fit.fit(template.model, placed, tree, None, template.exposed, settings.smooth_fit)
+        return residual_field.fit(fitted, triangles, tree, template.exposed, settings.residual)[0]
+
+    def peer(steps: list | None) -> Callable[[mesh.Mesh], np.ndarray]:
+        def register(scan: mesh.Mesh) -> np.ndarray:
+            source = trimesh.Trimesh(start, triangles, process=False)
+            target = trimesh.Trimesh(scan.vertices, scan.triangles, process=False)
+            return np.asarray(trimesh.registration.nricp_amberg(source, target, steps=steps))
+
+        return register
+
+    methods = {_OURS: ours, **{name: peer(steps) for name, steps in _PEERS.items()}}
+    return {name: _measured(case, template, method) for name, method in methods.items()}
+
+
+def _measured(case: Case, template: PreparedTemplate, register: Callable[[mesh.Mesh], np.ndarray]) -> dict:
+    """Figures of one registration, or its fault."""
+    begun = time.process_time()
+    try:
+        vertices = register(case.scan)
+    except ValueError as error:
+        return {"fault": str(error)}
+    seconds = time.process_time() - begun
+    error = np.linalg.norm(vertices - case.truth, axis=1)
+    narrow = np.arange(len(error)) < NUM_NARROW_FACE_VERTICES
+    true_surface = Surface(mesh.Mesh(case.truth, template.face.triangles))
+    seen = narrow & (template.exposed > 0)
+    # The noise floor: the scan itself where it shows the face, that is, where it is nearest to what can be seen.
+    nearest = Surface(case.scan).closest(case.truth[seen])
+    shown = ~nearest.on_border & (nearest.distances < 3)
+    figures = (
+        seconds,
+        error.mean(),
+        error[narrow].mean() if len(error) > NUM_NARROW_FACE_VERTICES else np.nan,
+        true_surface.closest(np.asarray(vertices)[seen]).distances.mean(),
+        true_surface.closest(nearest.points[shown]).distances.mean(),
+    )
+    return {name: round(float(figure), 5) for name, figure in zip(_FIGURES, figures, strict=True)}
+
+
+def _print(rows: list[dict[str, dict]]) -> None:
     print("\n| method | scans | CPU s | vertex, mm | narrow, mm | to the true surface, mm | noise floor, mm | faults |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for row in rows.values():
-        print(row.line())
-
-
-def _add(
-    row: Row,
-    seconds: float,
-    vertices: np.ndarray,
-    truth: np.ndarray,
-    face: mesh.Mesh,
-    visible: np.ndarray,
-    scan: mesh.Mesh,
-) -> None:
-    error = np.linalg.norm(vertices - truth, axis=1)
-    row.seconds.append(seconds)
-    row.vertex.append(float(error.mean()))
-    narrow = np.zeros(len(error), bool)
-    narrow[:NUM_NARROW_FACE_VERTICES] = True
-    if len(error) > NUM_NARROW_FACE_VERTICES:
-        row.narrow.append(float(error[narrow].mean()))
-    true_surface = Surface(mesh.Mesh(truth, face.triangles))
-    seen = narrow & (visible > 0)
-    row.surface.append(float(true_surface.closest(np.asarray(vertices)[seen]).distances.mean()))
-    # The noise floor: the scan itself where it shows the face, that is, where it is nearest to what can be seen.
-    nearest = Surface(scan).closest(truth[seen])
-    shown = ~nearest.on_border & (nearest.distances < 3)
-    row.floor.append(float(true_surface.closest(nearest.points[shown]).distances.mean()))
+    for name in dict.fromkeys(name for row in rows for name in row):
+        done = [row[name] for row in rows if name in row]
+        good = [row for row in done if "fault" not in row]
+        cells = [f"{np.mean([row[figure] for row in good]):.2f}" if good else "-" for figure in _FIGURES]
+        print(f"| {name} | {len(done)} | {' | '.join(cells)} | {len(done) - len(good)} |")
+    good = [row[_PRIOR] for row in rows if _PRIOR in row and "fault" not in row[_PRIOR]]
+    if good:
+        for figure in ("vertex_mm", "narrow_mm"):
+            low, middle, high = np.quantile([row[figure] for row in good], [0, 0.5, 1])
+            print(f"\n{_PRIOR}, {figure}: least {low:.2f}, median {middle:.2f}, largest {high:.2f}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ from tfface.data.scans.registering import Plan
 from tfface.data.scans.scanner_settings import ScannerSettings
 from tfface.face import MorphableModel
 from tfface.face.register import RegistrationSettings
-from tfface.face.registration import nonrigid_icp
+from tfface.face.registration import smooth_prior
 from tfface.face.registration.surface import Surface
 from tfface.geometry import mesh
 
-QUICK = RegistrationSettings(nonrigid=nonrigid_icp.NonrigidSettings(stiffness=(20.0, 5.0, 1.0), rounds=3))
+QUICK = RegistrationSettings(smooth=smooth_prior.SmoothPriorSettings(modes=60, samples=300))
 TINY = ScannerSettings(size_hw=(120, 160), frames=9, voxel=4.0, truncation=12.0)
 
 
@@ -147,6 +148,40 @@ def test_noise_grows_with_the_square_of_the_distance():
         frame = depth_camera.measure(subject, np.array([0, 0, 0, 1.0]), np.array([0, 0, distance]), settings, rng)
         spread.append(np.std(frame[frame > 0]))
     assert spread[1] / spread[0] == pytest.approx(4, rel=0.05)
+
+
+def test_every_bad_scan_of_a_collection_is_reported_with_its_fault(tmp_path):
+    root, one = tmp_path / "scans", scanned_people.bust_of(1, fine=False)
+    for spoil in (_cut, lambda path: path.write_bytes(b"")):
+        spoil(_write(root / f"file_{spoil.__name__.strip('_<>')}.ply", one))
+    _with_nan(_write(root / "not_a_number.obj", one))
+    _without_faces(_write(root / "points_only.obj", one))
+    _write(root / "in_metres.ply", one, 1e-3)
+    twin = mesh.Mesh(
+        np.concatenate((one.vertices, one.vertices + [500, 0, 0])),
+        np.concatenate((one.triangles, one.triangles + one.num_vertices)),
+    )
+    _write(root / "two_heads.ply", twin)
+    _write(root / "somebody_else_s_landmarks.ply", one)
+    shape, landmarks = scanned_people.PEOPLE.shape(4), scanned_people.PEOPLE.template.landmarks
+    others = {name: shape[index].tolist() for name, index in landmarks.items()}
+    (root / "somebody_else_s_landmarks.json").write_text(json.dumps(others))
+    plan = Plan(scanned_people.template(), "mm", tmp_path / "output", settings=QUICK)
+    outcomes = {scan.subject: registering.register_file(plan, scan) for scan in files.find_scans(root)}
+    expected = {
+        "file_cut": "file_cut.ply: not a readable triangle mesh",
+        "file_lambda": "file_lambda.ply: the file is empty",
+        "not_a_number": "not_a_number.obj: .*1 of .* with NaN",
+        "points_only": "points_only.obj: .* 0 triangles",
+        "in_metres": "in_metres.ply: read in mm, the scan is 0.* mm long.* it would be plausible in m",
+        "two_heads": r"scan: two faces: placements \d+ mm apart",
+        "somebody_else_s_landmarks": "landmarks: expected .* are they of another subject",
+    }
+    assert outcomes.keys() == expected.keys()
+    for subject, outcome in outcomes.items():
+        assert outcome.status == registering.FAILED, subject
+        assert re.search(expected[subject], outcome.fault), (subject, outcome.fault)
+    assert not (plan.output / registering.MESHES).exists()
 
 
 @pytest.fixture(scope="module")

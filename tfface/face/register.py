@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tfface import schema
 from tfface.face.morphable_model import MorphableModel
-from tfface.face.registration import model_fit, nonrigid_icp, search
+from tfface.face.registration import correspondence, model_fit, residual_field, search, smooth_prior
 from tfface.face.registration.quality import Quality, measure
 from tfface.face.registration.surface import Surface
 from tfface.geometry import alignment, mesh
@@ -17,15 +18,22 @@ Array = npt.NDArray[np.floating]
 LANDMARK_DISTANCE = 10.0
 """mm, the farthest that a given landmark may lie from the scan's surface."""
 
+LANDMARK_MEDIAN = 2.0
+"""mm, the farthest that half of the given landmarks may lie off the scan's surface: a hand errs along it."""
+
 LANDMARK_MISFIT = 12.0
 """mm, the largest root mean square distance of given landmarks from those of a template laid on them."""
 
-_AFTER_PRIOR = nonrigid_icp.NonrigidSettings(
-    stiffness=(10.0, 5.0, 2.5), max_distance=(4.0, 2.0), max_angle=(45.0, 35.0), landmark_weight=(0.05, 0.01)
-)
+_MAX_RIVALS = 2
+"""Candidates beside the best that are fitted."""
 
-_FROM_TEMPLATE = nonrigid_icp.NonrigidSettings()
-_PRIOR = model_fit.ModelFitSettings()
+_SAME_FIT = 4.0
+"""mm, mean distance of the vertices of two fits that have come to the same place."""
+
+_WITHOUT_FACES = model_fit.ModelFitSettings(deviation=(100.0, 15.0))
+_FACE_FIT = model_fit.ModelFitSettings()
+_SMOOTH = smooth_prior.SmoothPriorSettings()
+_RESIDUAL = residual_field.ResidualSettings()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +41,51 @@ class RegistrationSettings:
     """How scans are registered.
 
     Attributes:
-      nonrigid: of the non-rigid ICP that starts from the template.
-      after_prior: of the non-rigid ICP that starts from the fit of a 3DMM, which leaves less to do.
-      prior: of the fit of a 3DMM.
+      face_fit: of the fit of a 3DMM, where the template is one.
+      smooth: how the template may deform, where it is a mesh.
+      smooth_fit: of the fit of the template that deforms so.
+      residual: of what either fit leaves.
     """
 
-    nonrigid: nonrigid_icp.NonrigidSettings = _FROM_TEMPLATE
-    after_prior: nonrigid_icp.NonrigidSettings = _AFTER_PRIOR
-    prior: model_fit.ModelFitSettings = _PRIOR
+    face_fit: model_fit.ModelFitSettings = _FACE_FIT
+    smooth: smooth_prior.SmoothPriorSettings = _SMOOTH
+    smooth_fit: model_fit.ModelFitSettings = _WITHOUT_FACES
+    residual: residual_field.ResidualSettings = _RESIDUAL
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PreparedTemplate:
+    """What registrations to one template have in common, computed once.
+
+    Attributes:
+      face: the template.
+      exposed: [P], see `registration.correspondence.exposure`.
+      model: that is fitted: the 3DMM, or the template under a Gaussian process of smooth deformations.
+      knows_faces: whether the model is a 3DMM.
+    """
+
+    face: mesh.Mesh
+    exposed: Array
+    model: MorphableModel
+    knows_faces: bool
+
+
+def prepare(template: mesh.Mesh | MorphableModel, settings: RegistrationSettings | None = None) -> PreparedTemplate:
+    """Prepares a template for many registrations; takes about a second for a mesh.
+
+    Args:
+      template: see `register_scan`.
+      settings: of the registrations.
+
+    Returns:
+      What `register_scan` takes in its place.
+    """
+    known = isinstance(template, MorphableModel)
+    if isinstance(template, MorphableModel):
+        face, model = mesh.Mesh(template.mean, template.triangles, template.landmarks), template
+    else:
+        face, model = template, smooth_prior.smooth_model(template, (settings or RegistrationSettings()).smooth)
+    return PreparedTemplate(face, correspondence.exposure(face.vertices, face.triangles), model, known)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +105,7 @@ class Registration:
 
 def register(
     scan: mesh.Mesh,
-    template: mesh.Mesh | MorphableModel,
+    template: mesh.Mesh | MorphableModel | PreparedTemplate,
     landmarks: Mapping[str, npt.ArrayLike] | None = None,
     *,
     settings: RegistrationSettings | None = None,
@@ -86,7 +131,7 @@ def register(
 
 def register_scan(
     scan: mesh.Mesh,
-    template: mesh.Mesh | MorphableModel,
+    template: mesh.Mesh | MorphableModel | PreparedTemplate,
     landmarks: Mapping[str, npt.ArrayLike] | None = None,
     *,
     settings: RegistrationSettings | None = None,
@@ -95,13 +140,15 @@ def register_scan(
     """Registers a scan to a template.
 
     1. Placement: by landmarks, if there are three or more, otherwise by a search over all rotations; then trimmed ICP.
-    2. With a 3DMM as template, its maximum a posteriori fit to the scan. 3. Non-rigid ICP with optimal steps. What the
-    scan does not show (holes, hair, borders) follows its surroundings.
+    Placements that a rigid face cannot tell apart all go on to step 2, which decides.
+    2. The maximum a posteriori fit of a model: of the 3DMM, or of the template under a Gaussian process of smooth
+    deformations (`registration.smooth_prior`). 3. A smooth field of displacements for what the model leaves. What the
+    scan does not show (holes, hair, borders) follows its surroundings, as the model has it.
 
     Args:
       scan: mm, any topology, any pose; normals outwards.
       template: a mesh, mm, in the axes of the model frame with named landmarks, the tip of the nose among them; or a
-        3DMM, whose mean is the template and whose modes are a prior of faces.
+        3DMM, whose mean is the template and whose modes are a prior of faces; or either of them by `prepare`.
       landmarks: points [3] on the scan by name, mm; names that the template does not know are not used.
       settings: of every step.
       proposals: scan_from_template, rigid, where the face may be (such as from a face detector), for the search.
@@ -110,33 +157,54 @@ def register_scan(
       The registration.
 
     Raises:
-      ValueError: if there is no face, more than one, or two ways to place it (`search.find`), or the landmarks do not
-        belong to the scan.
+      ValueError: if there is no face, more than one (`search.find`), or two ways to place it that are as good after
+        deforming, or the landmarks do not belong to the scan.
     """
     settings = settings or RegistrationSettings()
-    prior = template if isinstance(template, MorphableModel) else None
-    face = mesh.Mesh(prior.mean, prior.triangles, prior.landmarks) if prior is not None else template
-    assert isinstance(face, mesh.Mesh)
+    prepared = template if isinstance(template, PreparedTemplate) else prepare(template, settings)
+    face, exposed = prepared.face, prepared.exposed
     surface = Surface(scan)
-    visible = nonrigid_icp.exposure(face.vertices, face.triangles)
     known = _known_landmarks(face, landmarks, surface)
     if known is not None and len(known[0]) >= 3:
-        placed = _place_by_landmarks(face, known, surface, visible)
+        candidates = [_place_by_landmarks(face, known, surface, exposed)]
         searched = float("nan"), float("nan")
     else:
-        found = search.find(face, surface, exposure=visible, proposals=proposals)
+        found = search.find(face, surface, exposure=exposed, proposals=proposals)
         if found.fault is not None:
             raise ValueError(f"scan: {found.fault}")
-        placed, searched = found.best, (found.best.residual, found.margin)
-    pose = placed.scan_from_template
-    if prior is not None:
-        start, _ = model_fit.fit(prior, pose, surface, known, settings.prior, visible)
-        nonrigid = settings.after_prior
-    else:
-        start, nonrigid = pose.apply(face.vertices.astype(np.float64)), settings.nonrigid
-    vertices, matched = nonrigid_icp.fit(start, face.triangles, surface, known, nonrigid, visible)
-    quality = measure(vertices, face.vertices, face.triangles, matched, visible, known, searched)
+        candidates, searched = [found.best, *found.rivals[:_MAX_RIVALS]], (found.best.residual, found.margin)
+    fitting = settings.face_fit if prepared.knows_faces else settings.smooth_fit
+    starts = [
+        model_fit.fit(prepared.model, candidate.scan_from_template, surface, known, exposed, fitting)[0]
+        for candidate in candidates
+    ]
+    start = _decided(starts, candidates, face, surface, exposed)
+    vertices, matched = residual_field.fit(start, face.triangles, surface, exposed, settings.residual)
+    quality = measure(vertices, face.vertices, face.triangles, matched, exposed, known, searched)
     return Registration(vertices.astype(np.float32), matched.weights > 0, quality)
+
+
+def _decided(
+    starts: Sequence[Array], candidates: Sequence[search.Candidate], face: mesh.Mesh, surface: Surface, exposed: Array
+) -> Array:
+    """Of the model fitted from candidates that a rigid face could not tell apart, the fit that is nearest to the scan.
+
+    Raises:
+      ValueError: if a fit from elsewhere is as near.
+    """
+    if len(starts) == 1:
+        return starts[0]
+    seen = exposed > 0.5
+    residuals = [
+        search.residual(start[seen], mesh.vertex_normals(start, face.triangles)[seen], surface) for start in starts
+    ]
+    best = int(np.argmin(residuals))
+    for index, start in enumerate(starts):
+        apart = np.linalg.norm(start - starts[best], axis=1).mean() > _SAME_FIT
+        if apart and residuals[index] < search.AMBIGUOUS * residuals[best]:
+            told = search.ambiguity(candidates[best], candidates[index], face.landmark_points((schema.NOSE_TIP,)))
+            raise ValueError(f"scan: {told}; after deforming, {residuals[best]:.2f} and {residuals[index]:.2f} mm")
+    return starts[best]
 
 
 def _known_landmarks(
@@ -156,11 +224,16 @@ def _known_landmarks(
             f"landmarks: expected them within {LANDMARK_DISTANCE:.0f} mm of the scan, got {far} mm; are they of "
             f"another subject, or in another unit?"
         )
+    if np.median(distances) > LANDMARK_MEDIAN:
+        raise ValueError(
+            f"landmarks: expected half of them within {LANDMARK_MEDIAN:.0f} mm of the scan, got a median of "
+            f"{np.median(distances):.1f} mm; are they of another subject?"
+        )
     return np.array([face.landmarks[name] for name in names]), points
 
 
 def _place_by_landmarks(
-    face: mesh.Mesh, known: tuple[npt.NDArray[np.integer], Array], surface: Surface, visible: Array
+    face: mesh.Mesh, known: tuple[npt.NDArray[np.integer], Array], surface: Surface, exposed: Array
 ) -> search.Candidate:
     indices, points = known
     pose = alignment.rigid(face.vertices[indices], points)
@@ -170,7 +243,7 @@ def _place_by_landmarks(
             f"landmarks: laid on them, the template's {len(indices)} landmarks are off by {misfit:.1f} mm, more than "
             f"{LANDMARK_MISFIT:.0f} mm; are they of another subject, or named wrongly?"
         )
-    placed = search.refine(face, surface, pose, visible)
+    placed = search.refine(face, surface, pose, exposed)
     if placed.residual > search.MAX_RESIDUAL:
         raise ValueError(
             f"scan: no face where the landmarks are: the template laid there leaves {placed.residual:.1f} mm, a face "

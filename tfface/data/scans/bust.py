@@ -50,5 +50,5 @@ def torso(head: npt.NDArray[np.floating], chin: npt.NDArray[np.floating]) -> mes
     index = np.arange(len(vertices)).reshape(len(rings), _SEGMENTS)
     a, b = index[:-1], np.roll(index[:-1], -1, axis=1)
     c, d = index[1:], np.roll(index[1:], -1, axis=1)
-    triangles = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))])
+    triangles = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, c, b), (b, c, d))])
     return mesh.Mesh(vertices.astype(np.float32), triangles.astype(np.int32))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse.csgraph
+import scipy.spatial
 
 from tfface.data.people import capture_files
 from tfface.data.scans.scanner import MM_PER_UNIT
@@ -178,12 +179,15 @@ def clean(scan: mesh.Mesh) -> CleanScan:
     if (areas <= 0).any():
         notes.append(f"{int((areas <= 0).sum())} triangles without area dropped")
     triangles, areas = triangles[areas > 0], areas[areas > 0]
-    connected, dropped = _without_stray_parts(triangles, areas, len(vertices))
-    if dropped:
-        notes.append(f"{dropped} stray parts dropped")
-    if len(connected) < LEAST_TRIANGLES:
-        raise ValueError(f"expected at least {LEAST_TRIANGLES} connected triangles, got {len(connected)}")
-    used, triangles = np.unique(connected, return_inverse=True)
+    part = _connected_parts(triangles, len(vertices))
+    sizes = np.bincount(part, areas)
+    kept = sizes >= _STRAY * sizes.max(initial=0)
+    if not kept.all():
+        notes.append(f"{int((~kept).sum())} stray parts dropped")
+    triangles = triangles[kept[part]]
+    if len(triangles) < LEAST_TRIANGLES:
+        raise ValueError(f"expected at least {LEAST_TRIANGLES} connected triangles, got {len(triangles)}")
+    used, triangles = np.unique(triangles, return_inverse=True)
     vertices, triangles = vertices[used], triangles.reshape(-1, 3)
     if _turned_inside_out(vertices, triangles):
         triangles = triangles[:, ::-1]
@@ -191,24 +195,21 @@ def clean(scan: mesh.Mesh) -> CleanScan:
     return CleanScan(mesh.Mesh(vertices, np.ascontiguousarray(triangles, np.int32)), tuple(notes))
 
 
-def _without_stray_parts(
-    triangles: npt.NDArray[np.integer], areas: npt.NDArray[np.floating], num_vertices: int
-) -> tuple[npt.NDArray[np.integer], int]:
-    """The triangles of connected parts that are not tiny beside the largest one, and how many parts were dropped."""
-    if not len(triangles):
-        return triangles, 0
+def _connected_parts(triangles: npt.NDArray[np.integer], num_vertices: int) -> npt.NDArray[np.integer]:
+    """[F]: the number, from 0, of the connected part that each triangle belongs to."""
     pairs = np.concatenate((triangles[:, :2], triangles[:, 1:]))
     graph = scipy.sparse.coo_matrix((np.ones(len(pairs), np.int8), tuple(pairs.T)), shape=(num_vertices,) * 2)
     part = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][triangles[:, 0]]
-    part = np.unique(part, return_inverse=True)[1]
-    sizes = np.bincount(part, areas)
-    kept = sizes >= _STRAY * sizes.max()
-    return triangles[kept[part]], int((~kept).sum())
+    return np.unique(part, return_inverse=True)[1].reshape(-1)
 
 
 def _turned_inside_out(vertices: npt.NDArray[np.floating], triangles: npt.NDArray[np.integer]) -> bool:
-    """Whether the normals look, on the whole, towards the middle of what they enclose."""
-    corners = vertices[triangles]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    away = corners.mean(axis=1) - vertices.mean(axis=0)
-    return float(np.einsum("fk,fk->", normals, away / np.linalg.norm(away, axis=1, keepdims=True))) < 0
+    """Whether normals look, on the whole, into the convex hull where the surface touches it.
+
+    There, outwards is known: also for an open surface, for two heads, and where a head and shoulders lie apart.
+    """
+    normals = mesh.vertex_normals(vertices, triangles)
+    hull = scipy.spatial.ConvexHull(vertices, qhull_options="QJ")  # joggled, so that a plane has a hull too
+    a, b, c = np.moveaxis(vertices[hull.simplices], 1, 0)
+    areas = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    return float(np.einsum("f,fck,fk->", areas, normals[hull.simplices], hull.equations[:, :3])) < 0

@@ -1,6 +1,7 @@
 """One scan file registered: the function that a pool of processes and a Beam pipeline both run, and what it leaves."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import numpy as np
 from tfface.data.detection import shared_mtcnn
 from tfface.data.scans import detection, files, pictures
 from tfface.face.morphable_model import MorphableModel
-from tfface.face.register import RegistrationSettings, register_scan
+from tfface.face.register import PreparedTemplate, RegistrationSettings, prepare, register_scan
 from tfface.face.registration.quality import Quality
 from tfface.geometry import mesh
 
@@ -50,6 +51,11 @@ class Plan:
         if isinstance(self.template, MorphableModel):
             return mesh.Mesh(self.template.mean, self.template.triangles, self.template.landmarks)
         return self.template
+
+    @functools.cached_property
+    def prepared(self) -> PreparedTemplate:
+        """The template ready for many registrations, once a process."""
+        return prepare(self.template, self.settings)
 
     def digest(self) -> str:
         """SHA-256 of all that decides a registration, beside the scan."""
@@ -173,7 +179,7 @@ def _register(plan: Plan, scan: files.ScanFile, digest: str) -> Outcome:
         proposals = []
         if plan.detector and landmarks is None:
             proposals = detection.propose(cleaned.mesh, plan.face, shared_mtcnn())
-        done = register_scan(cleaned.mesh, plan.template, landmarks, settings=plan.settings, proposals=proposals)
+        done = register_scan(cleaned.mesh, plan.prepared, landmarks, settings=plan.settings, proposals=proposals)
         registered = mesh.Mesh(done.vertices, plan.face.triangles)
         for folder in (MESHES, PICTURES):
             (plan.output / folder).mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from tfface.face.registration.nonrigid_icp import Matches
+from tfface.face.registration.correspondence import Matches
 from tfface.geometry import mesh
 
 Array = npt.NDArray[np.floating]
@@ -43,6 +43,7 @@ class Quality:
         min_coverage: float = 0.5,
         max_strain: float = 0.3,
         max_flipped: float = 0.01,
+        max_landmark: float = 5.0,
     ) -> str | None:
         """Why a person should look at this registration, or None.
 
@@ -51,6 +52,7 @@ class Quality:
           min_coverage: share.
           max_strain: ratio.
           max_flipped: share.
+          max_landmark: mm.
         """
         found = []
         if not self.residual_mm <= max_residual:
@@ -61,6 +63,8 @@ class Quality:
             found.append(f"strain {self.strain:.2f} above {max_strain}")
         if not self.flipped <= max_flipped:
             found.append(f"{self.flipped:.1%} of the triangles turned over")
+        if self.landmark_mm > max_landmark:  # NaN, without landmarks, is no fault.
+            found.append(f"landmarks off by {self.landmark_mm:.1f} mm, more than {max_landmark} mm")
         return ", ".join(found) or None
 
 
@@ -80,7 +84,7 @@ def measure(
       rest: [P, 3], mm, the template, any rigid frame.
       triangles: [F, 3].
       matched: of `vertices`.
-      exposure: [P], see `nonrigid_icp.exposure`.
+      exposure: [P], see `correspondence.exposure`.
       landmarks: Vertex indices [L] and where they lie on the scan [L, 3], or None.
       search: Residual and margin of the rigid placement.
 
