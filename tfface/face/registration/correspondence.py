@@ -31,7 +31,7 @@ class Matches:
     """What points of a deformed template have found on the scan.
 
     Attributes:
-      points: [Q, 3], mm.
+      points: [Q, 3], mm; for a point that nothing can see, itself.
       normals: [Q, 3], of the scan there.
       distances: [Q], mm.
       weights: [Q], 0 where a closest point was refused, robust weights elsewhere.
@@ -58,15 +58,17 @@ def matches(points: Array, normals: Array, surface: Surface, exposed: Array, tes
     Returns:
       The matches.
     """
-    found = surface.closest(points)
-    cosine = np.einsum("pk,pk->p", normals, found.normals)
+    feet, planes, distances, weights = points.copy(), normals.copy(), np.zeros(len(points)), np.zeros(len(points))
+    asked = np.flatnonzero(exposed > 0)
+    found = surface.closest(points[asked])
+    feet[asked], planes[asked], distances[asked] = found.points, found.normals, found.distances
+    cosine = np.einsum("pk,pk->p", normals[asked], found.normals)
     accepted = (found.distances < tests.max_distance) & (cosine > np.cos(np.radians(tests.max_angle)))
-    accepted &= ~found.on_border & (exposed > 0)
-    weights = np.zeros(len(points))
+    accepted &= ~found.on_border
     if accepted.any():
         median = max(float(np.median(found.distances[accepted])), 0.1)
-        weights = accepted * exposed / (1 + (found.distances / (tests.robust * median)) ** 2) ** 2
-    return Matches(found.points, found.normals, found.distances, weights)
+        weights[asked] = accepted * exposed[asked] / (1 + (found.distances / (tests.robust * median)) ** 2) ** 2
+    return Matches(feet, planes, distances, weights)
 
 
 def exposure(vertices: npt.ArrayLike, triangles: npt.ArrayLike, reach: float = 30.0) -> Array:

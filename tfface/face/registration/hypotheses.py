@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+import scipy.ndimage
 
 from tfface.face.registration.surface import Surface
 from tfface.geometry import alignment, mesh, rotation
@@ -19,8 +19,10 @@ TIPS = 6000
 
 _ROLLS, _TILT = 12, 25.0
 _PROTRUSION_RADIUS = 38.0
-# Points of the scan: all, and those that tell how much it stands out.
-_SAMPLES, _AROUND = 12000, 4000
+# Points of the scan: all, and those that tell how much it stands out; of how many of these at a time.
+_SAMPLES, _AROUND, _AT_A_TIME = 20000, 4000, 250
+# mm: cells of the grid that tells what is near, and how far it reaches beyond the scan; and how many there may be.
+_CELL, _MARGIN, _MAX_CELLS = 4.0, 32.0, 4_000_000
 # Points of the template at each step, and how many candidates and rounds.
 _COARSEST, _COARSE, _SETTLING, _FINE = 72, 120, 400, 1200
 _KEPT_COARSE, _SIFTING_ROUNDS = 60, 12
@@ -51,26 +53,40 @@ class TemplatePoints:
 
 
 class Cloud:
-    """Points spread evenly over a scan, the normals of the triangles that they lie in, and their tree.
+    """Points spread evenly over a scan, the normals of the triangles that they lie in, and a grid that finds them.
 
     Attributes:
       points: [S, 3], mm, in random order.
       normals: [S, 3].
       on_border: [S] bool, see `surface.Surface.border_triangles`.
-      tree: of the points.
       away: [TIPS, 3], mm, of the first points: from the middle of what surrounds them.
     """
 
     def __init__(self, surface: Surface, rng: np.random.Generator):
         self.points, self.normals, triangles = sample(surface.mesh, _SAMPLES, rng)
         self.on_border = surface.border_triangles[triangles]
-        self.tree = cKDTree(self.points)
         self.away = _away(self.points[:TIPS], self.points[:_AROUND])
+        low = self.points.min(axis=0) - _MARGIN
+        extent = self.points.max(axis=0) + _MARGIN - low
+        self._low, self._cell = low, max(_CELL, float((extent.prod() / _MAX_CELLS) ** (1 / 3)))
+        self._size = np.ceil(extent / self._cell).astype(np.intp)
+        holder = np.full(self._size, -1, np.int32)
+        cells = tuple(((self.points - low) / self._cell).astype(np.intp).T)
+        holder[cells] = np.arange(len(self.points))
+        nearest = scipy.ndimage.distance_transform_edt(holder < 0, return_distances=False, return_indices=True)
+        self._nearest = holder[tuple(nearest)].ravel()
 
     def nearest(self, moved: Array) -> tuple[Array, npt.NDArray[np.integer]]:
-        """Distances and indices, of the shape of moved [..., 3] but for its last dimension; far ones are cut off."""
-        distance, nearest = self.tree.query(moved, distance_upper_bound=4 * CAP)
-        return distance, np.minimum(nearest, len(self.points) - 1)
+        """Distances [...] and indices [...] of about the nearest of the points, for points [..., 3].
+
+        About: it is the nearest to the cell, of 4 mm unless the scan is larger than a person, that the point lies in.
+        """
+        x, y, z = (
+            np.clip(((moved[..., axis] - self._low[axis]) / self._cell).astype(np.intp), 0, self._size[axis] - 1)
+            for axis in range(3)
+        )
+        nearest = self._nearest[(x * self._size[1] + y) * self._size[2] + z]
+        return np.linalg.norm(moved - self.points[nearest], axis=-1), nearest
 
 
 def sample(scan: mesh.Mesh, count: int, rng: np.random.Generator) -> tuple[Array, Array, npt.NDArray[np.integer]]:
@@ -98,12 +114,18 @@ def sample(scan: mesh.Mesh, count: int, rng: np.random.Generator) -> tuple[Array
 
 def _away(tips: Array, around: Array) -> Array:
     """[T, 3]: from the mean of those of the points around that are near, to each of the points [T, 3]."""
-    # Single precision is enough around the middle.
+    # Single precision is enough around the middle; a block at a time stays in the processor's cache.
     middle = tips.mean(axis=0)
     tips, around = (tips - middle).astype(np.float32), (around - middle).astype(np.float32)
-    squares = (tips**2).sum(axis=1)[:, None] + (around**2).sum(axis=1) - 2 * tips @ around.T
-    near = (squares < _PROTRUSION_RADIUS**2).astype(np.float32)
-    return (tips - near @ around / np.maximum(near.sum(axis=1, keepdims=True), 1)).astype(np.float64)
+    means = np.empty_like(tips)
+    with_ones = np.concatenate((around, np.ones((len(around), 1), np.float32)), axis=1)
+    limit = (around**2).sum(axis=1) - np.float32(_PROTRUSION_RADIUS**2)
+    for start in range(0, len(tips), _AT_A_TIME):
+        block = tips[start : start + _AT_A_TIME]
+        near = (2 * block @ around.T - (block**2).sum(axis=1)[:, None] > limit).astype(np.float32)
+        sums = near @ with_ones
+        means[start : start + _AT_A_TIME] = sums[:, :3] / np.maximum(sums[:, 3:], 1)
+    return (tips - means).astype(np.float64)
 
 
 def guess(nose: Array, cloud: Cloud, usable: npt.NDArray[np.bool_], num_seeds: int) -> tuple[Array, Array]:
@@ -258,10 +280,11 @@ def plane_step(moved: Array, planes: Array, found: Array, used: Array, points: A
     centre = np.einsum("hp,hpk->hk", used, moved) / np.maximum(count, 1)[:, None]
     rows = np.concatenate((np.cross(moved - centre[:, None], planes), planes), axis=2)
     right = np.einsum("hpk,hpk->hp", planes, found - moved)
-    matrix = np.einsum("hp,hpi,hpj->hij", used, rows, rows, optimize=True)
+    weighted = np.swapaxes(used[..., None] * rows, 1, 2)
+    matrix = weighted @ rows
     # The prior of a step: 10 mm of shift, or as much at the face's rim by turning.
     matrix += np.diag([60.0**2] * 3 + [1.0] * 3) * 1e-3 * np.maximum(count, 12)[:, None, None]
-    step = np.linalg.solve(matrix, np.einsum("hp,hpi,hp->hi", used, rows, right, optimize=True)[..., None])[..., 0]
+    step = np.linalg.solve(matrix, weighted @ right[..., None])[..., 0]
     target = moved + np.cross(step[:, None, :3], moved - centre[:, None]) + step[:, None, 3:]
     fitted = alignment.rigid(np.broadcast_to(points, target.shape), target)
     return fitted.rotation, fitted.translation

@@ -22,7 +22,8 @@ class ModelFitSettings:
 
     Attributes:
       rounds: of closest points, at most.
-      samples: vertices that take part, at most; they stand for the others.
+      samples: (first, last) vertices that take part, at most; they stand for the others. The last ones once the pairs
+        below have come to their last values.
       max_distance: (first, last) mm, see `correspondence.Tests`; geometric between the two, as all pairs here.
       max_angle: (first, last) degrees.
       deviation: (first, last) mm, standard deviation of a vertex' residual: of what a face of the model does not
@@ -38,7 +39,7 @@ class ModelFitSettings:
     """
 
     rounds: int = 20
-    samples: int = 2500
+    samples: tuple[int, int] = (800, 2500)
     max_distance: tuple[float, float] = (15.0, 4.0)
     max_angle: tuple[float, float] = (60.0, 45.0)
     deviation: tuple[float, float] = (20.0, 3.0)
@@ -48,10 +49,10 @@ class ModelFitSettings:
     tolerance: float = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "samples", "tangential", "landmark_deviation", "robust", "tolerance"):
+        for name in ("rounds", "tangential", "landmark_deviation", "robust", "tolerance"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        for name in ("max_distance", "max_angle", "deviation"):
+        for name in ("samples", "max_distance", "max_angle", "deviation"):
             if min(getattr(self, name)) <= 0:
                 raise ValueError(f"{name}: expected positive numbers, got {getattr(self, name)}")
 
@@ -88,9 +89,9 @@ def fit(
     """
     settings = settings or ModelFitSettings()
     seen = np.flatnonzero(exposed > 0)
-    chosen = np.random.default_rng(0).permutation(seen)[: settings.samples]
-    density = len(seen) / max(len(chosen), 1)
+    drawn = np.random.default_rng(0).permutation(seen)
     flat, mean = model.scaled_basis.reshape(model.num_modes, -1), model.mean.astype(np.float64)
+    chosen = drawn[: settings.samples[0]]
     at = _with_motion(model.scaled_basis[:, chosen], mean[chosen])
     prior = np.diag(np.concatenate((np.ones(model.num_modes), 1 / _POSE**2)))
     pose = alignment.Transform(np.ones(()), scan_from_model.rotation, scan_from_model.translation)
@@ -102,13 +103,16 @@ def fit(
             float(ends[0] ** (1 - share) * ends[1] ** share)
             for ends in (settings.max_distance, settings.max_angle, settings.deviation)
         )
+        if share == 1.0 and len(chosen) < len(drawn[: settings.samples[1]]):
+            chosen = drawn[: settings.samples[1]]
+            at = _with_motion(model.scaled_basis[:, chosen], mean[chosen])
         normals = mesh.vertex_normals(vertices, model.triangles)[chosen]
         tests = correspondence.Tests(distance, angle, settings.robust)
         found = correspondence.matches(vertices[chosen], normals, surface, exposed[chosen], tests)
         if np.count_nonzero(found.weights) < 4:
             raise ValueError(f"scan: nothing within {distance:.0f} mm of the model's mean face")
         at[:, :, -6:] = _motion(shape[chosen])
-        weights = density * found.weights / deviation**2
+        weights = len(drawn) / len(chosen) * found.weights / deviation**2
         matrix, right = _equations(found, weights, at, mean[chosen], pose, settings.tangential)
         if landmarks is not None and len(landmarks[0]):
             indices, points = landmarks

@@ -27,6 +27,8 @@ _APART_DEGREES, _APART_MM, _ELSEWHERE_MM = 25.0, 25.0, 90.0
 _FACE_RADIUS = 110.0
 _SEEDS = 12
 _BESIDE, _JUDGED, _POLISHED, _MAX_POLISHED, _ROUNDS, _SETTLED = 3, 6, 1.6, 3, 15, 0.02
+# Points of the template in trimmed ICP on the surface; residuals are of all of them.
+_MOVED = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,21 +168,21 @@ def refine(
 
 def _refine(start: alignment.Transform, face: TemplatePoints, surface: Surface) -> Candidate:
     """Trimmed point-to-plane ICP on the surface itself."""
-    pose = alignment.Transform(np.ones(()), start.rotation, start.translation)
+    pose, part = alignment.Transform(np.ones(()), start.rotation, start.translation), face[:_MOVED]
     for _ in range(_ROUNDS):
-        moved = pose.apply(face.points)
+        moved = pose.apply(part.points)
         found = surface.closest(moved)
-        cosine = np.einsum("pk,pk->p", face.normals @ pose.rotation.T, found.normals)
+        cosine = np.einsum("pk,pk->p", part.normals @ pose.rotation.T, found.normals)
         usable = (cosine > 0.5) & ~found.on_border
         if np.count_nonzero(usable) < 12:
             break
         limit = max(float(np.quantile(found.distances[usable], 0.8)), 1.0)
         used = (usable & (found.distances <= limit)).astype(np.float64)
         turn, shift = hypotheses.plane_step(
-            moved[None], found.normals[None], found.points[None], used[None], face.points
+            moved[None], found.normals[None], found.points[None], used[None], part.points
         )
         pose = alignment.Transform(np.ones(()), turn[0], shift[0])
-        if np.linalg.norm(pose.apply(face.points) - moved, axis=1).mean() < _SETTLED:
+        if np.linalg.norm(pose.apply(part.points) - moved, axis=1).mean() < _SETTLED:
             break
     return _judged(pose, face, surface)
 
