@@ -38,6 +38,7 @@ class Benchmark:
       quick: arguments at the small size.
       real: arguments at the real size.
       needs: options of this command that it gets and cannot do without.
+      takes: options of this command that it gets if they are given.
       rows: from the tables that it printed to rows, for programs that print another layout than `table.markdown`.
     """
 
@@ -46,6 +47,7 @@ class Benchmark:
     quick: tuple[str, ...] = ()
     real: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
     rows: Callable[[Tables], list[Row]] | None = None
 
 
@@ -137,7 +139,7 @@ BENCHMARKS = (
         "memory.py",
         quick=("--image_size=32", "--batches", "4", "--vertices", "500"),
     ),
-    Benchmark("scale", "scale.py", quick=("--subjects", "50", "100", "--vertices=100")),
+    Benchmark("scale", "scale.py", quick=("--subjects", "50", "100", "--vertices=100"), takes=("folder",)),
     Benchmark("rendering", "rendering.py", quick=("--subjects=2",), rows=_rendering),
     Benchmark("ARMSE", "armse.py", quick=("--pairs=1",), rows=_armse),
     Benchmark(
@@ -155,6 +157,12 @@ BENCHMARKS = (
     ),
     Benchmark("3DMM from scans", "model_from_scans.py", needs=("capture", "scans_model"), rows=_model_from_scans),
     Benchmark("reconstruction", "reconstruction.py", quick=("--rounds=1",), needs=("model", "image")),
+    Benchmark(
+        "texture",
+        "texture.py",
+        quick=("--size=64", "--image_size=96", "--rounds=1"),
+        takes=("open3d_python",),
+    ),
 )
 
 
@@ -175,8 +183,7 @@ def command(benchmark: Benchmark, options: argparse.Namespace) -> list[str]:
     """What runs a benchmark."""
     arguments = list(benchmark.quick if options.quick else benchmark.real)
     arguments += [f"--{_ARGUMENTS.get(need, need)}={getattr(options, need)}" for need in benchmark.needs]
-    if benchmark.name == "scale" and options.folder:
-        arguments.append(f"--folder={options.folder}")
+    arguments += [f"--{name}={getattr(options, name)}" for name in benchmark.takes if getattr(options, name)]
     return [sys.executable, os.fspath(FOLDER / benchmark.program), *arguments]
 
 
@@ -229,6 +236,7 @@ def main() -> None:
     for need, meaning in NEEDS.items():
         users = ", ".join(benchmark.name for benchmark in BENCHMARKS if need in benchmark.needs)
         parser.add_argument(f"--{need}", default="", help=f"{meaning}; without it left out: {users}")
+    parser.add_argument("--open3d_python", default="", help="a Python that has Open3D; texture compares with it")
     parser.add_argument("--folder", default="", help="where the largest files go while scale.py runs")
     parser.add_argument("--output", default="runs/benchmarks", help="folder of the table")
     options = parser.parse_args()
