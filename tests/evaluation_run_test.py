@@ -36,9 +36,10 @@ def paths(records, tmp_path_factory) -> dict[str, pathlib.Path]:
     """A single view and a multi view model of the records' 3DMM."""
     folder = tmp_path_factory.mktemp("models")
     face_model = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
+    size = {"image_size": 32, "hidden_units": 8, "encoder_output": "block3_pool"}
     built = {
-        "SV": models.single_view(face_model, image_size=32, hidden_units=8),
-        "MV Mean": models.multi_view(face_model, merge="mean", image_size=32, hidden_units=8),
+        "SV": models.single_view(face_model, **size),
+        "MV Mean": models.multi_view(face_model, merge="mean", **size),
     }
     for name, model in built.items():
         tiny.randomized(model).save(folder / f"{name}.keras")

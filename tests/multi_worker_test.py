@@ -18,7 +18,7 @@ from training_process import Training, contents, history, position, training
 from tfface.training import interruption
 from tfface.training import strategy as strategies
 
-OPTIONS = {"stages": "heads:6:1e-3,all:2:1e-4", "validate_every": 1}
+OPTIONS = {"stages": "heads:6:1e-3,all:2:1e-4", "validate_every": 2}
 FIRST_STAGE = {**OPTIONS, "stages": "heads:6:1e-3"}
 SECONDS_TO_NOTICE = 60
 """A worker that is gone is noticed within this time; the documentation says so."""
@@ -107,7 +107,7 @@ def test_workers_train_what_one_would(workers, alone, clusters):
         assert other.files == weights[0].files
         for name in other.files:
             np.testing.assert_array_equal(other[name], weights[0][name])
-    assert len(history(output)) == (8 if workers == 2 else 6)
+    assert len(history(output)) == (4 if workers == 2 else 3)
     _assert_as_alone(alone, output)
 
 
@@ -137,7 +137,7 @@ def test_two_devices_train_what_one_would(alone, tmp_path):
     options = {**OPTIONS, "strategy": "mirrored", "dropout": 0.0}
     with training(tiny_people.records_folder(), output, _two_processors, **options) as running:
         assert running.exit_code() == 0, running.output
-    assert len(history(output)) == 8
+    assert len(history(output)) == 4
     _assert_as_alone(alone, output)
 
 

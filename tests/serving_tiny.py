@@ -48,7 +48,7 @@ def exported(kind: str = "single_view", merge: str = "concat", num_views: int = 
 
 @functools.cache
 def _keras_file(kind: str, merge: str, num_views: int) -> pathlib.Path:
-    model = tiny.randomized(tiny.build(kind, merge, num_views, encoder_output="block3_pool"))
+    model = tiny.randomized(tiny.build(kind, merge, num_views))
     path = folder() / f"{kind}-{merge}.keras"
     model.save(path)
     return path

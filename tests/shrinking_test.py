@@ -14,7 +14,7 @@ from tfface.models import shrinking
 
 def model_with_idle_units(kind="multi_view"):
     """Three of the eight hidden units of every MLP lead to nothing."""
-    model = tiny.randomized(tiny.build(kind, encoder_output="block3_pool"))
+    model = tiny.randomized(tiny.build(kind))
     for layer in model.get_layer("regressor").layers:
         if layer.name.endswith("_mlp") and layer.name != "merge_mlp":
             kernel, bias = layer.get_layer("output").get_weights()

@@ -45,8 +45,8 @@ def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
 
 
 def build(kind: str, merge: str = "concat", num_views: int = 3, **options) -> keras.Model:
-    """A model of a kind at the smallest size."""
-    options = {"image_size": IMAGE_SIZE, "hidden_units": 8, **options}
+    """A model of a kind at the smallest size, whose encoder ends as early as it may."""
+    options = {"image_size": IMAGE_SIZE, "hidden_units": 8, "encoder_output": "block3_pool", **options}
     if kind == "single_view":
         return models.single_view(face_model(), **options)
     builder = models.multi_view if kind == "multi_view" else models.shape_only

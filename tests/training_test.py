@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -20,7 +21,14 @@ from tfface.training import strategy as strategies
 from tfface.training.examples import Examples
 from tfface.training.run_directory import RunDirectory
 
-TINY = {"encoder_weights": "none", "hidden_units": 8, "batch_size": 4, "pictures": 1, "validate_every": 2}
+TINY = {
+    "encoder_weights": "none",
+    "encoder_output": "block3_pool",
+    "hidden_units": 8,
+    "batch_size": 4,
+    "pictures": 1,
+    "validate_every": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +42,14 @@ def records(tmp_path_factory) -> str:
 def _clear():
     yield
     keras.backend.clear_session()
+
+
+@pytest.fixture(scope="module")
+def finished(records, tmp_path_factory) -> pathlib.Path:
+    """A run of two steps; tests that go on with it take a copy."""
+    output = tmp_path_factory.mktemp("finished") / "run"
+    run.train(_options(records, output, stages=("heads:2",)), flagfile="--seed=0\n")
+    return output
 
 
 def _options(records: str, output: pathlib.Path, **changes) -> run.Options:
@@ -62,14 +78,13 @@ def _interrupt(monkeypatch, after: int) -> None:
 
 
 def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(records, tmp_path, monkeypatch):
-    changes = {"stages": ("block5:4:1e-3", "all:3:1e-4"), "schedule": "cosine", "warmup_steps": 1}
-    changes |= {"dropout": 0.3, "weight_decay": 0.1, "virtual_views": 2}
+    changes = {"stages": ("block3:4:1e-3", "all:3:1e-4"), "schedule": "cosine", "warmup_steps": 1}
+    changes |= {"dropout": 0.3, "weight_decay": 0.1, "virtual_views": 2, "pictures": 0}
     run.train(_options(records, tmp_path / "whole", **changes))
-    for after in (3, 3):  # dies in the first stage, and again in the second
-        with monkeypatch.context() as patched:
-            _interrupt(patched, after)
-            with pytest.raises(InterruptedRunError):
-                run.train(_options(records, tmp_path / "broken", **changes))
+    with monkeypatch.context() as patched:
+        _interrupt(patched, after=6)  # in the second stage
+        with pytest.raises(InterruptedRunError):
+            run.train(_options(records, tmp_path / "broken", **changes))
     run.train(_options(records, tmp_path / "broken", **changes))
     for name in ("last.keras", "best.keras"):
         one, other = _weights(str(tmp_path / "whole" / name)), _weights(str(tmp_path / "broken" / name))
@@ -83,33 +98,31 @@ def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(records, tmp_p
     assert not (tmp_path / "broken" / "cache").exists()
 
 
-def test_what_a_run_leaves(records, tmp_path):
-    best = run.train(_options(records, tmp_path / "run", stages=("heads:2",)), flagfile="--seed=0\n")
-    assert (tmp_path / "run" / "flags.cfg").read_text() == "--seed=0\n"
-    model = tfface.load(best)
-    assert model.name == "single_view"
-    described = json.loads((tmp_path / "run" / "run.json").read_text())
+def test_what_a_run_leaves(finished):
+    assert (finished / "flags.cfg").read_text() == "--seed=0\n"
+    assert tfface.load(finished / "best.keras").name == "single_view"
+    described = json.loads((finished / "run.json").read_text())
     assert described["flags"]["stages"] == ["heads:2"]
     assert {"tfface", "tensorflow", "keras", "numpy"} <= set(described["versions"])
-    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    (line,) = (finished / "metrics.jsonl").read_text().splitlines()
     measured = json.loads(line)
     assert {"rigid_mm", "similarity_mm", "reprojection_px", "rotation_deg", "translation_mm"} <= set(measured)
-    events = next((tmp_path / "run" / "logs").iterdir())
+    events = next((finished / "logs").iterdir())
     tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value}
     assert "validation/rigid_mm" in tags
     assert any(tag.startswith("prediction") for tag in tags)
 
 
-def test_multi_view_and_shape_only_start_from_what_came_before(records, tmp_path):
-    single = run.train(_options(records, tmp_path / "sv", stages=("heads:2",)))
+def test_multi_view_and_shape_only_start_from_what_came_before(records, finished, tmp_path):
+    single = str(finished / "best.keras")
     multi = run.train(
-        _options(records, tmp_path / "mv", stages=("heads:2",), model_kind="multi_view", initialize_from=single)
+        _options(records, tmp_path / "mv", stages=("heads:1",), model_kind="multi_view", initialize_from=single)
     )
     shape = run.train(
         _options(
             records,
             tmp_path / "shape",
-            stages=("heads:2",),
+            stages=("heads:1",),
             model_kind="shape_only",
             initialize_from=multi,
             best_by="loss",
@@ -122,28 +135,28 @@ def test_multi_view_and_shape_only_start_from_what_came_before(records, tmp_path
 
 
 def test_a_network_can_fit_one_batch(records, tmp_path):
-    options = {"overfit_one_batch": True, "validate_every": 10, "pictures": 0}
+    options = {"overfit_one_batch": True, "validate_every": 50, "checkpoint_every": 1000, "pictures": 0}
+    options |= {"encoder_output": "block5_pool"}
     run.train(_options(records, tmp_path / "fit", stages=("heads:150:1e-2",), **options))
     history = RunDirectory(str(tmp_path / "fit")).history()
     assert history[-1]["loss"] < 0.05 * history[0]["training_loss"]
     assert history[-1]["reprojection_px"] < 0.4
 
 
-def test_another_run_in_the_same_folder_is_refused_with_the_differences(records, tmp_path):
-    run.train(_options(records, tmp_path / "run", stages=("heads:1",)))
+def test_another_run_in_the_same_folder_is_refused_with_the_differences(records, finished):
     with pytest.raises(ValueError, match=r"(?s)holds a run with other flags.*--seed: 0 before, 5 now"):
-        run.train(_options(records, tmp_path / "run", stages=("heads:1",), seed=5))
+        run.train(_options(records, finished, stages=("heads:2",), seed=5))
 
 
-def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_newer_flags(records, tmp_path):
-    run.train(_options(records, tmp_path / "run", stages=("heads:1",)))
+def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_newer_flags(records, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
     path = tmp_path / "run" / "run.json"
     described = json.loads(path.read_text())
     del described["flags"]["dropout"]
     path.write_text(json.dumps(described))
-    run.train(_options(records, tmp_path / "run", stages=("heads:1",)))
+    run.train(_options(records, tmp_path / "run", stages=("heads:2",)))
     with pytest.raises(ValueError, match=r"--dropout: 0\.0 before, 0\.5 now"):
-        run.train(_options(records, tmp_path / "run", stages=("heads:1",), dropout=0.5))
+        run.train(_options(records, tmp_path / "run", stages=("heads:2",), dropout=0.5))
 
 
 def test_weight_decay_shrinks_kernels_but_neither_biases_nor_scales():
@@ -195,7 +208,7 @@ class TestFeatureCache:
 
     def test_holds_what_the_frozen_part_says(self, examples, records, tmp_path):
         model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)
-        halves = cut(model, "block5")
+        halves = cut(model, "block3")
         _, validation = examples.cached(halves, str(tmp_path / "cache"), 1)
         for cached, plain in zip(validation(), examples.validation(), strict=True):
             images = plain.pop(schema.IMAGES.key)
