@@ -8,7 +8,7 @@ import sys
 import pytest
 
 FOLDER = pathlib.Path(__file__).parents[1] / "benchmarks"
-MODULES = {"machine", "open3d_peer", "peak", "pytorch_peer", "table", "timing", "workload"}
+MODULES = {"machine", "open3d_peer", "peak", "photographed", "pytorch_peer", "table", "timing", "workload"}
 """What the benchmarks share, and what one of them starts."""
 
 PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in MODULES)

@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -288,12 +289,13 @@ def test_a_server_gives_the_same_result(tmp_path):
 
 def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
     written = []
+    face = types.SimpleNamespace(gains=np.linspace(0, 2, 5)[None, :, None].repeat(3, axis=-1))
 
     def write(reconstruction, folder, **switches):
         written.append((reconstruction.name, folder, switches))
         if reconstruction.name == "bad":
             raise ValueError("no face can be unwrapped")
-        return type("Outputs", (), {"face": "a face"})
+        return types.SimpleNamespace(face=face)
 
     monkeypatch.setattr(run.outputs, "write", write)
     monkeypatch.setattr(run.page, "write", lambda path, made, face: written.append((path, made.name, face)))
@@ -301,7 +303,8 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
     out = tmp_path / "out"
     reconstruct(out, path, outputs=("maps", "page"), texture_size=64)
     switches = {"texture_size": 64, "overlays": False, "turntable": False, "maps": True}
-    assert written == [("a", out, switches), (out / "index.html", "a", "a face")]
+    assert written == [("a", out, switches), (out / "index.html", "a", face)]
+    assert content(out)["photographs"][0]["gains"] == [1, 1, 1]
     bad = save(tmp_path / "bad.png", (20, 20, 40))
     summary, told = reconstruct(tmp_path / "bad", bad, outputs=("mesh",))
     assert told == ["bad: no face can be unwrapped"]

@@ -16,28 +16,42 @@ from tfface.reconstruction.result import Reconstruction, View
 FILE = "reconstruction.json"
 
 
-def write(reconstruction: Reconstruction, folder: Path, intrinsics_from: Mapping[str, str]) -> Path:
+def write(
+    reconstruction: Reconstruction,
+    folder: Path,
+    intrinsics_from: Mapping[str, str],
+    gains: npt.NDArray[np.floating] | None = None,
+) -> Path:
     """Writes `FILE` into a folder, beside its place and then moved there.
 
     Args:
       reconstruction: The person.
       folder: Made if it does not exist.
       intrinsics_from: By the name of a photograph, where its K comes from; see `lens`.
+      gains: Of `outputs.TexturedFace`, [N, P, 3]; their means over the face are written, if there is a texture.
 
     Returns:
       The path of the file.
     """
     path = folder / FILE
-    text = json.dumps(content(reconstruction, intrinsics_from), indent=1, allow_nan=False)
+    text = json.dumps(content(reconstruction, intrinsics_from, gains), indent=1, allow_nan=False)
     with written(path) as beside:
         beside.write_text(text + "\n", encoding="utf-8")
     return path
 
 
-def content(reconstruction: Reconstruction, intrinsics_from: Mapping[str, str]) -> dict[str, Any]:
+def content(
+    reconstruction: Reconstruction,
+    intrinsics_from: Mapping[str, str],
+    gains: npt.NDArray[np.floating] | None = None,
+) -> dict[str, Any]:
     """What the file says, of JSON types. Frames and units are those of `schema`; arguments are those of `write`."""
     model = reconstruction.face_model
     landmarks = {name: reconstruction.vertices[index] for name, index in model.landmarks.items()}
+    photographs = [_photograph(view, landmarks, intrinsics_from.get(view.name, "")) for view in reconstruction.views]
+    if gains is not None:
+        for photograph, of_vertices in zip(photographs, gains, strict=True):
+            photograph["gains"] = _numbers(of_vertices.mean(axis=0))
     return {
         "name": reconstruction.name,
         "tfface": version.__version__,
@@ -47,9 +61,7 @@ def content(reconstruction: Reconstruction, intrinsics_from: Mapping[str, str]) 
         "landmarks": {
             name: {"vertex": int(model.landmarks[name]), "mm": _numbers(point)} for name, point in landmarks.items()
         },
-        "photographs": [
-            _photograph(view, landmarks, intrinsics_from.get(view.name, "")) for view in reconstruction.views
-        ],
+        "photographs": photographs,
     }
 
 

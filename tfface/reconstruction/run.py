@@ -263,17 +263,19 @@ class _Run:
             return Result(seen.name, person.name, FAILED, "", (), seen.faults, key)
         below = "" if self._alone else made.name
         folder, wanted = self._output / below, self._options.outputs
+        gains = None
         try:
             if wanted:
                 switches = {name: name in wanted for name in ("overlays", "turntable", "maps")}
                 made_files = outputs.write(made, folder, texture_size=self._options.texture_size, **switches)
+                gains = made_files.face.gains
                 if "page" in wanted:
                     page.write(folder / PAGE, made, made_files.face)
         except ValueError as error:
             faults = (*seen.faults, f"{made.name}: {error}")
             return Result(made.name, person.name, FAILED, below, (), faults, key)
         # Last, as it says that the folder is whole.
-        json_file.write(made, folder, {one.photograph.name: one.intrinsics_from for one in seen.found})
+        json_file.write(made, folder, {one.photograph.name: one.intrinsics_from for one in seen.found}, gains)
         names = tuple(view.name for view in made.views)
         return Result(made.name, person.name, DONE, below, names, seen.faults, key)
 
