@@ -156,7 +156,7 @@ BENCHMARKS = (
         rows=_registration,
     ),
     Benchmark("3DMM from scans", "model_from_scans.py", needs=("capture", "scans_model"), rows=_model_from_scans),
-    Benchmark("reconstruction", "reconstruction.py", quick=("--rounds=1",), needs=("model", "image")),
+    Benchmark("reconstruction", "reconstruction.py", quick=("--rounds=1", "--copies=2"), needs=("model", "image")),
     Benchmark(
         "texture",
         "texture.py",

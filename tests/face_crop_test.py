@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tfface import schema
 from tfface.data import face_crop, rendering
@@ -162,6 +162,17 @@ def test_the_detector_s_faces_are_upright_on_the_axis_and_framed_as_in_training(
     assert max(across, down) < 0.05
     assert size < 0.1
     assert roll < 0.06
+
+
+def test_the_detector_sees_no_face_in_a_drawing():
+    pytest.importorskip("mtcnn")
+    drawing = Image.new("RGB", (160, 160), "white")
+    pen = ImageDraw.Draw(drawing)
+    pen.rectangle((40, 70, 120, 140), outline="black", width=2)
+    pen.polygon((30, 70, 80, 25, 130, 70), outline="black", width=2)
+    pen.rectangle((70, 100, 90, 140), outline="black", width=2)
+    pen.line((48, 95, 62, 95), fill="black", width=2)
+    assert find_faces(np.asarray(drawing), shared_mtcnn()) == []
 
 
 def test_bad_arguments_are_refused():

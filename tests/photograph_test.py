@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 from tfface.geometry import camera
 from tfface.reconstruction import lens, photograph, video
 from tfface.reconstruction.photograph import focal_from_exif, read, upright_intrinsics
+from tfface.reconstruction.run import MAX_PIXELS
 
 LIMIT = 1 << 20
 HEIGHT, WIDTH = 6, 10
@@ -190,6 +191,17 @@ def test_what_is_no_photograph_is_refused_in_one_line_that_names_it(tmp_path, na
     ):
         read(tmp_path / name, LIMIT)
     assert "\n" not in str(caught.value)
+
+
+def test_a_hundred_megapixels_are_read(tmp_path):
+    row = b"\xff" * 625 + b"\0" * 625
+    path = _png(tmp_path / "large.png", 10_000, 10_000, 1, 0, [row] * 10_000)
+    with photograph.without_pillows_limit():
+        pixels = read(path, MAX_PIXELS).pixels
+        with pytest.raises(ValueError, match="at most 99999999 pixels, its header says 10000 x 10000"):
+            read(path, 10**8 - 1)
+    assert pixels.shape == (10_000, 10_000, 3)
+    assert (pixels[5000, [0, 4999, 5000, 9999]] == [[255], [255], [0], [0]]).all()
 
 
 def test_pillow_s_own_limit_is_restored():
