@@ -55,10 +55,12 @@ def test_raw_scans_become_a_trained_model(capture, tmp_path):
             records=str(tmp_path / "records"),
             output=str(tmp_path / "run"),
             encoder_weights="none",
+            encoder_output="block3_pool",
+            mirror=False,
             hidden_units=8,
             batch_size=2,
             pictures=0,
-            stages=("heads:2",),
+            stages=("heads:1",),
         )
     )
     trained = tfface.load(best)
