@@ -117,6 +117,14 @@ def measure(options: argparse.Namespace) -> list[Row]:
             row(f"one view, {size}", f"one {batch}", "bare VGG-16", f"bare one {batch}"),
             row(f"three views, {size}", f"three {batch}", "bare VGG-16 on them", f"bare three {batch}"),
             row(f"three views folded, {size}", f"three {batch}", "an encoder call a view", f"unfolded {batch}", "<= 1"),
+            Row(
+                NAME,
+                f"three views folded, {size}, processor time",
+                "",
+                "an encoder call a view",
+                "",
+                rounds.processor_ratio(f"three {batch}", f"unfolded {batch}"),
+            ),
             row(f"one view, bfloat16 encoder, {size}", f"half {batch}", "float32", f"one {batch}"),
         ]
     rows += [

@@ -201,13 +201,18 @@ def _reach(cached, folder: str, worker: tuple[int, int]) -> None:
         cached(folder, worker)
 
 
-class TestFeatureCache:
-    @pytest.fixture
-    def examples(self, records) -> Examples:
-        return Examples(records, num_views=3, batch_size=4, seed=2)
+@pytest.fixture(scope="module")
+def examples(records) -> Examples:
+    return Examples(records, num_views=3, batch_size=4, seed=2)
 
-    def test_holds_what_the_frozen_part_says(self, examples, records, tmp_path):
-        model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)
+
+@pytest.fixture(scope="module")
+def model(examples, records) -> keras.Model:
+    return run.build_model(_options(records, pathlib.Path(), model_kind="multi_view"), examples)
+
+
+class TestFeatureCache:
+    def test_holds_what_the_frozen_part_says(self, examples, model, tmp_path):
         halves = cut(model, "block3")
         _, validation = examples.cached(halves, str(tmp_path / "cache"), 1)
         for cached, plain in zip(validation(), examples.validation(), strict=True):
@@ -218,8 +223,7 @@ class TestFeatureCache:
             for key in (schema.VERTICES.key, schema.QUATERNIONS.key, schema.INTRINSICS.key, schema.VIEW_MASK.key):
                 np.testing.assert_allclose(cached[key], plain[key], rtol=1e-6)
 
-    def test_goes_on_where_it_was_killed(self, examples, records, tmp_path):
-        model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)
+    def test_goes_on_where_it_was_killed(self, examples, model, tmp_path):
         halves = cut(model, "heads")
         stream, _ = examples.cached(halves, str(tmp_path / "cache"), 1)
         whole = next(iter(stream(0)))
@@ -231,8 +235,7 @@ class TestFeatureCache:
         stream, _ = examples.cached(halves, str(tmp_path / "cache"), 1)
         np.testing.assert_array_equal(next(iter(stream(0)))[FEATURES], whole[FEATURES])
 
-    def test_workers_share_the_work_and_the_batches(self, examples, records, tmp_path):
-        model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)
+    def test_workers_share_the_work_and_the_batches(self, examples, model, tmp_path):
         halves = cut(model, "heads")
 
         def cached(folder: str, worker: tuple[int, int], barrier=lambda: None):
@@ -250,8 +253,7 @@ class TestFeatureCache:
         held_out = [sum(len(batch[FEATURES]) for batch in validation((index, 3))) for index in range(3)]
         assert held_out == [1, 1, 0]
 
-    def test_the_stream_resumes_at_any_step(self, examples, records, tmp_path):
-        model = run.build_model(_options(records, tmp_path, model_kind="multi_view"), examples)
+    def test_the_stream_resumes_at_any_step(self, examples, model, tmp_path):
         stream, _ = examples.cached(cut(model, "heads"), str(tmp_path / "cache"), 1)
         steps = list(stream(0).take(9))  # more than two epochs
         for start in (1, 5, 8):
