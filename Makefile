@@ -82,10 +82,7 @@ $(TABLE1)/many_views/manifest.json: | $(TABLE1)/people/manifest.json
 $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras): $(TABLE1)/%/last.keras: configs/table1_%.cfg | $(TABLE1)/people/manifest.json
 	"$(BIN)/python" -m tfface.train --flagfile=$<
 
-$(TABLE1)/multi_view_start/last.keras: | $(TABLE1)/single_view/last.keras
-	"$(BIN)/python" -m tfface.train --flagfile=configs/ict_multi_view_start.cfg
-
-$(patsubst %,$(TABLE1)/%/last.keras,$(filter mv_%,$(TABLE1_MODELS))): | $(TABLE1)/multi_view_start/last.keras
+$(patsubst %,$(TABLE1)/%/last.keras,$(filter mv_%,$(TABLE1_MODELS))): | $(TABLE1)/single_view/last.keras
 $(TABLE1)/mv_shape_concat/last.keras: | $(TABLE1)/mv_concat/last.keras
 
 test: lint typecheck unit  ## everything that must pass before a commit lands
