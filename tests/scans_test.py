@@ -304,4 +304,10 @@ def test_a_beam_pipeline_does_the_same(tmp_path, capture, registered):
     here = Plan(plan.template, plan.unit, tmp_path, settings=QUICK)
     scans = files.find_scans(capture)[:2]
     done = beam.register_collection(here, scans, ["--runner=DirectRunner"])
-    assert _as_json(done) == _as_json(outcomes[:2])
+    for one, other in zip(_as_json(done), _as_json(outcomes[:2]), strict=True):
+        # Sums of another number of threads differ in the last digits of single precision.
+        quality, expected = one.pop("quality") or {}, other.pop("quality") or {}
+        assert quality.keys() == expected.keys()
+        for name, value in expected.items():
+            assert quality[name] == (value and pytest.approx(value, rel=1e-5, nan_ok=True)), name
+        assert one == other
