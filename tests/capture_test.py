@@ -11,7 +11,7 @@ import tiny_people
 from PIL import Image
 from tiny_capture import SIZE, SUBJECTS, write_subject
 
-from tfface import schema
+from tfface import prepare, schema
 from tfface.data import pipeline, preparation
 from tfface.data.people import PeopleSource, capture, capture_check, capture_files, open_source
 from tfface.geometry import camera, mesh
@@ -226,6 +226,45 @@ def test_all_faults_come_at_once(root):
         capture.CapturePeople(root)
     for text in ("person0/registered.ply: ", "person1/landmarks.json: ", "person2/images/0.png: ", "view 2: "):
         assert text in str(refused.value)
+
+
+def leave_out(folder: Path, content: object) -> None:
+    (folder / capture_files.UNREGISTERED).write_text(json.dumps(content))
+
+
+def test_a_subject_whose_scan_is_not_registered_is_named_and_left_out(root, caplog):
+    leave_out(root / "person1", {"status": "doubtful", "reason": "residual of 3.1 mm"})
+    (root / "person1/registered.ply").unlink()
+    (root / "person1/landmarks.json").unlink()
+    options = {"people": "capture", "capture_dir": str(root), "image_size": 32, "measures": []}
+    people, described = prepare._open(options)
+    assert [people.subject_id(index) for index in range(len(people))] == ["person0", "person2", "person3"]
+    assert people.left_out == {"person1": "doubtful: residual of 3.1 mm"}
+    assert described == {"image_size": 32, "left_out": ["person1"]}
+    (told,) = caplog.messages
+    assert "1 of 4 subjects are left out" in told
+    assert "person1: doubtful: residual of 3.1 mm" in told
+    (root / "person2/registered.ply").unlink()
+    (fault,) = capture_check.check(root)
+    assert str(fault) == f"{root}/person2/registered.ply: not found"
+    leave_out(root / "person2", {"status": "failed", "reason": "the file is empty"})
+    assert [fault.text for fault in capture_check.check(root)] == [
+        "expected at least 3 subjects, one for each split, got 2 folders and 2 left out by unregistered.json"
+    ]
+
+
+@pytest.mark.parametrize("content", [[], {"status": "failed"}, {"status": "failed", "reason": 3}])
+def test_what_does_not_say_why_a_subject_is_left_out_is_a_fault(root, content):
+    leave_out(root / "person1", content)
+    (fault,) = capture_check.check(root)
+    assert fault.path == root / "person1/unregistered.json"
+    assert fault.text.startswith("expected an object with the texts status and reason")
+
+
+def test_nobody_is_left_out_of_a_whole_folder(whole, caplog):
+    _, described = prepare._open({"people": "capture", "capture_dir": str(whole), "image_size": 32, "measures": []})
+    assert described == {"image_size": 32}
+    assert caplog.messages == []
 
 
 def test_too_few_subjects_and_no_folder(root, tmp_path):

@@ -257,7 +257,11 @@ def test_the_3dmm_of_the_registered_scans_and_a_complete_capture_folder(register
     assert loaded.num_modes == 2 * len(divided["train"]) - 1
     # Mirrored twins make the mean symmetric.
     np.testing.assert_allclose(loaded.mean[loaded.symmetry] * [-1, 1, 1], loaded.mean, atol=0.02)
+    (capture / "person-2" / capture_files.UNREGISTERED).write_text("{}")  # of an earlier run
     assert model.complete_capture_folder(plan, files.find_scans(capture), outcomes) == 4
+    assert [path.parent.name for path in capture.glob("*/unregistered.json")] == ["broken"]
+    marker = json.loads((capture / "broken" / capture_files.UNREGISTERED).read_text())
+    assert marker == {"status": "failed", "reason": outcomes[0].fault}
     read = mesh.read_mesh(capture / "person-2" / capture_files.REGISTERED)
     truth = scanned_people.pose(2).apply(scanned_people.PEOPLE.shape(2).astype(np.float64))
     surface = Surface(mesh.Mesh(truth, plan.face.triangles))

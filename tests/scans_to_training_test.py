@@ -22,12 +22,14 @@ from tfface.training import run
 
 @pytest.fixture(scope="module")
 def capture(tmp_path_factory):
-    """Five people scanned and photographed, nobody knows where their faces are."""
+    """Five people scanned and photographed, nobody knows where their faces are, and one whose scan cannot be read."""
     root = tmp_path_factory.mktemp("scans") / "capture"
     photography = rendering.PhotographySettings(image_size=32, num_views=3, supersampling=1)
     people = AnthropometricPeople(5, seed=7, settings=photography)
     scanner = ScannerSettings(size_hw=(120, 160), frames=9, voxel=4.0, truncation=12.0)
     simulate.simulate(people, root, unit="cm", settings=scanner, num_workers=1, progress=False)
+    (root / "unreadable").mkdir()
+    (root / "unreadable" / "scan.ply").write_bytes(b"ply\n")
     return root, people.template
 
 
@@ -38,13 +40,14 @@ def test_raw_scans_become_a_trained_model(capture, tmp_path):
     plan = Plan(face, "cm", tmp_path / "model", settings=settings)
     scans = files.find_scans(root)
     outcomes = collection.register_collection(plan, scans, num_workers=1, progress=False)
-    assert [outcome.status for outcome in outcomes] == ["registered"] * 5, [outcome.fault for outcome in outcomes]
+    assert [outcome.status for outcome in outcomes] == [*["registered"] * 5, "failed"], [o.fault for o in outcomes]
     built, divided = model.build_model(plan, outcomes, modes=2)
     training, unseen = (model.registered_shapes(plan, divided[split]) for split in ("train", "validation"))
     measures = face_model_report.measure(built, training, unseen, samples=20)
     assert measures.generalisation.mean[-1] < measures.generalisation.mean[0]
     assert model.complete_capture_folder(plan, scans, outcomes) == 5
     source = open_source("capture", root=str(root), image_size=32)
+    assert source.left_out.keys() == {"unreadable"}
     face_model = str(plan.output / model.FACE_MODEL)
     made = preparation.prepare(source, tmp_path / "records", face_model=face_model, num_workers=1, progress=False)
     assert {split: sorted(ids) for split, ids in made.subjects.items()} == {

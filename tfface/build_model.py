@@ -40,7 +40,10 @@ def main(argv: list[str]) -> None:
         print(f"{plan.output / report.PAGE}: every scan, the worst first")
         if options["complete"]:
             count = model.complete_capture_folder(plan, scans, outcomes)
-            print(f"{options['scans']}: {count} subjects completed with their registered meshes")
+            print(
+                f"{options['scans']}: {count} subjects completed with their registered meshes, {len(scans) - count} "
+                f"marked as not registered"
+            )
         built, divided = model.build_model(
             plan, outcomes, seed=options["seed"], modes=options["modes"], mirrored=options["mirrored"]
         )

@@ -49,7 +49,11 @@ def _open(options: dict[str, Any]) -> tuple[PeopleSource, dict[str, Any]]:
     if people == "capture":
         if not options["capture_dir"]:
             raise ValueError("people=capture: the flag --capture_dir must name the capture folder")
-        return open_source(people, root=options["capture_dir"], image_size=size), {"image_size": size}
+        from tfface.data.people.capture import CapturePeople
+
+        captured = CapturePeople(options["capture_dir"], image_size=size)
+        left_out = {"left_out": list(captured.left_out)} if captured.left_out else {}
+        return captured, {"image_size": size, **left_out}
     from tfface.data.rendering import PhotographySettings
 
     settings = PhotographySettings(image_size=size, num_views=options["views"])

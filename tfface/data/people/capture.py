@@ -7,10 +7,12 @@ face, scaled to the size of the records, and the camera with it, exactly.
 import io
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from absl import logging
 from PIL import Image
 
 from tfface import schema
@@ -32,7 +34,7 @@ _FAULTS_SHOWN = 50
 
 
 class CapturePeople:
-    """The subjects of a capture folder, in the order of their names."""
+    """The subjects of a capture folder, in the order of their names; those without a registered mesh are left out."""
 
     name = "capture"
 
@@ -53,7 +55,21 @@ class CapturePeople:
                 lines.append(f"and {len(faults) - _FAULTS_SHOWN} more")
             count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
             raise ValueError(f"{os.fspath(root)}: {count}:\n  " + "\n  ".join(lines))
-        self._folders = capture_files.subject_folders(Path(root))
+        folders = capture_files.subject_folders(Path(root))
+        self._folders = [folder for folder in folders if not capture_files.is_left_out(folder)]
+        self._left_out = {
+            folder.name: capture_files.read_unregistered(folder / capture_files.UNREGISTERED)
+            for folder in folders
+            if capture_files.is_left_out(folder)
+        }
+        if self._left_out:
+            logging.warning(
+                "%s: %d of %d subjects are left out, as their scans are not registered:%s",
+                os.fspath(root),
+                len(self._left_out),
+                len(folders),
+                "".join(f"\n  {name}: {reason}" for name, reason in self._left_out.items()),
+            )
         self._image_size = image_size
         self._template = _make_template(self._folders[:_TEMPLATE_SUBJECTS])
 
@@ -61,6 +77,11 @@ class CapturePeople:
     def template(self) -> Template:
         """The mean face of the folder, in the axes of the model frame."""
         return self._template
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Subjects that are none of these, as their scans are not registered, by name, and why not."""
+        return self._left_out
 
     def __len__(self) -> int:
         return len(self._folders)

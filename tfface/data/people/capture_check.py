@@ -52,7 +52,8 @@ class Fault:
 def check(root: str | os.PathLike[str]) -> list[Fault]:
     """Reads a capture folder as a whole.
 
-    Photographs are decoded as far as it takes to find damage, at reduced size where the format allows.
+    Photographs are decoded as far as it takes to find damage, at reduced size where the format allows. Of a subject
+    that is left out (`capture_files.UNREGISTERED`), only the file that says so is looked at.
 
     Args:
       root: the capture folder.
@@ -65,9 +66,13 @@ def check(root: str | os.PathLike[str]) -> list[Fault]:
         folders = capture_files.subject_folders(root)
     except ValueError as error:
         return [_fault(error, root)]
+    left_out = [folder for folder in folders if capture_files.is_left_out(folder)]
+    folders = [folder for folder in folders if folder not in left_out]
     if len(folders) < 3:
-        return [Fault(root, f"expected at least 3 subjects, one for each split, got {len(folders)} folders")]
-    faults = [
+        besides = f" and {len(left_out)} left out by {capture_files.UNREGISTERED}" if left_out else ""
+        return [Fault(root, f"expected at least 3 subjects, one for each split, got {len(folders)} folders{besides}")]
+    faults = _faulty_markers(left_out)
+    faults += [
         Fault(folder, "expected a name of printable characters") for folder in folders if not folder.name.isprintable()
     ]
     faults += _same_names(folders)
@@ -114,6 +119,17 @@ def source_axes(landmarks: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray
 def _fault(error: ValueError, path: Path) -> Fault:
     """A fault from an error whose message begins with the path."""
     return Fault(path, str(error).removeprefix(f"{path}: "))
+
+
+def _faulty_markers(left_out: list[Path]) -> list[Fault]:
+    faults = []
+    for folder in left_out:
+        path = folder / capture_files.UNREGISTERED
+        try:
+            capture_files.read_unregistered(path)
+        except ValueError as error:
+            faults.append(_fault(error, path))
+    return faults
 
 
 def _same_names(folders: list[Path]) -> list[Fault]:

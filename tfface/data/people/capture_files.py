@@ -4,6 +4,8 @@
 - landmarks.json: {name of `schema.IBUG68`: [x, y, z]}, mm, in the same frame.
 - views.json: a list of {"image": path below the subject's folder, such as images/front.jpg, "intrinsics": 3x3, and
   either "quaternion" and "translation" or "cam_from_model": 3x4}, from the same frame.
+- unregistered.json, only where the subject's scan could not be registered: {"status": ..., "reason": text}. The subject
+  is left out, whatever else its folder holds; `tfface.build_model --complete` writes it and takes it away.
 """
 
 import contextlib
@@ -22,7 +24,7 @@ from PIL import Image
 from tfface import schema, untrusted
 from tfface.geometry import rotation
 
-REGISTERED, LANDMARKS, VIEWS = "registered.ply", "landmarks.json", "views.json"
+REGISTERED, LANDMARKS, VIEWS, UNREGISTERED = "registered.ply", "landmarks.json", "views.json", "unregistered.json"
 
 MAX_PIXELS = 1 << 27
 """A photograph whose header claims more pixels is refused before it is decoded."""
@@ -31,7 +33,7 @@ MAX_PHOTOGRAPH_BYTES = 1 << 30
 """A photograph's file may have so many bytes."""
 
 MAX_JSON_BYTES = 1 << 24
-"""A landmarks.json or views.json may have so many bytes; tens of thousands of views have fewer."""
+"""A JSON file of a subject may have so many bytes; tens of thousands of views have fewer."""
 
 LARGEST_NUMBER = 1e7
 """Coordinates (mm), focal lengths and principal points (px) are smaller: computing with them cannot overflow."""
@@ -67,6 +69,23 @@ def subject_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise ValueError(f"{root}: expected a capture folder with a folder for each subject")
     return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] not in "._")
+
+
+def is_left_out(folder: Path) -> bool:
+    """Whether a subject's folder says that its scan is not registered."""
+    return os.path.lexists(folder / UNREGISTERED)
+
+
+def read_unregistered(path: Path) -> str:
+    """Why a subject has no registered mesh, from its unregistered.json.
+
+    Raises:
+      ValueError: naming the file.
+    """
+    content = read_json(path)
+    if not isinstance(content, Mapping) or not all(isinstance(content.get(key), str) for key in ("status", "reason")):
+        raise ValueError(f"{path}: expected an object with the texts status and reason, got {_shortened(content)}")
+    return f"{content['status']}: {content['reason']}"
 
 
 def read_json(path: Path) -> Any:

@@ -110,7 +110,8 @@ def _shape(plan: Plan, subject: str) -> npt.NDArray[np.float32]:
 def complete_capture_folder(plan: Plan, scans: Sequence[files.ScanFile], outcomes: Sequence[Outcome]) -> int:
     """Puts `registered.ply` into the subjects' folders, and `landmarks.json` where there is none.
 
-    With photographs and `views.json` they are then the capture folder that `tfface.prepare --people=capture` reads.
+    With photographs and `views.json` they are then the capture folder that `tfface.prepare --people=capture` reads. The
+    others get an `unregistered.json` with the reason, by which they are left out there, until they are registered well.
 
     Args:
       plan: of the registration.
@@ -123,13 +124,17 @@ def complete_capture_folder(plan: Plan, scans: Sequence[files.ScanFile], outcome
     Raises:
       ValueError: if a scan does not lie in a folder of its subject's own.
     """
-    good = {outcome.subject for outcome in outcomes if outcome.status == registering.REGISTERED}
+    by_subject = {outcome.subject: outcome for outcome in outcomes}
+    completed = 0
     names = list(plan.face.landmarks)
     for scan in scans:
         folder = scan.path.parent
         if folder.name != scan.subject:
             raise ValueError(f"{scan.path}: expected a folder for each subject, as a capture folder has")
-        if scan.subject not in good:
+        outcome = by_subject[scan.subject]
+        if outcome.status != registering.REGISTERED:
+            marker = {"status": outcome.status, "reason": outcome.fault}
+            registering.write_file(folder / capture_files.UNREGISTERED, json.dumps(marker, indent=1).encode())
             continue
         registered = mesh.Mesh(_shape(plan, scan.subject), plan.face.triangles, plan.face.landmarks)
         mesh.write_mesh(folder / capture_files.REGISTERED, registered)
@@ -139,7 +144,9 @@ def complete_capture_folder(plan: Plan, scans: Sequence[files.ScanFile], outcome
                 name: [round(float(x), 3) for x in point] for name, point in zip(names, points, strict=True)
             }
             registering.write_file(folder / capture_files.LANDMARKS, json.dumps(content, indent=1).encode())
-    return len(good)
+        (folder / capture_files.UNREGISTERED).unlink(missing_ok=True)
+        completed += 1
+    return completed
 
 
 def read_template(path: Path) -> mesh.Mesh:
