@@ -7,16 +7,27 @@ from collections.abc import Iterator, Mapping
 
 
 class Files(http.server.BaseHTTPRequestHandler):
-    """Serves `served` by name below /repository/, half of each file if it is `cut`; `requests` are kept."""
+    """Serves `served` by name below /repository/, half of each file if it is `cut`; `requests` are kept.
+
+    A name of `redirects` is answered with the address that it has there.
+    """
 
     url: str
     served: dict[str, bytes]
+    redirects: dict[str, str]
     requests: list[str]
     cut: bool
 
     def do_GET(self):
         self.requests.append(self.path)
-        content = self.served.get(self.path.removeprefix("/repository/"))
+        name = self.path.removeprefix("/repository/")
+        if name in self.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.redirects[name])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        content = self.served.get(name)
         if content is None:
             self.send_error(404)
             return
@@ -32,7 +43,7 @@ class Files(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def running(files: Mapping[str, bytes]) -> Iterator[type[Files]]:
     """A running server of some files; its `url` is that of the folder."""
-    handler = type("Handler", (Files,), {"served": dict(files), "requests": [], "cut": False})
+    handler = type("Handler", (Files,), {"served": dict(files), "redirects": {}, "requests": [], "cut": False})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
