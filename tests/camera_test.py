@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -100,14 +102,23 @@ def test_an_argument_without_leading_dimensions_is_shared():
     np.testing.assert_allclose(camera.project_array(points, quaternion, translation, intrinsics[0]), expected)
 
 
-@pytest.mark.parametrize("alone", range(4))
-def test_each_argument_alone_broadcasts_from_a_leading_one(alone):
-    arguments = list(scene((3, 2)))
-    arguments[alone] = arguments[alone][:1, :1]
-    whole = [np.broadcast_to(value, (3, 2, *value.shape[2:])) for value in arguments]
-    expected = camera.project_array(*whole)
-    np.testing.assert_allclose(camera.project(*arguments), expected, atol=1e-11)
-    np.testing.assert_allclose(camera.project_array(*arguments), expected, atol=1e-11)
+LEADING = {"none": (), "one": (1, 1), "all": (3, 2)}
+"""What an argument may have of the leading dimensions of a batch of 3 with 2 views."""
+
+
+@pytest.mark.parametrize("project", [camera.project_rows, camera.project_array])
+def test_all_some_and_no_leading_dimensions_go_together(project):
+    whole = scene((3, 2))
+    for names in itertools.product(LEADING, repeat=4):
+        arguments = [value if name == "all" else value[:1, :1] for name, value in zip(names, whole, strict=True)]
+        repeated = [np.broadcast_to(value, (3, 2, *value.shape[2:])) for value in arguments]
+        leading = max(LEADING[name] for name in names)
+        batch, views = leading or (1, 1)
+        expected = camera.project_array(*repeated)[:batch, :views]
+        given = [value[0, 0] if name == "none" else value for name, value in zip(names, arguments, strict=True)]
+        px = np.asarray(project(*given))
+        px = np.swapaxes(px, -1, -2) if project is camera.project_rows else px
+        np.testing.assert_allclose(px, expected.reshape(*leading, 5, 2), atol=1e-10, err_msg=str(names))
 
 
 def test_jacobian_is_that_of_finite_differences():
