@@ -79,17 +79,10 @@ def project(points: Any, quaternion: Any, translation: Any, intrinsics: Any) -> 
 def project_rows(points: Any, quaternion: Any, translation: Any, intrinsics: Any) -> "tf.Tensor":
     """`project` with all x before all y: a loss over many points and its gradient take half the time.
 
-    Args:
-      points: [..., P, 3], mm, model frame, float32 or float64.
-      quaternion: [..., 4], cam_from_model, of unit length (not normalised here), same dtype.
-      translation: [..., 3], mm, cam_from_model, same dtype.
-      intrinsics: [..., 3, 3], px_from_cam, same dtype.
+    Its arguments and errors are those of `project`.
 
     Returns:
       [..., 2, P], pixel frame.
-
-    Raises:
-      ValueError: As `project` does.
     """
     import tensorflow as tf
     from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
