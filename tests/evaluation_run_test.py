@@ -13,7 +13,7 @@ import tiny_people
 from absl import app
 from PIL import Image
 
-from tfface import config, evaluate, models
+from tfface import config, evaluate
 from tfface.data import manifest, pipeline, preparation
 from tfface.evaluation import run
 from tfface.evaluation.ground_truth import GroundTruth
@@ -34,16 +34,9 @@ def records(tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def paths(records, tmp_path_factory) -> dict[str, pathlib.Path]:
     """A single view and a multi view model of the records' 3DMM."""
-    folder = tmp_path_factory.mktemp("models")
-    face_model = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
-    size = {"image_size": 32, "hidden_units": 8, "encoder_output": "block3_pool"}
-    built = {
-        "SV": models.single_view(face_model, **size),
-        "MV Mean": models.multi_view(face_model, merge="mean", **size),
-    }
-    for name, model in built.items():
-        tiny.randomized(model).save(folder / f"{name}.keras")
-    return {name: folder / f"{name}.keras" for name in built}
+    face = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
+    built = {"SV": tiny.build("single_view", face=face), "MV Mean": tiny.build("multi_view", "mean", face=face)}
+    return tiny.saved(tmp_path_factory.mktemp("models"), built)
 
 
 def options(records, paths, output, **changes) -> run.Options:

@@ -179,10 +179,10 @@ def test_rows_choose_the_prior_on_validation_and_are_kept(face_model, tmp_path, 
     truth, validation = scenes(face_model, 5, seed=6), scenes(face_model, 6, seed=7)
     origin = Origin("", "records", "test", face_model.digest())
 
-    def rows(noises=(0.0, 2.0)):
+    def rows(fit="map"):
         return landmark_rows.rows(
-            ["map"],
-            noises,
+            [fit],
+            (0.0, 2.0),
             face_model,
             truth,
             every_view(truth),
@@ -207,15 +207,4 @@ def test_rows_choose_the_prior_on_validation_and_are_kept(face_model, tmp_path, 
     again = rows()
     np.testing.assert_array_equal(again[1].coefficients, noisy.coefficients)
     with pytest.raises(ValueError, match="landmark_fits: expected some of map, eos, got dlib"):
-        landmark_rows.rows(
-            ["dlib"],
-            (),
-            face_model,
-            truth,
-            every_view(truth),
-            (validation, every_view(validation)),
-            image_size=(64, 64),
-            origin=origin,
-            folder=tmp_path,
-            seed=0,
-        )
+        rows("dlib")

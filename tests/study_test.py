@@ -11,7 +11,7 @@ import pytest
 import tiny
 import tiny_people
 
-from tfface import config, models, schema
+from tfface import config, schema
 from tfface import study as entry
 from tfface.data import manifest, preparation
 from tfface.evaluation import row_measures, study, study_rows, subjects, view_counts, view_selection
@@ -42,18 +42,14 @@ def records(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def paths(records, tmp_path_factory) -> dict[str, pathlib.Path]:
-    folder = tmp_path_factory.mktemp("models")
-    face_model = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
-    size = {"image_size": 32, "hidden_units": 8, "encoder_output": "block3_pool"}
+    face = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
     built = {
-        "SV": models.single_view(face_model, **size),
-        "MV Concat": models.multi_view(face_model, merge="concat", **size),
-        "MV Shape-Concat": models.shape_only(face_model, merge="concat", **size),
-        "MV Attention": models.multi_view(face_model, merge="attention", **size),
+        "SV": tiny.build("single_view", face=face),
+        "MV Concat": tiny.build("multi_view", face=face),
+        "MV Shape-Concat": tiny.build("shape_only", face=face),
+        "MV Attention": tiny.build("multi_view", "attention", face=face),
     }
-    for name, model in built.items():
-        tiny.randomized(model).save(folder / f"{name}.keras")
-    return {name: folder / f"{name}.keras" for name in built}
+    return tiny.saved(tmp_path_factory.mktemp("models"), built)
 
 
 def options(records, paths, output, **changes) -> study.Options:

@@ -1,5 +1,8 @@
 """Small faces and networks that several tests share."""
 
+import pathlib
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 
@@ -44,10 +47,21 @@ def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
-def build(kind: str, merge: str = "concat", num_views: int = 3, **options) -> keras.Model:
-    """A model of a kind at the smallest size, whose encoder ends as early as it may."""
+def build(
+    kind: str, merge: str = "concat", num_views: int = 3, *, face: MorphableModel | None = None, **options
+) -> keras.Model:
+    """A model of a kind at the smallest size, whose encoder ends as early as it may; of `face_model` without a face."""
+    face = face_model() if face is None else face
     options = {"image_size": IMAGE_SIZE, "hidden_units": 8, "encoder_output": "block3_pool", **options}
     if kind == "single_view":
-        return models.single_view(face_model(), **options)
+        return models.single_view(face, **options)
     builder = models.multi_view if kind == "multi_view" else models.shape_only
-    return builder(face_model(), num_views=num_views, merge=merge, **options)
+    return builder(face, num_views=num_views, merge=merge, **options)
+
+
+def saved(folder: pathlib.Path, built: Mapping[str, keras.Model]) -> dict[str, pathlib.Path]:
+    """Files of models whose outputs vary, by name."""
+    paths = {name: folder / f"{name}.keras" for name in built}
+    for name, model in built.items():
+        randomized(model).save(paths[name])
+    return paths
