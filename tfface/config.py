@@ -220,152 +220,42 @@ _FLAGS: dict[str, _Flag] = {
 }
 
 ENTRIES: dict[str, tuple[str, ...]] = {
-    "prepare": (
-        "people",
-        "ict_facekit",
-        "download",
-        "capture_dir",
-        "subjects",
-        "measures",
-        "views",
-        "image_size",
-        "modes",
-        "only_splits",
-        "face_model",
-        "workers",
-        "output",
-        "seed",
-    ),
-    "train": (
-        "records",
-        "output",
-        "seed",
-        "model_kind",
-        "num_views",
-        "merge",
-        "hidden_units",
-        "dropout",
-        "encoder_weights",
-        "encoder_dtype",
-        "encoder_output",
-        "initialize_from",
-        "average_pooling",
-        "head_start",
-        "strategy",
-        "batch_size",
-        "stages",
-        "learning_rate",
-        "weight_decay",
-        "virtual_views",
-        "schedule",
-        "warmup_steps",
-        "max_unreadable",
-        "mirror",
-        "augment",
-        "cached_variants",
-        "validate_every",
-        "patience",
-        "checkpoint_every",
-        "best_by",
-        "cache_dir",
-        "overfit_one_batch",
-        "deterministic",
-        "pictures",
-    ),
-    "evaluate": ("records", "models", "output", "split", "examples", "batch_size", "seed"),
-    "import_model": ("in", "format", "landmarks", "cut_mm", "out", "export"),
-    "simulate_scans": (
-        "people",
-        "ict_facekit",
-        "subjects",
-        "views",
-        "image_size",
-        "unit",
-        "scan_format",
-        "workers",
-        "output",
-        "seed",
-    ),
-    "build_model": (
-        "scans",
-        "unit",
-        "template",
-        "ict_facekit",
-        "detector",
-        "beam",
-        "modes",
-        "mirrored",
-        "complete",
-        "workers",
-        "output",
-        "seed",
-    ),
-    "study": (
-        "records",
-        "models",
-        "output",
-        "split",
-        "averaged",
-        "landmark_fits",
-        "landmark_noise",
-        "many_views",
-        "limit",
-        "examples",
-        "batch_size",
-        "workers",
-        "seed",
-    ),
-    "evaluate_meshes": (
-        "predicted_meshes",
-        "true_meshes",
-        "output",
-        "mesh_layout",
-        "mesh_ids",
-        "mesh_measures",
-        "workers",
-    ),
-    "reconstruct": (
-        "images",
-        "out",
-        "model",
-        "server",
-        "model_name",
-        "face_model",
-        "single_view_model",
-        "each",
-        "face",
-        "fov",
-        "intrinsics",
-        "average",
-        "frames",
-        "max_pixels",
-        "batch_size",
-        "workers",
-        "outputs",
-        "texture_size",
-    ),
-    "shrink": ("model", "out", "prune"),
-    "export": ("model", "out", "precision", "version", "warmup_batch", "litert"),
-    "serve": (
-        "model_base_path",
-        "model_name",
-        "model_config_file",
-        "host",
-        "port",
-        "rest_port",
-        "file_system_poll_wait_seconds",
-        "max_batch_size",
-        "batch_timeout_micros",
-        "max_enqueued_batches",
-        "num_batch_threads",
-        "max_pending",
-        "rest_api_timeout_in_ms",
-        "tensorflow_threads",
-        "ssl_server_key",
-        "ssl_server_cert",
-        "ssl_client_ca",
-    ),
+    entry: tuple(names.split())
+    for entry, names in {
+        "prepare": """
+            people ict_facekit download capture_dir subjects measures views image_size modes only_splits face_model
+            workers output seed
+        """,
+        "train": """
+            records output seed model_kind num_views merge hidden_units dropout encoder_weights encoder_dtype
+            encoder_output initialize_from average_pooling head_start strategy batch_size stages learning_rate
+            weight_decay virtual_views schedule warmup_steps max_unreadable mirror augment cached_variants
+            validate_every patience checkpoint_every best_by cache_dir overfit_one_batch deterministic pictures
+        """,
+        "evaluate": "records models output split examples batch_size seed",
+        "import_model": "in format landmarks cut_mm out export",
+        "simulate_scans": "people ict_facekit subjects views image_size unit scan_format workers output seed",
+        "build_model": "scans unit template ict_facekit detector beam modes mirrored complete workers output seed",
+        "study": """
+            records models output split averaged landmark_fits landmark_noise many_views limit examples batch_size
+            workers seed
+        """,
+        "evaluate_meshes": "predicted_meshes true_meshes output mesh_layout mesh_ids mesh_measures workers",
+        "reconstruct": """
+            images out model server model_name face_model single_view_model each face fov intrinsics average frames
+            max_pixels batch_size workers outputs texture_size
+        """,
+        "shrink": "model out prune",
+        "export": "model out precision version warmup_batch litert",
+        "serve": """
+            model_base_path model_name model_config_file host port rest_port file_system_poll_wait_seconds
+            max_batch_size batch_timeout_micros max_enqueued_batches num_batch_threads max_pending
+            rest_api_timeout_in_ms tensorflow_threads ssl_server_key ssl_server_cert ssl_client_ca
+        """,
+    }.items()
 }
+"""Which flags each entry point takes."""
+
 _REQUIRED = {
     "prepare": ("output",),
     "train": ("records", "output"),
