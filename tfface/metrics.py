@@ -83,7 +83,13 @@ def reprojection_error(
     predicted_translations: tf.Tensor,
     intrinsics: tf.Tensor,
 ) -> tf.Tensor:
-    """Mean distance in the picture between true and predicted vertices, in px, ``[B, N]`` (arguments as in Eq. 2)."""
+    """Mean distance in the picture between true and predicted vertices.
+
+    Its arguments are those of `tfface.losses.reprojection`.
+
+    Returns:
+      ``[B, N]``, px.
+    """
     true_px = camera.project(vertices[:, None], quaternions, translations, intrinsics)
     predicted_px = camera.project(
         predicted_vertices[:, None], predicted_quaternions, predicted_translations, intrinsics

@@ -309,7 +309,7 @@ def _subject(source: PeopleSource, mean: np.ndarray, index: int) -> parts.Subjec
     model_from_source = alignment.rigid(shape, mean)
     try:
         views = source.views(index)
-    except Exception as error:
+    except Exception as error:  # whatever a source raises, it is said whose photographs they were
         raise RuntimeError(f"subject {source.subject_id(index)!r}: {error}") from error
     return parts.Subject(
         subject=source.subject_id(index),

@@ -110,7 +110,7 @@ def _assign(yaws: np.ndarray, mask: np.ndarray, goals: np.ndarray) -> np.ndarray
 
 
 def yaws_in_graph(quaternions: "tf.Tensor") -> "tf.Tensor":
-    """`yaws` of a tensor."""
+    """`yaws` of a tensor [..., 4], [...] in degrees."""
     import tensorflow as tf
 
     x, y, z, w = tf.unstack(quaternions, axis=-1)

@@ -43,6 +43,11 @@ class Source:
     def open(cls, folder: str | os.PathLike[str], split: str, readable: np.ndarray | None = None) -> "Source":
         """Opens a split and holds its files against the manifest.
 
+        Args:
+          folder: of the records.
+          split: which subjects.
+          readable: [S, V] bool, which stored views can be used; all of them by default.
+
         Raises:
           ValueError: if a shard is damaged (it is named), or the 3DMM or `readable` does not fit.
         """
@@ -73,7 +78,12 @@ class Source:
         return numbered.filter(lambda position, _: tf.gather(has_views, position))
 
     def parse(self, position: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        """A record as `records.parse` reads it, with the views that can be used."""
+        """A record as `records.parse` reads it, with the views that can be used.
+
+        Args:
+          position: [], int64, of the subject in the manifest.
+          record: [], the serialized record.
+        """
         subject = records.parse(record, self.contents.num_vertices)
         if self.readable is None:
             return subject

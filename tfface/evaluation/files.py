@@ -40,7 +40,7 @@ def name_of(title: str) -> str:
 
 
 def digest_of(arrays: Sequence[npt.NDArray[Any]]) -> str:
-    """SHA-256, hexadecimal, of shapes, types and contents of arrays."""
+    """SHA-256, hexadecimal, of shapes, types and contents of arrays [...]."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(str((array.shape, array.dtype.str)).encode())

@@ -176,7 +176,15 @@ class EncodedViews:
     def features(
         self, encode: _Function, images: tf.Tensor, views: npt.NDArray[np.int32], start: int, batch_size: int
     ) -> _Features:
-        """Of the views [B, M, N] of the batch whose first subject has the number `start`."""
+        """What the encoder says of the views that a batch asks for.
+
+        Args:
+          encode: the encoder, as a function.
+          images: [B, V, H, W, 3], 0..255, RGB, all stored views of the batch.
+          views: [B, M, N], indices of those that are asked for; -1 for none.
+          start: number of the batch's first subject.
+          batch_size: how many pictures are encoded at a time.
+        """
         asked = np.zeros((images.shape[0], images.shape[1] + 1), bool)
         asked[np.arange(len(views))[:, None, None], views] = True
         asked[:, -1] = False

@@ -157,7 +157,7 @@ def similarity_errors(
 def open_pool(
     face_model: MorphableModel, area: npt.NDArray[np.integer] | None, num_workers: int | None
 ) -> contextlib.AbstractContextManager[workers.Run]:
-    """A pool of processes (`workers.pool`) that measure shapes of a 3DMM over an area."""
+    """A pool of processes (`workers.pool`) that measure shapes of a 3DMM over an area [A] of vertices, all if None."""
     return workers.pool(_Shared(face_model, area), workers=num_workers)
 
 

@@ -149,7 +149,7 @@ def parse_models(given: Sequence[str]) -> dict[str, str]:
 
 
 def area_of(source: str) -> tuple[npt.NDArray[np.int32] | None, str]:
-    """Where the shapes of a source are measured: vertices, None for all, and a name.
+    """Where the shapes of a source are measured: vertices [A], None for all, and a name.
 
     ICT-FaceKit's face area reaches over ears and neck; its narrow face area is what is compared.
     """

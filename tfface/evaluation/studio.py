@@ -64,7 +64,7 @@ class Studio:
 
 
 def grid(rows: Sequence[Sequence[Picture]]) -> Picture:
-    """Pictures of one size in rows and columns, with gaps between."""
+    """Pictures of one size, [H, W, 3] each, in R rows and C columns with gaps between: [R (H + gap) - gap, ..., 3]."""
     height, width = rows[0][0].shape[:2]
     canvas = np.full((len(rows) * (height + GAP) - GAP, len(rows[0]) * (width + GAP) - GAP, 3), 255, np.uint8)
     for i, row in enumerate(rows):

@@ -112,6 +112,9 @@ def project_array(
 ) -> Array:
     """`project` in NumPy: same arguments, same formula, same result; in float64 if one of the arguments is.
 
+    Returns:
+      [..., P, 2], pixel frame.
+
     Raises:
       ValueError: If the shapes do not fit.
     """

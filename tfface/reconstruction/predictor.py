@@ -79,12 +79,16 @@ def batches(sets: Sequence[Sequence[Crop]], size: int, predictor: Predictor) -> 
 
 
 def unseen(batch: int, views: int) -> tuple[Array, Array]:
-    """Intrinsics of views that are not there, with which nothing divides by zero, and a mask that leaves them out."""
+    """Inputs for views that are not there.
+
+    Returns:
+      Intrinsics [B, N, 3, 3], with which nothing divides by zero, and a mask [B, N] that leaves the views out.
+    """
     return np.tile(np.eye(3, dtype=np.float32), (batch, views, 1, 1)), np.zeros((batch, views), np.float32)
 
 
 def predictions(batch: Sequence[Sequence[Crop]], outputs: Mapping[str, npt.NDArray[Any]]) -> list[Prediction]:
-    """A model's outputs, `schema.MODEL_OUTPUTS` by key, as a prediction for each set of crops.
+    """A model's outputs, `schema.MODEL_OUTPUTS` by key, [B, ...] each, as a prediction for each of B sets of crops.
 
     Raises:
       ValueError: If one is not finite.

@@ -75,6 +75,11 @@ class Batcher:
     ) -> list["concurrent.futures.Future[dict[str, npt.NDArray[Any]]]"]:
         """Queues a request; one of more than `max_batch_size` examples is cut into pieces.
 
+        Args:
+          signature: which function of the model.
+          inputs: [B, ...] each, all inputs of the signature by name.
+          outputs: names of those to compute.
+
         Returns:
           A future for each piece, in order. Cancelled while it waits, a piece never runs.
 

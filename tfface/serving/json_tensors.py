@@ -54,7 +54,7 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def decode(document: Mapping[str, Any], signature: meta_graph_pb2.SignatureDef) -> dict[str, Array]:
-    """The inputs of a parsed request, checked against its signature.
+    """The inputs of a parsed request by name, [B, ...] each, checked against its signature.
 
     Raises:
       ServingError: INVALID_ARGUMENT; names the input.
@@ -180,7 +180,7 @@ def _short(value: Any) -> str:
 
 
 def encode(outputs: Mapping[str, Array], rows: bool) -> bytes:
-    """The answer to a request in rows or in columns."""
+    """The answer, outputs [B, ...] by name, to a request in rows or in columns."""
     columns = {name: _values(name, array) for name, array in sorted(outputs.items())}
     if not rows:
         return _dump({"outputs": columns if len(columns) > 1 else next(iter(columns.values()))})

@@ -67,7 +67,16 @@ def encode(pictures: npt.NDArray[np.uint8], kind: str = "PNG") -> npt.NDArray[np
 
 
 def predict(model: keras.Model, crops: Any, intrinsics: Any) -> dict[str, npt.NDArray[np.float32]]:
-    """What the Keras model says, all views present."""
+    """What the Keras model says, all views present.
+
+    Args:
+      model: of one of the kinds of `tfface.models`.
+      crops: [B, N, H, W, 3], 0..255, RGB.
+      intrinsics: [B, N, 3, 3], px_from_cam of the crops.
+
+    Returns:
+      Its outputs by key, [B, ...] each (`schema.MODEL_OUTPUTS`).
+    """
     batch, views = crops.shape[:2]
     given = {
         schema.IMAGES.key: tf.cast(crops, tf.float32),

@@ -69,7 +69,7 @@ class Servable:
         return name, self.signatures[name]
 
     def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        """Runs a signature on all its inputs and gives the named outputs.
+        """Runs a signature on all its inputs and gives the named outputs, [B, ...] each.
 
         Raises:
           ServingError: With TensorFlow's own code and text.

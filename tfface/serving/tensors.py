@@ -39,7 +39,7 @@ Array = npt.NDArray[Any]
 def decode_inputs(
     signature: meta_graph_pb2.SignatureDef, protos: Mapping[str, tensor_pb2.TensorProto]
 ) -> dict[str, Array]:
-    """The arrays of a request, all inputs of a signature, checked against it.
+    """The arrays of a request by name, [B, ...] each: all inputs of a signature, checked against it.
 
     Raises:
       ServingError: INVALID_ARGUMENT, as TensorFlow Serving says it; names the input.
@@ -80,7 +80,7 @@ def check_names(signature: meta_graph_pb2.SignatureDef, given: Mapping[str, Any]
 
 
 def complete_inputs(signature: meta_graph_pb2.SignatureDef, arrays: dict[str, Array]) -> dict[str, Array]:
-    """Adds defaults, repeated over the batch, and checks values and the batch.
+    """Adds defaults, repeated over the batch, to inputs [B, ...] by name, and checks values and the batch.
 
     Raises:
       ServingError: INVALID_ARGUMENT.
@@ -117,7 +117,7 @@ def _check_images(encoded: Array, may_be_absent: bool) -> None:
 
 
 def to_array(name: str, proto: tensor_pb2.TensorProto, info: meta_graph_pb2.TensorInfo) -> Array:
-    """A request's TensorProto as an array, after its claims were held against its content and the signature.
+    """A request's TensorProto as an array, [B, ...], after its claims were held against its content and the signature.
 
     Raises:
       ServingError: INVALID_ARGUMENT; names the input.
@@ -170,7 +170,7 @@ def _dtype_name(number: int) -> str:
 
 
 def to_proto(array: Array) -> tensor_pb2.TensorProto:
-    """An array as a TensorProto."""
+    """An array of any shape as a TensorProto."""
     shape = tensor_shape_pb2.TensorShapeProto(dim=[{"size": size} for size in array.shape])
     if array.dtype.kind in "OSU":
         return tensor_pb2.TensorProto(dtype=tf.string.as_datatype_enum, tensor_shape=shape, string_val=array.ravel())

@@ -103,7 +103,7 @@ class Examples:
         return models.CameraStatistics.measure(quaternions, translations, intrinsics, self.image_size)
 
     def sample(self, count: int) -> Mapping[str, tf.Tensor] | None:
-        """The first validation subjects, to draw; None if `count` is 0."""
+        """The first validation subjects, to draw, by key of `schema.EXAMPLE`, [count, N, ...]; None if `count` is 0."""
         return next(iter(self.validation(batch_size=count))) if count else None
 
     def stream(self, start_step: int, worker: Worker = (0, 1)) -> tf.data.Dataset:

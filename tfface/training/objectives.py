@@ -62,7 +62,7 @@ def training_objective(model_kind: str, virtual_views: int = 0, seed: int = 0) -
 
 
 def measures(batch: Batch, outputs: Batch, loss: Objective) -> dict[str, tf.Tensor]:
-    """The measures of a validation, each a sum over the batch, beside ``count`` (subjects) and ``views``."""
+    """The measures of a validation, each a sum over the batch, ``[]``, beside ``count`` (subjects) and ``views``."""
     true_shape, predicted_shape = batch[schema.VERTICES.key], outputs[schema.VERTICES.key]
     view_mask = batch[schema.VIEW_MASK.key]
     sums = {

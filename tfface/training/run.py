@@ -216,7 +216,7 @@ def build_model(options: Options, examples: Examples) -> keras.Model:
         model = builder(examples.face_model, num_views=options.num_views, merge=options.merge, **common)
     if source is not None:
         copied = models.initialize(model, source)
-        print(f"started from {options.initialize_from}: {', '.join(copied)}")
+        tqdm.write(f"started from {options.initialize_from}: {', '.join(copied)}")
     return model
 
 
@@ -343,4 +343,4 @@ def _start_by_ridge(halves: Halves, stream: loop.Stream, validation: loop.Valida
             validation(session.worker).as_numpy_iterator(),
         )
     told = ", ".join(f"{name.removesuffix('_mlp')} {100 * share:.0f} %" for name, share in explained.items())
-    print(f"ridge regression explains of the variance on the validation split: {told}")
+    tqdm.write(f"ridge regression explains of the variance on the validation split: {told}")

@@ -50,7 +50,7 @@ def light_colour(temperature: float) -> npt.NDArray[np.float64]:
 
 
 def direction(azimuth: float, elevation: float) -> Array:
-    """Unit vector, camera frame, to a light; degrees. (0, 0) is the camera, +90 azimuth is right, elevation is up."""
+    """Unit vector [3], camera frame, to a light; degrees. (0, 0) is the camera, +90 azimuth right, elevation up."""
     a, e = np.radians((azimuth, elevation))
     return np.array([np.sin(a) * np.cos(e), -np.sin(e), -np.cos(a) * np.cos(e)], np.float32)
 

@@ -48,7 +48,7 @@ class Landmarks:
         return float(np.mean([self.named("brow_right_4")[0, 1], self.named("brow_left_0")[0, 1]]))
 
     def azimuth(self, points: npt.NDArray[np.floating]) -> Array:
-        """Angle about the head's axis, radians, 0 in front, positive towards +x, [...]."""
+        """Angle of points [..., 3] about the head's axis, radians, 0 in front, positive towards +x, [...]."""
         x, z = self.axis
         return np.arctan2(points[..., 0] - x, z - points[..., 2]).astype(np.float32)
 
@@ -59,19 +59,23 @@ def _indices(prefix: str) -> list[int]:
 
 
 def smoothstep(low: float, high: float, values: npt.NDArray[np.floating]) -> Array:
-    """0 at `low` and beyond, 1 at `high` and beyond, a smooth cubic between; it falls if `high` is the smaller."""
+    """[...] of values [...]: 0 at `low` and beyond, 1 at `high` and beyond, a cubic between; `high` may be smaller."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
 def blob(points: npt.NDArray[np.floating], centre: npt.NDArray[np.floating], deviation: float) -> Array:
-    """Gaussian of the distance to a point; 1 there, [...]."""
+    """Gaussian of the distance, mm, of points [..., 3] or [..., 2] from a centre, [3] or [2]; 1 there, [...]."""
     squared = ((points - centre) ** 2).sum(axis=-1)
     return np.exp(-squared / (2 * deviation**2)).astype(np.float32)
 
 
 def brow(points: npt.NDArray[np.floating], landmarks: Landmarks) -> tuple[Array, Array]:
     """Coordinates along and across the nearer brow.
+
+    Args:
+      points: [..., 3], mm, model axes.
+      landmarks: of the head.
 
     Returns:
       (along, across), each [...]: the share of the brow's length from its inner (0) to its outer end (1), beyond 0..1
@@ -121,7 +125,7 @@ def outline(corners: npt.NDArray[np.floating], steps: int = 5) -> npt.NDArray[np
 
 
 def inside_distance(points: npt.NDArray[np.floating], corners: npt.NDArray[np.floating]) -> Array:
-    """Signed distance to a closed outline in the frontal plane (x, y), mm, positive inside, [...]."""
+    """Signed distance of points [..., 3] to the outline of corners [L, 3] in the plane (x, y), mm, + inside, [...]."""
     xy = points[..., :2]
     curve = outline(corners[:, :2])
     squared = np.full(xy.shape[:-1], np.inf)
@@ -137,18 +141,18 @@ def inside_distance(points: npt.NDArray[np.floating], corners: npt.NDArray[np.fl
 
 
 def lips(points: npt.NDArray[np.floating], landmarks: Landmarks) -> Array:
-    """Signed distance to the lips' outline, mm, positive on them, [...]."""
+    """Signed distance of points [..., 3] to the lips' outline, mm, positive on them, [...]."""
     return _only_in_front(inside_distance(points, landmarks.named("lip_outer_")), points, landmarks, "lip_outer_")
 
 
 def eyes(points: npt.NDArray[np.floating], landmarks: Landmarks) -> Array:
-    """Signed distance to the nearer eye's outline, mm, positive inside it, [...]."""
+    """Signed distance of points [..., 3] to the nearer eye's outline, mm, positive inside it, [...]."""
     sides = [inside_distance(points, landmarks.named(f"eye_{side}_")) for side in ("right", "left")]
     return _only_in_front(np.maximum(*sides), points, landmarks, "eye_")
 
 
 def mouth_line(points: npt.NDArray[np.floating], landmarks: Landmarks) -> Array:
-    """Distance to the line where the lips meet, mm, [...]."""
+    """Distance of points [..., 3] to the line where the lips meet, mm, [...]."""
     inner = landmarks.named("lip_inner_")
     line = np.stack([inner[0], *(inner[1:4] + inner[7:4:-1]) / 2, inner[4]])
     along, across = _curve_coordinates(points, line)
@@ -164,7 +168,7 @@ def _only_in_front(distance: Array, points: npt.NDArray[np.floating], landmarks:
 
 
 def beard(points: npt.NDArray[np.floating], landmarks: Landmarks) -> Array:
-    """How far inside the region where a beard grows, mm, positive inside, [...]."""
+    """How far points [..., 3] lie inside the region where a beard grows, mm, positive inside, [...]."""
     nose, corner = landmarks.named("nose_base_2")[0], landmarks.named("lip_outer_")[[0, 6]]
     jaw = landmarks.named("jaw_")
     at = np.abs(landmarks.azimuth(jaw))

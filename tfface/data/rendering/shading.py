@@ -47,7 +47,15 @@ class Scene:
 def build_scene(
     head: HeadModel, layout: Layout, vertices: Array, appearance: Appearance, worn: list[Headwear]
 ) -> Scene:
-    """Builds the tree and the normals, once a person."""
+    """Builds the tree and the normals, once a person.
+
+    Args:
+      head: the mesh of all heads.
+      layout: of its texture.
+      vertices: [P, 3], mm, of this person's head, in the axes of the model frame.
+      appearance: of this person.
+      worn: hair, cloth and the like, in the same frame.
+    """
     texel, ambient = [layout.vertex_texel], [layout.ambient]
     surfaces, triangles, part = [vertices], [head.triangles], [head.part]
     cloth = np.zeros(3, np.float32)
@@ -155,7 +163,7 @@ def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[A
 
 
 def sample_bilinear(image: Array, xy: Array) -> Array:
-    """Values of an image [H, W, C] between its texels, whose centres lie at +0.5; beyond its border, its border's."""
+    """Values [S, C] of an image [H, W, C] at xy [S, 2], texels' centres lying at +0.5; its border goes on beyond it."""
     height, width = image.shape[:2]
     x = np.clip(xy[:, 0] - 0.5, 0, width - 1.001)
     y = np.clip(xy[:, 1] - 0.5, 0, height - 1.001)

@@ -67,7 +67,7 @@ def _panel(vertices: Array, triangles: npt.NDArray[np.integer], colors: Array, c
 
 
 def jpeg(picture: Picture) -> bytes:
-    """A picture as a JPEG file."""
+    """A picture [H, W, 3], RGB, as a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=88)
     return file.getvalue()

@@ -57,7 +57,7 @@ class RawModel:
 
 
 def checked_numbers(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The values, if they are numbers that one can compute with.
+    """The values, of any shape, if they are numbers that one can compute with.
 
     Raises:
       ValueError: naming them, if they are not numbers, not finite or beyond all measure.

@@ -291,7 +291,7 @@ def plane_step(moved: Array, planes: Array, found: Array, used: Array, points: A
 
 
 def angle(first: Array, second: Array) -> float:
-    """Degrees between two rotations."""
+    """Degrees between two rotations [3, 3]."""
     return float(np.degrees(np.arccos(np.clip((np.trace(first.T @ second) - 1) / 2, -1, 1))))
 
 

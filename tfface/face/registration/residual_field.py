@@ -150,7 +150,15 @@ def precision(
 
 
 def cotangent_matrix(vertices: Array, triangles: npt.NDArray[np.integer]) -> scipy.sparse.csr_matrix:
-    """[P, P]: the integral of the products of the gradients of the piecewise linear hat functions of two vertices."""
+    """The integral of the products of the gradients of the piecewise linear hat functions of two vertices.
+
+    Args:
+      vertices: [P, 3].
+      triangles: [F, 3].
+
+    Returns:
+      [P, P].
+    """
     rows, columns, values = [], [], []
     for corner in range(3):
         i, j, k = (triangles[:, (corner + step) % 3] for step in range(3))

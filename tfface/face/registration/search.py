@@ -232,7 +232,13 @@ def _fault(best: Candidate, others: Sequence[Candidate], nose: Array) -> str | N
 
 
 def ambiguity(best: Candidate, other: Candidate, nose: npt.ArrayLike) -> str:
-    """Says that two placements, whose residuals are given, are as good as one another."""
+    """Says that two placements are as good as one another.
+
+    Args:
+      best: the one with the least residual.
+      other: the other one.
+      nose: [3], mm, of the template; how far apart they are is said there.
+    """
     turned = hypotheses.angle(best.scan_from_template.rotation, other.scan_from_template.rotation)
     return (
         f"ambiguous: placements {turned:.0f} degrees and {_shift(best, other, np.asarray(nose)):.0f} mm apart leave "

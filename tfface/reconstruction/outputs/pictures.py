@@ -34,7 +34,7 @@ _PAPER = (244, 244, 244)
 
 
 def shaded(face: TexturedFace, view: View, max_side: int) -> Picture:
-    """The face, shaded without its texture, over its photograph, which is reduced to `max_side` px if it is larger."""
+    """[H, W, 3]: the face, shaded without its texture, over its photograph, its longer side at most `max_side` px."""
     photograph, intrinsics = _reduced(view, max_side)
     region = _region(view, face.vertices, intrinsics, photograph.shape[:2])
     if region is None:
@@ -128,7 +128,7 @@ def turntable(face: TexturedFace, size: int, frames: int) -> list[Picture]:
 
 
 def portrait(face: TexturedFace, yaw: float, pitch: float, size: int) -> Picture:
-    """The textured face from any side, filling a square of `size` px; angles in degrees, as in `schema`."""
+    """The textured face from any side, filling [size, size, 3] px; angles in degrees, as in `schema`."""
     vertices = np.asarray(face.vertices, np.float64)
     middle = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
     radius = float(np.linalg.norm(vertices - middle, axis=-1).max())

@@ -98,7 +98,7 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
 
 
 def smoothstep(low: float, high: float, values: Array) -> Array:
-    """0 below `low`, 1 above `high`, and a smooth cubic between."""
+    """[...] of values [...]: 0 below `low`, 1 above `high`, and a smooth cubic between."""
     share = np.clip((values - low) / (high - low), 0, 1)
     return share * share * (3 - 2 * share)
 

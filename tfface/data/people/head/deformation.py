@@ -45,7 +45,7 @@ class HeadSpace:
         return self.mean + (np.asarray(deviations, np.float32) @ self.basis).reshape(-1, 3)
 
     def face_shape(self, deviations: np.ndarray) -> np.ndarray:
-        """The face's vertices `[P, 3]` of `head`, without computing the rest."""
+        """The face's vertices `[P, 3]` of `head(deviations)`, `[K]` mm, without computing the rest."""
         return self.face_mean + (np.asarray(deviations, np.float32) @ self.face_basis).reshape(-1, 3)
 
 

@@ -39,7 +39,7 @@ _BACK = np.array([[0.985, -1.6], [0.86, -4.5], [0.6, -12.0], [0.2, -17.0]])
 
 
 def add_ear(half: Half) -> np.ndarray:
-    """Adds the left auricle; returns the indices of its vertices."""
+    """Adds the left auricle; returns the indices `[E]` of its vertices."""
     knots = np.linspace(0.0, 1.0, len(_OUTLINE) + 1)
     outline = CubicSpline(knots, np.concatenate([_OUTLINE, _OUTLINE[:1]]), bc_type="periodic")
     edge = outline(np.arange(_NUM_SEGMENTS) / _NUM_SEGMENTS) - _CENTRE

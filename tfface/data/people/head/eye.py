@@ -16,7 +16,7 @@ _NUM_SEGMENTS = 20
 
 
 def add_eyeball(half: Half) -> np.ndarray:
-    """Adds the front of the left eyeball, its pole looking forward; returns the indices of its vertices."""
+    """Adds the front of the left eyeball, its pole looking forward; returns the indices `[E]` of its vertices."""
     turn = 2.0 * np.pi * np.arange(_NUM_SEGMENTS) / _NUM_SEGMENTS
     ring = np.stack([np.cos(turn), np.sin(turn)], -1)
     directions = np.concatenate(

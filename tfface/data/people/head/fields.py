@@ -322,7 +322,15 @@ FIELDS: dict[str, Field] = {
 
 
 def residual(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A smooth random field of unit mean square: a sum of plane waves of 90 to 260 mm in random directions."""
+    """A smooth random field of unit mean square: a sum of plane waves of 90 to 260 mm in random directions.
+
+    Args:
+      points: `[V, 3]`, mm.
+      rng: draws the waves.
+
+    Returns:
+      `[V, 3]`, of the unit that it is scaled to.
+    """
     num_waves = 24
     directions = rng.standard_normal((num_waves, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)

@@ -69,7 +69,14 @@ _lower_vermilion = CubicSpline(
 
 
 def vermilion(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Heights, mm, of the line between the lips, of the upper and of the lower vermilion, `x` >= 0 from the midline."""
+    """Heights, mm, of the line between the lips, of the upper and of the lower vermilion.
+
+    Args:
+      x: `[...]`, mm from the midline, >= 0.
+
+    Returns:
+      Three of `[...]`: the line's height, how far the upper one reaches above it and the lower one below it.
+    """
     inside, outside = np.minimum(x, _CORNER), smooth_step(x, _CORNER - 1.0, 46.0)
     line = STOMION + _mouth_line(inside) * (1.0 - outside)
     upper = _upper_vermilion(inside) * (1.0 - outside) + _UPPER_BORDER * outside
@@ -78,7 +85,14 @@ def vermilion(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def fissure(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Heights, mm, of the line through the canthi, of the upper lid over and the lower lid under it, at `x` >= 0."""
+    """Heights, mm, of the line through the canthi, of the upper lid over and the lower lid under it.
+
+    Args:
+      x: `[...]`, mm from the midline, >= 0.
+
+    Returns:
+      Three of `[...]`.
+    """
     u = (x - CANTHI[0]) / np.diff(CANTHI)
     inside = np.clip(u, 0.0, 1.0)
     line = (

@@ -53,7 +53,14 @@ ARC_LENGTH = float(_ARC[-1])
 
 
 def arc_at_height(height: np.ndarray) -> np.ndarray:
-    """The arc length, mm from the vertex of the head along the front midline, at which the midline is `height` high."""
+    """Where along the front midline of the loft a height lies.
+
+    Args:
+      height: `[...]`, mm.
+
+    Returns:
+      `[...]`, mm from the vertex of the head along the midline.
+    """
     return np.interp(-np.asarray(height), -_FINE_HEIGHT, _FINE_ARC)
 
 
