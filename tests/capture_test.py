@@ -228,6 +228,18 @@ def test_all_faults_come_at_once(root):
         assert text in str(refused.value)
 
 
+def test_landmarks_of_the_registered_mesh_stand_in_for_placed_ones(root):
+    placed, registered = root / "person1/landmarks.json", root / "person1/registered.json"
+    registered.write_text("{")
+    assert capture_check.check(root) == [], "those that somebody placed come first"
+    placed.rename(registered)
+    assert capture_check.check(root) == []
+    assert capture.CapturePeople(root).template.landmarks == tiny_people.template().landmarks
+    registered.write_text("{")
+    (fault,) = capture_check.check(root)
+    assert fault.path == registered
+
+
 def leave_out(folder: Path, content: object) -> None:
     (folder / capture_files.UNREGISTERED).write_text(json.dumps(content))
 

@@ -9,7 +9,7 @@ import tfface
 from tfface.data import manifest, preparation, rendering
 from tfface.data.people import open_source
 from tfface.data.people.anthropometric import AnthropometricPeople
-from tfface.data.scans import collection, files, model, simulate
+from tfface.data.scans import collection, files, model, registering, simulate
 from tfface.data.scans.registering import Plan
 from tfface.data.scans.scanner_settings import ScannerSettings
 from tfface.evaluation import face_model_report
@@ -46,6 +46,8 @@ def test_raw_scans_become_a_trained_model(capture, tmp_path):
     measures = face_model_report.measure(built, training, unseen, samples=20)
     assert measures.generalisation.mean[-1] < measures.generalisation.mean[0]
     assert model.complete_capture_folder(plan, scans, outcomes) == 5
+    again = [registering.finished(plan, scan) for scan in files.find_scans(root)]
+    assert [outcome and outcome.to_json() for outcome in again] == [outcome.to_json() for outcome in outcomes]
     source = open_source("capture", root=str(root), image_size=32)
     assert source.left_out.keys() == {"unreadable"}
     face_model = str(plan.output / model.FACE_MODEL)

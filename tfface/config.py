@@ -86,7 +86,7 @@ _FLAGS: dict[str, _Flag] = {
     ),
     "detector": _switch(False, "Let a face detector (extra scans) propose where the face is, beside the geometry."),
     "mirrored": _switch(False, "Build the 3DMM from every face and its mirror image."),
-    "complete": _switch(False, "Put registered.ply and landmarks.json, or why there is none, into the scans' folders."),
+    "complete": _switch(False, "Put registered.ply and its landmarks, or why there is none, into the scans' folders."),
     "beam": _names([], "Register by an Apache Beam pipeline (extra beam) with these arguments, without dashes."),
     "scan_format": _choice("ply", ["ply", "obj", "glb", "stl"], "Format of simulated scans."),
     # The model.

@@ -157,7 +157,7 @@ def _cut(path: Path, x: float, y: float, side: float, size: int) -> bytes:
 def _make_template(folders: list[Path]) -> Template:
     """The mean of registered meshes, turned upright and made symmetric, with the landmarks that most subjects have."""
     meshes = [mesh.read_mesh(folder / capture_files.REGISTERED) for folder in folders]
-    landmarks = [capture_files.read_landmarks(folder / capture_files.LANDMARKS) for folder in folders]
+    landmarks = [capture_files.read_landmarks(capture_files.landmarks_path(folder)) for folder in folders]
     shapes, triangles = np.stack([registered.vertices for registered in meshes]), meshes[0].triangles
     upright = shapes[0] @ capture_check.source_axes(landmarks[0]).T
     shapes = alignment.rigid(shapes, upright).apply(shapes)

@@ -156,7 +156,7 @@ def _check_subject(folder: Path) -> tuple[mesh.Mesh | None, list[Fault]]:
         faults.append(Fault(path, f"cannot be read: {error.strerror}"))
     except ValueError as error:
         faults.append(_fault(error, path))
-    path = folder / capture_files.LANDMARKS
+    path = capture_files.landmarks_path(folder)
     try:
         faults += _check_landmarks(capture_files.read_landmarks(path), registered, path)
     except ValueError as error:

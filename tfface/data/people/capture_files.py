@@ -1,7 +1,8 @@
 """The files of a capture folder, which users bring: `<root>/<subject>/{registered.ply, landmarks.json, views.json}`.
 
 - registered.ply: the subject's face in the topology that all subjects share, mm, in a frame of the subject's own.
-- landmarks.json: {name of `schema.IBUG68`: [x, y, z]}, mm, in the same frame.
+- landmarks.json: {name of `schema.IBUG68`: [x, y, z]}, mm, in the same frame; where there is none, registered.json, the
+  same of the registered mesh, which `tfface.build_model --complete` writes.
 - views.json: a list of {"image": path below the subject's folder, such as images/front.jpg, "intrinsics": 3x3, and
   either "quaternion" and "translation" or "cam_from_model": 3x4}, from the same frame.
 - unregistered.json, only where the subject's scan could not be registered: {"status": ..., "reason": text}. The subject
@@ -24,7 +25,8 @@ from PIL import Image
 from tfface import schema, untrusted
 from tfface.geometry import rotation
 
-REGISTERED, LANDMARKS, VIEWS, UNREGISTERED = "registered.ply", "landmarks.json", "views.json", "unregistered.json"
+REGISTERED, LANDMARKS, VIEWS = "registered.ply", "landmarks.json", "views.json"
+REGISTERED_LANDMARKS, UNREGISTERED = "registered.json", "unregistered.json"
 
 MAX_PIXELS = 1 << 27
 """A photograph whose header claims more pixels is refused before it is decoded."""
@@ -69,6 +71,12 @@ def subject_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise ValueError(f"{root}: expected a capture folder with a folder for each subject")
     return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] not in "._")
+
+
+def landmarks_path(folder: Path) -> Path:
+    """Where a subject's landmarks stand: those that somebody placed, or else those of the registered mesh."""
+    placed, registered = folder / LANDMARKS, folder / REGISTERED_LANDMARKS
+    return registered if registered.is_file() and not os.path.lexists(placed) else placed
 
 
 def is_left_out(folder: Path) -> bool:

@@ -108,7 +108,7 @@ def _shape(plan: Plan, subject: str) -> npt.NDArray[np.float32]:
 
 
 def complete_capture_folder(plan: Plan, scans: Sequence[files.ScanFile], outcomes: Sequence[Outcome]) -> int:
-    """Puts `registered.ply` into the subjects' folders, and `landmarks.json` where there is none.
+    """Puts `registered.ply` into the subjects' folders, and its landmarks as `registered.json`.
 
     With photographs and `views.json` they are then the capture folder that `tfface.prepare --people=capture` reads. The
     others get an `unregistered.json` with the reason, by which they are left out there, until they are registered well.
@@ -138,12 +138,12 @@ def complete_capture_folder(plan: Plan, scans: Sequence[files.ScanFile], outcome
             continue
         registered = mesh.Mesh(_shape(plan, scan.subject), plan.face.triangles, plan.face.landmarks)
         mesh.write_mesh(folder / capture_files.REGISTERED, registered)
-        if scan.landmarks is None and names:
+        if names:
             points = registered.landmark_points(tuple(names))
             content: dict[str, Any] = {
                 name: [round(float(x), 3) for x in point] for name, point in zip(names, points, strict=True)
             }
-            registering.write_file(folder / capture_files.LANDMARKS, json.dumps(content, indent=1).encode())
+            registering.write_file(folder / capture_files.REGISTERED_LANDMARKS, json.dumps(content, indent=1).encode())
         (folder / capture_files.UNREGISTERED).unlink(missing_ok=True)
         completed += 1
     return completed
