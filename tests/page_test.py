@@ -1,4 +1,4 @@
-"""The page of a reconstruction: what stands in it, and how it looks and answers in a browser."""
+"""The page of a reconstruction: what stands in it. How it looks and answers is in page_browser_test.py."""
 
 import base64
 import dataclasses
@@ -6,74 +6,12 @@ import html.parser
 import json
 import re
 
-import chromium
 import numpy as np
 import pytest
-from PIL import Image
+from page_scene import ANN, ERRORS, HOSTILE, TEXTURED, TRIANGLES, VERTICES, VIEWS, reconstruction
 
-from tfface.data.rendering import overlay
-from tfface.evaluation import document
-from tfface.face import MorphableModel
-from tfface.geometry import camera, mesh, rotation
+from tfface.geometry import mesh
 from tfface.reconstruction import page
-from tfface.reconstruction.outputs import TexturedFace
-from tfface.reconstruction.outputs.unwrap import Atlas
-from tfface.reconstruction.result import Reconstruction, View
-
-COLUMNS, ROWS = 21, 27
-SIZE = (128, 168)
-HOSTILE = '<script>window.harmed = 1</script>"><img src=x onerror="window.harmed = 1"> & \u2028'
-RED, BLUE = (200, 40, 40), (40, 60, 210)
-
-
-def _face() -> tuple[np.ndarray, np.ndarray]:
-    """A shallow ellipsoid cap with a nose, wound outwards."""
-    u, v = np.meshgrid(np.linspace(-1, 1, COLUMNS), np.linspace(-1, 1, ROWS))
-    nose = 18 * np.exp(-(u**2 + (v - 0.2) ** 2) / 0.1)
-    vertices = np.stack([60 * u, 85 * v, 80 - 50 * np.sqrt(2.2 - u**2 - v**2) - nose], axis=-1).reshape(-1, 3)
-    index = np.arange(COLUMNS * ROWS).reshape(ROWS, COLUMNS)
-    a, b, c, d = (grid.ravel() for grid in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
-    return vertices.astype(np.float32), np.concatenate([np.stack((a, c, b), -1), np.stack((b, c, d), -1)])
-
-
-VERTICES, TRIANGLES = _face()
-ERRORS = np.interp(VERTICES[:, 1], [-85, 85], [0, 6.0])
-TEXTURED = TexturedFace(
-    vertices=VERTICES,
-    triangles=TRIANGLES,
-    num_closing=0,
-    atlas=Atlas(
-        uv=((VERTICES[:, :2] / [60, 85] + 1) / 2).clip(0, 1)[::-1],
-        triangles=len(VERTICES) - 1 - TRIANGLES,
-        vertex=np.arange(len(VERTICES))[::-1],
-        chart=np.zeros(len(VERTICES), np.int32),
-    ),
-    image=np.where(np.arange(60)[None, :, None] < 30, RED, BLUE).repeat(60, axis=0).astype(np.uint8),
-    photographed=np.full((60, 60), 255, np.uint8),
-    gains=np.ones((2, len(VERTICES), 3), np.float32),
-)
-
-
-def _view(name: str, yaw: float, roll: float) -> View:
-    """A photograph of the face, off its middle, on white."""
-    quaternion = rotation.quaternion_from_matrix(rotation.matrix_from_yaw_pitch_roll(yaw, 8.0, roll))
-    intrinsics = np.array([[230.0, 0, 92], [0, 230, 58], [0, 0, 1]])
-    translation = np.array([-12.0, 10, 560])
-    pixels = overlay.render(VERTICES, TRIANGLES, quaternion, translation, intrinsics, SIZE)
-    px = camera.project_array(VERTICES.astype(float), quaternion, translation, intrinsics)
-    box = np.concatenate((px.min(axis=0), px.max(axis=0)))
-    return View(name, pixels, intrinsics, quaternion, translation, box, 0.984)
-
-
-def _reconstruction(name: str = "Ann", views: tuple[View, ...] = (), triangles: np.ndarray = TRIANGLES):
-    mode = np.zeros((1, *VERTICES.shape), np.float32)
-    mode[0, 0, 0] = 1
-    face_model = MorphableModel(VERTICES, mode, np.ones(1, np.float32), triangles.astype(np.int32), {}, None)
-    return Reconstruction(name, np.zeros(1, np.float32), VERTICES, face_model, views)
-
-
-VIEWS = (_view("photographs/right.jpg", -35.0, 12.0), _view(HOSTILE, 20.0, -5.0))
-ANN = _reconstruction("Ann", VIEWS)
 
 
 class _Elements(html.parser.HTMLParser):
@@ -116,7 +54,7 @@ class TestText:
         np.testing.assert_allclose(embedded, np.where(np.isnan(errors), -1, errors), rtol=1e-6)
 
     def test_a_mesh_without_texture_is_drawn_as_it_is_written(self):
-        inwards = _reconstruction(triangles=TRIANGLES[:, ::-1])
+        inwards = reconstruction(triangles=TRIANGLES[:, ::-1])
         content = _content(page.page(inwards))
         np.testing.assert_array_equal(_array(content["triangles"], "<u4", -1, 3), TRIANGLES)
         assert content["uv"] is content["texture"] is None
@@ -131,7 +69,7 @@ class TestText:
     def test_it_offers_only_what_it_has(self):
         assert 'value="error"' not in page.page(ANN, TEXTURED)
         assert 'value="texture"' not in page.page(ANN, errors=ERRORS)
-        alone = page.page(_reconstruction())
+        alone = page.page(reconstruction())
         assert "<figure" not in alone
         assert 'value="shaded" checked' in alone
 
@@ -142,7 +80,7 @@ class TestText:
         assert "0.56 m away · detector's confidence 98 %" in text
 
     def test_names_are_text_and_pictures_have_one(self):
-        elements = _Elements(page.page(_reconstruction(HOSTILE, VIEWS)))
+        elements = _Elements(page.page(reconstruction(HOSTILE, VIEWS)))
         tags = [tag for tag, _ in elements.found]
         assert tags.count("script") == 2
         assert tags.count("img") == 4
@@ -193,220 +131,3 @@ class TestText:
     def test_bad_arguments_are_named(self, options, message):
         with pytest.raises(ValueError, match=message):
             page.page(ANN, **options)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if chromium.find() is None:
-        pytest.skip(f"no browser: none of {', '.join(chromium.NAMES)} is on the path, and CHROMIUM names none")
-    with chromium.running(tmp_path_factory.mktemp("browser")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def ann(tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "ann.html"
-    page.write(path, ANN, TEXTURED, errors=ERRORS)
-    return path
-
-
-def _open(browser: chromium.Browser, path, width: int = 1000, height: int = 600, **options) -> None:
-    browser.open(path, width, height, **options)
-    browser.wait("'ready' in document.documentElement.dataset")
-
-
-def _stage(browser: chromium.Browser) -> np.ndarray:
-    return browser.screenshot("#view").astype(int)
-
-
-def _changed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Where two pictures differ clearly."""
-    return np.abs(a - b).max(axis=-1) > 24
-
-
-def _show(browser: chromium.Browser, *, mode: str = "shaded", edges: bool = False, yaw: float = 0, opacity: float = 1):
-    browser.evaluate(
-        f"document.querySelector('input[value={mode}]').click();"
-        f"element('edges').checked = {str(edges).lower()};"
-        f"element('opacity').value = {100 * opacity};"
-        f"if (view.photograph === null) lookFrom({yaw}); else redraw();"
-    )
-    return _stage(browser)
-
-
-class TestBrowser:
-    def test_the_face_is_there_in_every_mode(self, browser, ann):
-        _open(browser, ann)
-        pictures = {mode: _show(browser, mode=mode) for mode in ("texture", "shaded", "error")}
-        pictures["wireframe"] = _show(browser, edges=True)
-        browser.evaluate("view.panX = 1e5; redraw()")
-        empty = _stage(browser)
-        masks = {name: _changed(picture, empty) for name, picture in pictures.items()}
-        height, width = empty.shape[:2]
-        for name, mask in masks.items():
-            assert mask[height // 2, width // 2], name
-            # The cap is 60 to 85, and its height would fill the canvas if it were as near as the nose.
-            assert 0.6 < mask.sum() / (height * height * 60 / 85) < 1, name
-        for name in ("shaded", "error", "wireframe"):
-            assert _changed(pictures["texture"], pictures[name])[masks["texture"]].mean() > 0.3, name
-        assert _changed(pictures["shaded"], pictures["error"])[masks["shaded"]].mean() > 0.3
-        lines = _changed(pictures["shaded"], pictures["wireframe"])[masks["shaded"]].mean()
-        assert 0.1 < lines < 0.7
-        assert browser.complaints == []
-
-    def test_the_texture_lies_as_its_coordinates_say_and_errors_have_their_colours(self, browser, ann):
-        _open(browser, ann)
-        picture = _show(browser, mode="texture")
-        height, width = picture.shape[:2]
-        np.testing.assert_allclose(picture[height // 2, width // 2 - 40], RED, atol=8)
-        np.testing.assert_allclose(picture[height // 2, width // 2 + 40], BLUE, atol=8)
-        picture = _show(browser, mode="error")
-        above, below = picture[height // 8, width // 2], picture[height * 7 // 8, width // 2]
-        assert above[2] > 1.5 * above[0]
-        assert below[0] > 1.5 * below[2]
-
-    def test_its_rotations_are_those_of_the_program(self, browser, ann):
-        _open(browser, ann)
-        angles = [-130.0, 35.0, 20.0]
-        matrix = rotation.matrix_from_yaw_pitch_roll(*angles)
-        quaternion = rotation.quaternion_from_matrix(matrix).tolist()
-        np.testing.assert_allclose(browser.evaluate(f"rotationFromAngles(...{angles})"), matrix.ravel(), atol=1e-12)
-        np.testing.assert_allclose(browser.evaluate(f"rotationFromQuaternion({quaternion})"), matrix.ravel(), atol=1e-6)
-        found = browser.evaluate(f"anglesFromRotation({matrix.ravel().tolist()})")
-        np.testing.assert_allclose([found["yaw"], found["pitch"], found["roll"]], angles, atol=1e-9)
-
-    def test_mouse_wheel_and_keys_turn_zoom_and_move(self, browser, ann):
-        _open(browser, ann)
-        _show(browser, mode="texture")
-        browser.click("button[data-yaw='90']")  # the person's left side, which is blue
-        picture = _stage(browser).reshape(-1, 3)
-        assert (np.abs(picture - BLUE).max(axis=1) < 16).sum() > 10 * (np.abs(picture - RED).max(axis=1) < 16).sum()
-        browser.click("button[data-yaw='0']")
-        browser.drag("#view", 50, 20)  # towards the right and down, and the face follows
-        assert browser.evaluate("[view.yaw, view.pitch]") == [pytest.approx(-20), pytest.approx(8)]
-        browser.drag("#view", 30, -10, shift=True)
-        assert browser.evaluate("[view.yaw, view.panX, view.panY]") == [pytest.approx(-20), 30, -10]
-        browser.wheel("#view", -200)
-        browser.wait("view.zoom > 1.3")
-        for key in ("ArrowLeft", "ArrowUp", "3", "w"):  # the drag has left the focus on the view
-            browser.press(key)
-        assert browser.evaluate("[view.yaw, view.pitch]") == [pytest.approx(-15), pytest.approx(3)]
-        assert browser.evaluate("document.querySelector('input[name=mode]:checked').value") == "error"
-        assert browser.evaluate("element('edges').checked")
-        _stage(browser)
-        assert browser.evaluate("element('readout').textContent") == "yaw \u221215°, pitch 3°, zoom 1.3"
-        assert browser.evaluate("element('legend').checkVisibility()")
-        browser.press("0")
-        assert browser.evaluate("[view.yaw, view.pitch, view.zoom, view.panX]") == [0, 0, 1, 0]
-        assert browser.complaints == []
-
-    @pytest.mark.parametrize("index", [0, 1])
-    def test_over_a_photograph_the_face_lies_where_the_photograph_shows_it(self, browser, ann, index):
-        _open(browser, ann, 1100, 400)
-        browser.click(f"figure[data-view='{index}'] button")
-        browser.evaluate("Object.assign(view, {zoom: 1, panX: 0, panY: 0})")
-        with_face = _show(browser, mode="error")
-        photograph = _show(browser, mode="error", opacity=0)
-        height, width = photograph.shape[:2]
-        shown_width = round(height * SIZE[1] / SIZE[0])
-        left = (width - shown_width) // 2
-        assert left > 0
-        true = Image.fromarray(255 - VIEWS[index].pixels[..., 0]).resize(
-            (shown_width, height), Image.Resampling.BILINEAR
-        )
-        true = np.asarray(true) > 30
-        drawn = _changed(with_face, photograph)[:, left : left + shown_width]
-        assert true.sum() > 0.1 * true.size
-        assert (true & drawn).sum() / (true | drawn).sum() > 0.97
-        half = _show(browser, mode="error", opacity=0.5)
-        np.testing.assert_allclose(half, (with_face + photograph) / 2, atol=3)
-        browser.evaluate("turn(0, 0)")  # whoever turns it leaves the photograph, and looks on from the same side
-        yaw, pitch, roll = browser.evaluate("[view.yaw, view.pitch, view.roll]")
-        assert (yaw, pitch, roll) == pytest.approx(((-35, 8, 12), (20, 8, -5))[index], abs=1e-3)
-        assert browser.evaluate("view.photograph") is None
-
-    def test_a_photograph_is_shown_around_the_face_and_left_again(self, browser, ann):
-        _open(browser, ann)
-        browser.click("figure[data-view='0'] button")
-        assert browser.evaluate("view.zoom") > 1.1
-        _stage(browser)
-        assert browser.evaluate("[...document.querySelectorAll('[aria-pressed=true]')].length") == 1
-        assert browser.evaluate("element('opacity-control').checkVisibility()")
-        browser.click("figure[data-view='0'] button")
-        _stage(browser)
-        assert browser.evaluate("[...document.querySelectorAll('[aria-pressed=true]')].length") == 0
-        assert not browser.evaluate("element('opacity-control').checkVisibility()")
-
-    def test_on_a_phone_it_fits_and_is_pinched(self, browser, ann):
-        _open(browser, ann, 360, 700, phone=True, dark=True)
-        assert browser.evaluate("document.documentElement.scrollWidth") == 360
-        assert browser.evaluate("element('view').width") == 2 * browser.evaluate("element('view').clientWidth")
-        browser.pinch("#view", 60, 120)
-        browser.wait("Math.abs(view.zoom - 2) < 0.1")
-        assert browser.evaluate("[view.yaw, view.pitch]") == [0, 0]
-        assert _stage(browser)[0, 0].max() < 80  # dark
-        assert browser.complaints == []
-
-    def test_it_asks_for_nothing_and_runs_no_script_of_a_name(self, browser, tmp_path):
-        page.write(tmp_path / "hostile.html", _reconstruction(HOSTILE, VIEWS), TEXTURED)
-        _open(browser, tmp_path / "hostile.html")
-        assert browser.evaluate("document.title") == HOSTILE
-        assert browser.evaluate("window.harmed") is None
-        assert {request.partition(":")[0] for request in browser.requests} == {"file", "data"}
-        assert sum(request.startswith("file") for request in browser.requests) == 1
-        assert browser.complaints == []
-        # The policy stands behind the escapes: a script that is not the page's does not run.
-        browser.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'harmed = 1'}))")
-        assert browser.evaluate("window.harmed") is None
-        assert any("Content Security Policy" in complaint for complaint in browser.complaints)
-
-    def test_every_control_and_picture_has_a_name(self, browser, ann):
-        _open(browser, ann)
-        _show(browser, mode="error")
-        nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
-        named = {"application", "button", "checkbox", "image", "radio", "region"}
-        found = [(n["role"]["value"], n["name"]["value"]) for n in nodes if n.get("role", {}).get("value") in named]
-        assert {role for role, _ in found} == named
-        assert [role for role, name in found if not name] == []
-
-    def test_without_webgl_it_says_so_and_shows_the_pictures(self, browser, ann):
-        without = """
-            const getContext = HTMLCanvasElement.prototype.getContext;
-            HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
-              return kind.startsWith('webgl') ? null : getContext.call(this, kind, ...rest);
-            };"""
-        _open(browser, ann, before=without)
-        assert browser.evaluate("element('failure').checkVisibility()")
-        assert "WebGL" in browser.evaluate("element('failure').innerText")
-        assert not browser.evaluate("element('controls').checkVisibility()")
-        assert browser.evaluate("[...document.images].every(image => image.naturalWidth && image.checkVisibility())")
-        assert browser.complaints == []
-
-    def test_it_goes_on_after_the_graphics_processor_was_taken_away(self, browser, ann):
-        _open(browser, ann)
-        before = _show(browser)
-        browser.evaluate(
-            "window.lost = canvas.getContext('webgl').getExtension('WEBGL_lose_context'); lost.loseContext()"
-        )
-        browser.wait("render === null")
-        browser.evaluate("lost.restoreContext()")
-        browser.wait("render !== null")
-        np.testing.assert_array_equal(_stage(browser), before)
-
-    def test_the_report_of_a_study_opens_without_complaint(self, browser, tmp_path):
-        Image.new("RGB", (30, 20), (255, 0, 0)).save(tmp_path / "dot.png")
-        blocks = [
-            document.Heading(f"Title {HOSTILE}", 1),
-            document.Paragraph(HOSTILE),
-            document.Table(("Model", "mm", HOSTILE), [("A|B", "1.5", HOSTILE)], rules=(0,), texts=(2,)),
-            document.Picture(tmp_path / "dot.png", HOSTILE),
-            document.Listing(HOSTILE),
-        ]
-        path = tmp_path / "report.html"
-        path.write_text(document.page(HOSTILE, blocks), encoding="utf-8")
-        browser.open(path)
-        assert browser.complaints == []
-        assert browser.evaluate("window.harmed") is None
-        assert browser.evaluate("document.images[0].naturalWidth") == 30
-        assert browser.evaluate("document.querySelector('pre').textContent") == HOSTILE
-        assert (browser.screenshot("img") == (255, 0, 0)).all()
