@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--ict_facekit", default=os.environ.get("ICT_FACEKIT_DIR"), help="checkout of ICT-FaceKit")
     parser.add_argument("--scans", type=int, default=3)
     parser.add_argument("--prior", type=int, default=400, help="people of the prior, none of whom is scanned; 0: none")
-    parser.add_argument("--modes", type=int, default=64, help="modes of the prior")
+    parser.add_argument("--modes", type=int, default=100, help="modes of the prior")
     parser.add_argument("--peer", type=int, default=1, help="scans that trimesh registers too")
     parser.add_argument("--only_prior", action="store_true", help="leave out the registration without a prior")
     parser.add_argument("--seed", type=int, default=0)

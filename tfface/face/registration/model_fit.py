@@ -27,9 +27,10 @@ class ModelFitSettings:
       max_distance: (first, last) mm, see `correspondence.Tests`; geometric between the two, as all pairs here.
       max_angle: (first, last) degrees.
       deviation: (first, last) mm, standard deviation of a vertex' residual: of what a face of the model does not
-        explain, and of how far matches of neighbouring vertices err together.
+        explain, and of how far matches of neighbouring vertices err together. With the last one too large, what is not
+        seen falls back to the mean face; too small, the modes that a model lacks are made up for by those that it has.
       tangential: weight of sliding along the surface beside 1 for the distance to it: closest points know little about
-        the former.
+        the former, and a large weight keeps vertices where the last round had them.
       landmark_deviation: mm, of the landmarks, whose errors are their own, beside `deviation` of vertices.
       robust: see `correspondence.Tests`.
       tolerance: mm, mean motion of the vertices at which it ends, once the pairs have come to their last values.
@@ -42,8 +43,8 @@ class ModelFitSettings:
     samples: tuple[int, int] = (800, 2500)
     max_distance: tuple[float, float] = (15.0, 4.0)
     max_angle: tuple[float, float] = (60.0, 45.0)
-    deviation: tuple[float, float] = (20.0, 3.0)
-    tangential: float = 0.02
+    deviation: tuple[float, float] = (20.0, 1.0)
+    tangential: float = 0.005
     landmark_deviation: float = 1.0
     robust: float = 4.0
     tolerance: float = 0.02
