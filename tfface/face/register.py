@@ -30,7 +30,7 @@ _MAX_RIVALS = 2
 _SAME_FIT = 4.0
 """mm, mean distance of the vertices of two fits that have come to the same place."""
 
-_WITHOUT_FACES = model_fit.ModelFitSettings(deviation=(100.0, 15.0))
+_WITHOUT_FACES = model_fit.ModelFitSettings(deviation=(100.0, 15.0), tangential=0.02)
 _FACE_FIT = model_fit.ModelFitSettings()
 _SMOOTH = smooth_prior.SmoothPriorSettings()
 _RESIDUAL = residual_field.ResidualSettings()
