@@ -82,6 +82,8 @@ def test_a_redirect_to_nowhere_is_told_with_the_address_that_was_given(server, t
     refusal(f"{server.url}/moved", tmp_path)
 
 
-@pytest.mark.parametrize("url", ["file://localhost/etc/hostname", "ftp://127.0.0.1:1/file", "data:text/plain,file", "file"])
+@pytest.mark.parametrize(
+    "url", ["file://localhost/etc/hostname", "ftp://127.0.0.1:1/file", "data:text/plain,file", "file"]
+)
 def test_only_http_and_https_are_opened(tmp_path, url):
     refusal(url, tmp_path)
