@@ -4,6 +4,7 @@
 GradientTape, gradients summed over the replicas and divided by the global batch.
 """
 
+import contextlib
 import functools
 import math
 import time
@@ -17,11 +18,12 @@ from tqdm import tqdm
 from tfface import schema
 from tfface.data import pipeline
 from tfface.data.source import Worker
-from tfface.training import objectives
+from tfface.training import kernel_gradients, objectives
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.interruption import StopRequest
 from tfface.training.run_directory import Position, RunDirectory
 from tfface.training.stages import Stage
+from tfface.training.strategy import on_processors
 
 Stream = Callable[[int, Worker], tf.data.Dataset]
 """A worker's part of every batch from a step on, without end; the same for the same step."""
@@ -96,10 +98,17 @@ class StageTrainer:
     def _inputs(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {key: batch[key] for key in self.network.input}
 
+    def _differentiated(self) -> contextlib.AbstractContextManager[None]:
+        """In what the network is called, for its gradients."""
+        if on_processors(self.strategy):
+            return kernel_gradients.as_matrix_products(self.network)
+        return contextlib.nullcontext()
+
     def _replica_step(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in self._variables])
-            outputs = self.network(self._inputs(batch), training=True)
+            with self._differentiated():
+                outputs = self.network(self._inputs(batch), training=True)
             # The optimizer's count is part of every checkpoint, so that what is random in a step is so again.
             per_example = self.training_objective(batch, outputs, self.optimizer.iterations.value)
             loss = tf.reduce_sum(per_example) / self.batch_size

@@ -31,6 +31,12 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
 
 
+def on_processors(strategy: tf.distribute.Strategy) -> bool:
+    """Whether all replicas of this worker compute on processors, none on a GPU or another accelerator."""
+    devices = (tf.DeviceSpec.from_string(device) for device in strategy.extended.worker_devices)
+    return all(device.device_type == "CPU" for device in devices)
+
+
 def worker(name: str) -> tuple[int, int]:
     """(index, number of workers) of this process under the strategy of a name; the first is the chief, who writes.
 
