@@ -3,9 +3,10 @@
     python benchmarks/training_step.py [--image_size=64] [--batch_size=32] [--num_vertices=9409] [--rounds=10]
 
 The bare pass is forward and backward of the same convolutions on the same images: features, their mean, and its
-gradient for every weight. The step is the whole step of `tfface.training.loop`: preprocessing, encoder, MLPs, decoder,
-Eq. 2 on every vertex, gradients, Adam. The limit is the rate at which TensorFlow multiplies two large matrices; of the
-step, only VGG-16's own operations are counted. All run in turn, in float32 and in bfloat16, on random images:
+gradient for every weight, all as TensorFlow does it. The step is the whole step of `tfface.training.loop`:
+preprocessing, encoder, MLPs, decoder, Eq. 2 on every vertex, gradients (in bfloat16 those of some kernels by
+`tfface.training.kernel_gradients`), Adam. The limit is the rate at which TensorFlow multiplies two large matrices; of
+the step, only VGG-16's own operations are counted. All run in turn, in float32 and in bfloat16, on random images:
 arithmetic does not care what it sees. Prints a Markdown table.
 """
 
