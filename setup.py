@@ -80,6 +80,7 @@ EXTRAS_REQUIRE = {
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "pyyaml>=6.0",  # reads the deployment files in a test
+        "rtree>=1.3",  # trimesh's registration, a peer in benchmarks/, asks for it
         "ruff>=0.9",
         "uv>=0.5",
     ],
