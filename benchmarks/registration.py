@@ -6,10 +6,10 @@ Scans are simulated in every pose and unit and registered without landmarks: to 
 `--prior` other people as a prior. Printed, as Markdown: CPU seconds a scan; the true per-vertex error on the face area
 and on the narrow face area (without ears, neck and the top of the forehead; ICT people only); the distance from what a
 scanner can see of the registered face to the true surface, beside the noise floor: the same distance of the scan
-itself; how many scans were reported as faulty. The first `--peer` scans are registered by trimesh as well (with rtree, of
-the extra dev), with its default steps and with those of its example, which reach nearer, and by us without a prior: all
-from the same rigid placement, which is not counted, to the same template, with the whole scan. What is prepared once
-for a template is not counted either, but printed.
+itself; how many scans were reported as faulty. The first `--peer` scans are registered by trimesh as well (with
+rtree, of the extra dev), with its default steps and with those of its example, which reach nearer, and by us without
+a prior: all from the same rigid placement, which is not counted, to the same template, with the whole scan. What is
+prepared once for a template is not counted either, but printed.
 
 With `--output=FILE`, every scan's figures are kept there, and the same command goes on where a killed one was.
 """
