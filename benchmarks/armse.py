@@ -24,7 +24,7 @@ for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import igl  # noqa: E402
 import numpy as np  # noqa: E402
 
-from tfface.data import people  # noqa: E402
+from tfface import people  # noqa: E402
 from tfface.evaluation import armse, average_rmse  # noqa: E402
 from tfface.evaluation.elastic import elastic_error  # noqa: E402
 from tfface.evaluation.point_to_surface import Surface, distances_around_nearest_vertex  # noqa: E402

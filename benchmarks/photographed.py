@@ -6,13 +6,12 @@ import io
 import numpy as np
 from PIL import Image
 
-from tfface import schema
-from tfface.data import people, rendering
-from tfface.data.people import PeopleSource
-from tfface.data.rendering import appearance, framing, lighting, renderer, shading
-from tfface.data.rendering.layout import layout_of
+from tfface import people, schema
 from tfface.face import MorphableModel
 from tfface.geometry import rotation
+from tfface.people import PeopleSource, photographer
+from tfface.people.photographer import appearance, framing, lighting, renderer, shading
+from tfface.people.photographer.canvas import layout_of
 from tfface.reconstruction.result import Reconstruction, View
 
 _BACKGROUND = 0.3
@@ -27,7 +26,7 @@ def one_light(image_size: int, supersampling: int = 1, seed: int = 4) -> Reconst
       supersampling: rays along each axis of a pixel at edges.
       seed: of skin, light and cameras.
     """
-    settings = rendering.PhotographySettings(image_size=image_size, num_views=3)
+    settings = photographer.PhotographySettings(image_size=image_size, num_views=3)
     source = people.open_source("anthropometric", num_subjects=1, settings=settings)
     head, full = source.head, np.ascontiguousarray(source.head_shape(0), np.float32)
     rng = np.random.default_rng(seed)
@@ -58,7 +57,7 @@ def own_light(image_size: int, seed: int = 0) -> Reconstruction:
       image_size: px, height and width of each photograph.
       seed: of everything.
     """
-    settings = rendering.PhotographySettings(
+    settings = photographer.PhotographySettings(
         image_size=image_size, num_views=3, hair_probability=0, occluder_probability=0
     )
     source = people.open_source("anthropometric", num_subjects=1, seed=seed, settings=settings)

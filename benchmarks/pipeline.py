@@ -26,9 +26,11 @@ STARTING = 10
 
 
 def _prepare(folder: str) -> str:
-    from tfface.data import people, preparation, rendering
+    from tfface import people
+    from tfface.data import preparation
+    from tfface.people import photographer
 
-    settings = rendering.PhotographySettings(image_size=IMAGE_SIZE)
+    settings = photographer.PhotographySettings(image_size=IMAGE_SIZE)
     source = people.open_source("anthropometric", num_subjects=PREPARED_SUBJECTS, settings=settings)
     preparation.prepare(source, folder, modes=32, progress=False)
     return folder

@@ -72,10 +72,10 @@ def folder_row(options: argparse.Namespace) -> Row:
 
 def measure(options: argparse.Namespace) -> list[Row]:
     """The rows of the table."""
-    from tfface.data.detection import find_faces, shared_mtcnn
-    from tfface.reconstruction import photograph
+    from tfface.photographs import photograph
+    from tfface.photographs.detector import find_faces, shared_mtcnn
+    from tfface.photographs.lens import Lens
     from tfface.reconstruction.assembly import Models, assemble
-    from tfface.reconstruction.lens import Lens
     from tfface.reconstruction.loaded_model import LoadedModel
     from tfface.reconstruction.people import Person
     from tfface.reconstruction.predictor import Crop

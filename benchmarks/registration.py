@@ -29,14 +29,14 @@ for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import trimesh  # noqa: E402
 
-from tfface.data import people  # noqa: E402
-from tfface.data.people.ict import NUM_NARROW_FACE_VERTICES  # noqa: E402
-from tfface.data.scans import files, scanner  # noqa: E402
+from tfface import people  # noqa: E402
 from tfface.face import build  # noqa: E402
 from tfface.face.register import PreparedTemplate, RegistrationSettings, prepare, register_scan  # noqa: E402
 from tfface.face.registration import model_fit, residual_field, search  # noqa: E402
-from tfface.face.registration.surface import Surface  # noqa: E402
+from tfface.face.registration.scan_surface import Surface  # noqa: E402
 from tfface.geometry import mesh  # noqa: E402
+from tfface.people.ict import NUM_NARROW_FACE_VERTICES  # noqa: E402
+from tfface.scans import scan_files, scanner  # noqa: E402
 
 _ALONE, _PRIOR = "template alone", "with a prior"
 _OURS = "fit from a placement"
@@ -122,7 +122,7 @@ def _read(path: Path | None, key: dict) -> dict[str, dict[str, dict]]:
 def _case(source: people.PeopleSource, index: int, seed: int) -> Case:
     made = scanner.scan(source, index, seed=seed)
     mm = scanner.MM_PER_UNIT[made.unit]
-    cleaned = files.clean(mesh.Mesh(made.mesh.vertices.astype(np.float64) * mm, made.mesh.triangles))
+    cleaned = scan_files.clean(mesh.Mesh(made.mesh.vertices.astype(np.float64) * mm, made.mesh.triangles))
     return Case(cleaned.mesh, mm * made.scan_from_source.apply(source.shape(index).astype(np.float64)))
 
 

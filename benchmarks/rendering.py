@@ -21,14 +21,15 @@ from collections.abc import Iterable
 for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_pool, "1")
 
-from tfface.data import people, rendering  # noqa: E402
+from tfface import people  # noqa: E402
 from tfface.geometry import raycast  # noqa: E402
+from tfface.people import photographer  # noqa: E402
 
 SIZES = (64, 128, 256)
 
 
 def _open(size: int, arguments: argparse.Namespace) -> people.PeopleSource:
-    options = {"num_subjects": arguments.subjects + 1, "settings": rendering.PhotographySettings(image_size=size)}
+    options = {"num_subjects": arguments.subjects + 1, "settings": photographer.PhotographySettings(image_size=size)}
     if arguments.people == "ict":
         options["directory"] = arguments.ict_facekit
     return people.open_source(arguments.people, **options)

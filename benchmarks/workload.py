@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfface import models, schema
 from tfface.face import MorphableModel
-from tfface.training import loop, objectives, run, stages
+from tfface.training import loop, objectives, stages, training_run
 
 NUM_MODES = 64
 
@@ -58,7 +58,7 @@ def trainer(
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     with strategy.scope():
         model = models.single_view(face_model, image_size=image_size, encoder_dtype=dtype)
-        optimizer = run.make_optimizer(stages.WarmupThen(1e-5, 1), 0.0)
+        optimizer = training_run.make_optimizer(stages.WarmupThen(1e-5, 1), 0.0)
         variables = model.trainable_variables
         return model, loop.StageTrainer(model, variables, objectives.reprojection, optimizer, strategy, batch_size)
 

@@ -18,9 +18,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from tfface import schema
-from tfface.data.people.anthropometric import AnthropometricPeople
-from tfface.data.rendering import framing, overlay
+from tfface.drawing import overlay
 from tfface.geometry import camera, rotation
+from tfface.people.anthropometric import AnthropometricPeople
+from tfface.people.photographer import framing
 
 FOLDER = pathlib.Path(__file__).parent / "images" / "conventions"
 X, Y, Z, GREY = "#c62828", "#2e7d32", "#1565c0", "#555555"

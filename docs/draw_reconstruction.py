@@ -18,10 +18,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tfface.data.people.anthropometric import AnthropometricPeople
-from tfface.data.rendering import PhotographySettings
 from tfface.face import MorphableModel
 from tfface.geometry import camera, rotation
+from tfface.people.anthropometric import AnthropometricPeople
+from tfface.people.photographer import PhotographySettings
 from tfface.reconstruction import outputs
 from tfface.reconstruction.outputs.mesh_files import FILE_FROM_MODEL
 from tfface.reconstruction.outputs.pictures import portrait

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from tfface import schema
-from tfface.data import rendering
-from tfface.data.people import open_source
-from tfface.data.people.anthropometric import AnthropometricPeople
+from tfface.people import open_source, photographer
+from tfface.people.anthropometric import AnthropometricPeople
 
 
 @pytest.fixture(scope="module")
 def people() -> AnthropometricPeople:
-    return AnthropometricPeople(40, seed=3, settings=rendering.PhotographySettings(image_size=32, supersampling=1))
+    return AnthropometricPeople(40, seed=3, settings=photographer.PhotographySettings(image_size=32, supersampling=1))
 
 
 def test_opened_by_name():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfface import schema
-from tfface.data.rendering import PhotographySettings, appearance, layout, masks, skin
+from tfface.people.photographer import PhotographySettings, appearance, canvas, masks, skin
 
 LANDMARKS = masks.Landmarks(egg.landmark_positions().astype(np.float64))
 
@@ -96,8 +96,8 @@ def test_masks_hold_their_landmarks():
 
 
 def test_layout_unrolls_the_skin():
-    head, unrolled = egg.head(), layout.layout_of(egg.head())
-    assert unrolled is layout.layout_of(head)
+    head, unrolled = egg.head(), canvas.layout_of(egg.head())
+    assert unrolled is canvas.layout_of(head)
     on_ellipsoid = ((unrolled.texel_points / egg.SEMI_AXES) ** 2).sum(axis=-1)
     # The eyeballs stand out, and between vertices triangles are flat.
     assert np.mean(np.abs(on_ellipsoid - 1) < 0.02) > 0.97
@@ -113,7 +113,7 @@ def test_layout_unrolls_the_skin():
 
 
 def test_people_differ_and_albedo_stays_an_albedo():
-    unrolled, settings = layout.layout_of(egg.head()), PhotographySettings()
+    unrolled, settings = canvas.layout_of(egg.head()), PhotographySettings()
     looks = [appearance.sample_appearance(unrolled, settings, np.random.default_rng(i)) for i in range(12)]
     cheeks = unrolled.cheeks > 0.9
     tones = np.array([look.canvas[cheeks, :3].mean(axis=0) for look in looks])
@@ -139,7 +139,7 @@ def test_people_differ_and_albedo_stays_an_albedo():
 
 
 def test_strength_of_appearance_is_a_dial():
-    unrolled = layout.layout_of(egg.head())
+    unrolled = canvas.layout_of(egg.head())
     plain = dataclasses.replace(PhotographySettings(), appearance=0.0)
     spots = []
     for settings in (plain, PhotographySettings()):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tiny
 
-from tfface.data import face_crop
-from tfface.data.detection import Face
 from tfface.geometry import camera, rotation
+from tfface.photographs import face_crop
+from tfface.photographs.detector import Face
+from tfface.photographs.photograph import Photograph
 from tfface.reconstruction.assembly import Models, assemble
-from tfface.reconstruction.photograph import Photograph
 from tfface.reconstruction.predictor import Prediction, batches
 from tfface.reconstruction.sighting import Sighting, Sightings
 

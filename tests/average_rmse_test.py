@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 
 import tfface.evaluation
 from tfface import schema
-from tfface.data.people import ict
 from tfface.evaluation import armse, average_rmse
 from tfface.geometry.mesh import Mesh, submesh
+from tfface.people import ict
 
 
 def literal_similarity(source: list, target: list):

@@ -13,8 +13,8 @@ from tiny_capture import SIZE, SUBJECTS, write_subject
 
 from tfface import prepare, schema
 from tfface.data import pipeline, preparation
-from tfface.data.people import PeopleSource, capture, capture_check, capture_files, open_source
 from tfface.geometry import camera, mesh
+from tfface.people import PeopleSource, capture, capture_check, capture_files, open_source
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ def test_every_flag_is_used_and_every_used_flag_exists():
 
 def test_training_flags_are_the_options_of_a_run():
     """Same names and same defaults, so that Python and command line describe the same run."""
-    from tfface.training import run
+    from tfface.training import training_run
 
-    defaults = {field.name: field.default for field in dataclasses.fields(run.Options)}
+    defaults = {field.name: field.default for field in dataclasses.fields(training_run.Options)}
     assert set(config.ENTRIES["train"]) == set(defaults)
     for name, default in defaults.items():
         if default is not dataclasses.MISSING:

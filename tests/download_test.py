@@ -6,7 +6,7 @@ import pathlib
 import file_server
 import pytest
 
-from tfface.data.people import download, ict, ict_checksums
+from tfface.people import download, ict, ict_checksums
 
 FILES = {"LICENSE": b"do as you like", "FaceXModel/mesh.obj": b"v 0 0 0\n" * 400_000}
 CHECKSUMS = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from tfface import schema
-from tfface.data import rendering
+from tfface.people import photographer
 
 SEMI_AXES = np.array([75.0, 110.0, 95.0])
 _EYES = np.array([[-32.0, -32.0], [32.0, -32.0]])  # The right one first.
@@ -36,7 +36,7 @@ def _landmark_xy() -> np.ndarray:
 
 
 @functools.cache
-def head() -> rendering.HeadModel:
+def head() -> photographer.HeadModel:
     """The egg as a head: 8,400 vertices, whose face is its front half."""
     unit, skin = _sphere(81, 96)
     vertices, triangles = [unit * SEMI_AXES], [skin]
@@ -53,8 +53,8 @@ def head() -> rendering.HeadModel:
         triangles.append(ball_triangles + sum(map(len, vertices)))
         vertices.append(ball * 12 + (x, y, depth + 8))
         iris = ball[ball_triangles].mean(axis=1)[:, 2] < -0.87
-        part.append(np.where(iris, rendering.Part.IRIS, rendering.Part.SCLERA).astype(np.int8))
-    return rendering.HeadModel(
+        part.append(np.where(iris, photographer.Part.IRIS, photographer.Part.SCLERA).astype(np.int8))
+    return photographer.HeadModel(
         triangles=np.concatenate(triangles).astype(np.int32),
         part=np.concatenate(part),
         template_vertices=np.concatenate(vertices).astype(np.float32),

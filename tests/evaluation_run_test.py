@@ -13,7 +13,7 @@ import tiny_people
 from absl import app
 from PIL import Image
 
-from tfface import config, evaluate
+from tfface import config, evaluate, files
 from tfface.data import manifest, pipeline, preparation
 from tfface.evaluation import run
 from tfface.evaluation.ground_truth import GroundTruth
@@ -80,11 +80,11 @@ def test_the_files_say_what_was_evaluated_and_how(evaluated, records, paths):
     table, metrics, errors, picture = evaluated.files
     assert table.read_text("utf-8").startswith(evaluated.table)
     content = json.loads(metrics.read_text("utf-8"))
-    assert content["records"]["manifest_sha256"] == manifest.sha256(records / manifest.FILE_NAME)
+    assert content["records"]["manifest_sha256"] == files.sha256(records / manifest.FILE_NAME)
     assert content["records"]["subjects"] == 8
     assert content["models"]["SV"] == {
         "path": str(paths["SV"]),
-        "sha256": manifest.sha256(paths["SV"]),
+        "sha256": files.sha256(paths["SV"]),
         "kind": "single_view",
         "num_views": 1,
     }

@@ -7,11 +7,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tfface import schema
-from tfface.data import face_crop, rendering
-from tfface.data.detection import Face, find_faces, shared_mtcnn
-from tfface.data.people.anthropometric import AnthropometricPeople
-from tfface.data.rendering import framing, overlay
+from tfface.drawing import overlay
 from tfface.geometry import camera, rotation
+from tfface.people import photographer
+from tfface.people.anthropometric import AnthropometricPeople
+from tfface.people.photographer import framing
+from tfface.photographs import face_crop
+from tfface.photographs.detector import Face, find_faces, shared_mtcnn
 
 K = np.array([[700.0, 0, 310], [0, 720, 250], [0, 0, 1]])
 SIZE_HW = (480, 640)
@@ -137,7 +139,7 @@ def test_outside_the_photograph_it_is_reflected():
 def test_the_detector_s_faces_are_upright_on_the_axis_and_framed_as_in_training():
     """Photographs in which a face is off the axis and takes half of the picture, against the square of training."""
     pytest.importorskip("mtcnn")
-    settings = rendering.PhotographySettings(
+    settings = photographer.PhotographySettings(
         image_size=144, num_views=5, margin=0.9, box_jitter=0.2, roll_deviation=15, supersampling=1
     )
     people = AnthropometricPeople(1, seed=5, settings=settings)
@@ -154,7 +156,7 @@ def test_the_detector_s_faces_are_upright_on_the_axis_and_framed_as_in_training(
         points = framing.framed_points(landmarks) @ turn.T + crop.crop_from_photograph @ view.translation
         plane = points[:, :2] / points[:, 2:]
         low, high = plane.min(axis=0), plane.max(axis=0)
-        side = (high - low).max() * (1 + rendering.PhotographySettings.margin)
+        side = (high - low).max() * (1 + photographer.PhotographySettings.margin)
         roll = rotation.yaw_pitch_roll_from_matrix(turn)[2]
         errors.append([*((low + high) / 2 / side), np.log(crop.side / side), float(roll) / 100])
     assert len(errors) >= 4

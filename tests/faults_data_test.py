@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import tiny_people
 
-from tfface import schema
+from tfface import files, schema
 from tfface.data import inspection, manifest
 from tfface.face import MorphableModel
 from tfface.training.examples import Examples
@@ -39,7 +39,7 @@ def rewrite(folder, change: Change, split: str = "train") -> None:
                 change(features["subject"].bytes_list.value[0].decode(), features)
                 writer.write(example.SerializeToString())
         size = path.stat().st_size
-        shards.append(dataclasses.replace(shard, bytes=size, sha256=manifest.sha256(path)))
+        shards.append(dataclasses.replace(shard, bytes=size, sha256=files.sha256(path)))
     manifest.write(folder, dataclasses.replace(contents, shards={**contents.shards, split: tuple(shards)}))
 
 
@@ -184,7 +184,7 @@ def test_a_3dmm_of_another_topology_is_refused(folder):
     with pytest.raises(ValueError, match="is not the 3DMM that these records were made with"):
         open_examples(folder)
     described = json.loads((folder / manifest.FILE_NAME).read_text())
-    described["face_model"] = manifest.sha256(path)
+    described["face_model"] = files.sha256(path)
     (folder / manifest.FILE_NAME).write_text(json.dumps(described))
     count = model.num_vertices
     with pytest.raises(ValueError, match=f"expected a symmetric 3DMM of {count} vertices, got {count + 2}"):

@@ -8,7 +8,7 @@ import urllib.request
 import file_server
 import pytest
 
-from tfface.data import fetching
+from tfface import fetching
 
 CONTENT = b"a file of some length" * 1000
 CHECKSUM = hashlib.sha256(CONTENT).hexdigest()

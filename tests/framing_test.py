@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tfface import schema
-from tfface.data.rendering import PhotographySettings, framing
 from tfface.geometry import camera, rotation
+from tfface.people.photographer import PhotographySettings, framing
 
 SETTINGS = PhotographySettings()
 

@@ -17,8 +17,8 @@ from PIL import Image
 from tiny_capture import write_subject
 
 from tfface import schema
-from tfface.data import parts
-from tfface.data.people import capture, capture_check, capture_files
+from tfface.data import part_files
+from tfface.people import capture, capture_check, capture_files
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_changed_folder_is_checked_and_cropped(whole, trees, tmp_path_factory,
         else:
             refused = str(root)
     assert str(root) in refused
-    assert all(parts.image_size_of(view.image, decode=True) == (16, 16) for view in views)
+    assert all(part_files.image_size_of(view.image, decode=True) == (16, 16) for view in views)
 
 
 def photographs() -> dict[str, bytes]:
@@ -133,16 +133,16 @@ def test_damaged_photographs_are_decoded_or_refused(tmp_path_factory, kind, data
 @given(data=st.data())
 def test_damaged_images_of_records_are_decoded_or_refused(data):
     content = data.draw(fuzzing.damaged(PHOTOGRAPHS[data.draw(st.sampled_from(("PNG", "JPEG", "WEBP")))]))
-    with fuzzing.bounded(12 * parts.MAX_PIXELS / 2**20):
+    with fuzzing.bounded(12 * part_files.MAX_PIXELS / 2**20):
         try:
-            size = parts.image_size_of(content, decode=True)
+            size = part_files.image_size_of(content, decode=True)
         except ValueError as error:
             size = None
             refused = str(error)
         else:
             refused = "expected"
     assert "expected" in refused
-    assert size is None or 0 < size[0] * size[1] <= parts.MAX_PIXELS
+    assert size is None or 0 < size[0] * size[1] <= part_files.MAX_PIXELS
 
 
 def png(width: int, height: int) -> bytes:
@@ -182,7 +182,7 @@ def test_a_header_that_claims_very_many_pixels_is_refused_without_memory_for_the
     with fuzzing.bounded(4), pytest.raises(ValueError, match="bomb: "), capture_files.open_image(path):
         pass
     with fuzzing.bounded(4), pytest.raises(ValueError, match="expected a readable JPEG or PNG"):
-        parts.image_size_of(content, decode=True)
+        part_files.image_size_of(content, decode=True)
 
 
 @pytest.mark.parametrize("name", ["registered.ply", "landmarks.json", "views.json", "images/0.png"])

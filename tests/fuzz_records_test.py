@@ -15,8 +15,8 @@ import tiny_people
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfface.data import inspection, manifest, parts, pipeline, records
-from tfface.evaluation import files
+from tfface import files
+from tfface.data import inspection, manifest, part_files, pipeline, records
 from tfface.evaluation.predictions import Origin, Predictions
 
 
@@ -41,7 +41,7 @@ def test_changed_manifests_are_read_or_refused(tree, tmp_path_factory, data):
     found = fuzzing.answer(lambda _: manifest.read(folder), path)
     if found is None:
         return
-    assert 0 < found.image_size[0] * found.image_size[1] <= parts.MAX_PIXELS
+    assert 0 < found.image_size[0] * found.image_size[1] <= part_files.MAX_PIXELS
     assert found.max_views <= manifest.MAX_VIEWS
     for split in found.shards:
         for shard in fuzzing.answer(lambda _, split=split: found.shard_paths(folder, split), path) or ():
@@ -135,7 +135,7 @@ def test_records_of_a_faulty_program_are_read_or_refused(folder, data):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in serialized:
             writer.write(record)
-    written = dataclasses.replace(shard, bytes=path.stat().st_size, sha256=manifest.sha256(path))
+    written = dataclasses.replace(shard, bytes=path.stat().st_size, sha256=files.sha256(path))
     manifest.write(folder, dataclasses.replace(contents, shards={**contents.shards, "train": (written,)}))
     with fuzzing.bounded(256):
         try:
@@ -153,8 +153,8 @@ def test_records_of_a_faulty_program_are_read_or_refused(folder, data):
 
 def part_file(path: pathlib.Path) -> bytes:
     people = tiny_people.TinyPeople(2, size=8)
-    subjects = [parts.Subject(people.subject_id(i), people.shape(i), people.views(i)) for i in range(2)]
-    parts.write(path, subjects)
+    subjects = [part_files.Subject(people.subject_id(i), people.shape(i), people.views(i)) for i in range(2)]
+    part_files.write(path, subjects)
     return path.read_bytes()
 
 
@@ -178,7 +178,7 @@ def results_file(path: pathlib.Path) -> bytes:
 
 
 READERS = {
-    "part": (part_file, parts.read),
+    "part": (part_file, part_files.read),
     "predictions": (predictions_file, Predictions.load),
     "results": (results_file, lambda path: files.load_keyed(path, "key")),
 }

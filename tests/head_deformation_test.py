@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tfface.data.people.head import deformation, fields, measures, population, relief
-from tfface.data.people.head.template import head_template
 from tfface.geometry import alignment, mesh
+from tfface.people.head import deformation, fields, measures, population, relief
+from tfface.people.head.template import head_template
 
 NUM_PEOPLE = 400
 

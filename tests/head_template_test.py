@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tfface import schema
-from tfface.data.people.head import layout, skull
-from tfface.data.people.head.half import Half
-from tfface.data.people.head.template import HeadTemplate, head_template
-from tfface.data.rendering.head import Part
 from tfface.geometry import mesh, raycast
+from tfface.people.head import grid, skull
+from tfface.people.head.half import Half
+from tfface.people.head.template import HeadTemplate, head_template
+from tfface.people.photographer.head import Part
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +47,14 @@ def test_loft_passes_through_its_sections():
 
 @pytest.mark.parametrize("lower_lid", [False, True])
 def test_rows_keep_their_order(lower_lid):
-    heights = layout.led_heights(layout.half_breadths(), lower_lid)
+    heights = grid.led_heights(grid.half_breadths(), lower_lid)
     assert (np.diff(heights, axis=0) < -0.1).all()
 
 
 def test_fissure_opens_between_the_canthi_only():
-    x = layout.half_breadths()
-    upper, lower = (layout.led_heights(x, lower_lid)[layout.EYE_ROW] for lower_lid in (False, True))
-    inner, outer = layout.EYE_COLUMNS
+    x = grid.half_breadths()
+    upper, lower = (grid.led_heights(x, lower_lid)[grid.EYE_ROW] for lower_lid in (False, True))
+    inner, outer = grid.EYE_COLUMNS
     between = slice(inner + 1, outer)
     assert (upper[between] > lower[between] + 0.5).all()
     outside = np.r_[: inner + 1, outer : len(upper)]

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfface import schema
-from tfface.data import people, rendering
-from tfface.data.people import ict
+from tfface import people, schema
 from tfface.geometry import mesh, raycast
+from tfface.people import ict, photographer
 
-SETTINGS = rendering.PhotographySettings(image_size=48, num_views=3)
+SETTINGS = photographer.PhotographySettings(image_size=48, num_views=3)
 MODES = 5
 
 
@@ -59,9 +58,13 @@ def test_head_has_eyes_of_both_kinds_and_the_face_first(source):
     head = source.head
     np.testing.assert_array_equal(head.face_index, np.arange(9409))
     np.testing.assert_array_equal(head.template_vertices[:9409], source.template.vertices)
-    for part, least in ((rendering.Part.SKIN, 20000), (rendering.Part.SCLERA, 1500), (rendering.Part.IRIS, 300)):
+    for part, least in (
+        (photographer.Part.SKIN, 20000),
+        (photographer.Part.SCLERA, 1500),
+        (photographer.Part.IRIS, 300),
+    ):
         assert (head.part == part).sum() > least
-    iris = head.template_vertices[head.triangles[head.part == rendering.Part.IRIS]].mean(axis=1)
+    iris = head.template_vertices[head.triangles[head.part == photographer.Part.IRIS]].mean(axis=1)
     eyes = {
         side: source.template.vertices[[source.template.landmarks[f"eye_{side}_{i}"] for i in range(6)]]
         for side in ("right", "left")
@@ -109,17 +112,17 @@ def test_cache_is_written_once_and_used(ict_facekit_dir, tmp_path, monkeypatch):
 
 def test_photographs_show_the_shape_they_come_with(source):
     """Edges of the pictures lie where shape and camera put the edges of head and eyes, and nowhere beside."""
-    bald = rendering.PhotographySettings(image_size=96, num_views=3, hair_probability=0, occluder_probability=0)
+    bald = photographer.PhotographySettings(image_size=96, num_views=3, hair_probability=0, occluder_probability=0)
     head, shifts = source.head, range(-3, 4)
     scores = np.zeros((len(shifts), len(shifts)))
     for index in range(3):
         vertices = source._deformed(index, len(head.template_vertices))
         caster = raycast.Raycaster(vertices, head.triangles)
-        for view in rendering.photograph(head, vertices, bald, np.random.default_rng(index)):
+        for view in photographer.photograph(head, vertices, bald, np.random.default_rng(index)):
             picture = np.asarray(Image.open(io.BytesIO(view.image)), np.float32).mean(axis=-1)
             steepness = np.hypot(*np.gradient(picture))
             hit = raycast.raster(caster, view.quaternion, view.translation, view.intrinsics, (96, 96)).triangle
-            part = np.where(hit >= 0, np.minimum(head.part[hit], rendering.Part.SCLERA), -1)
+            part = np.where(hit >= 0, np.minimum(head.part[hit], photographer.Part.SCLERA), -1)
             edge = np.hypot(*np.gradient(part.astype(np.float32))) > 0
             edge[:4] = edge[-4:] = edge[:, :4] = edge[:, -4:] = False
             rows, columns = np.nonzero(edge)

@@ -1,7 +1,7 @@
 """Holds the layering: which module may import which, parsed from the sources, imports in function bodies included.
 
-schema, untrusted <- geometry <- face <- (data, models, losses, metrics)
-<- (training, evaluation, reconstruction, serving) <- entry points
+schema, files <- geometry <- face <- (people, photographs, data, models, losses, metrics, fitting)
+<- drawing <- (scans, training, evaluation, reconstruction, serving) <- entry points
 """
 
 import ast
@@ -18,13 +18,20 @@ JUNK_DRAWERS = {"util", "utils", "helper", "helpers", "common", "misc"}
 LAYERS = {
     "version": 0,
     "schema": 0,
-    "untrusted": 0,
+    "files": 0,
+    "options": 0,
+    "fetching": 0,
     "geometry": 1,
     "face": 2,
+    "people": 3,
+    "photographs": 3,
     "data": 3,
     "models": 3,
     "losses": 3,
     "metrics": 3,
+    "fitting": 3,
+    "drawing": 4,
+    "scans": 5,
     "training": 5,
     "evaluation": 5,
     "reconstruction": 5,
@@ -35,7 +42,7 @@ FACADE_LAYER = 4  # tfface/__init__.py: `tfface.load` opens a model for the laye
 ENTRY_LAYER = 6  # top-level modules that run as a program
 
 # Worker processes import these by the dozen: TensorFlow would cost each of them seconds and half a gigabyte.
-WORKER_SIDE = ("schema", "untrusted", "geometry", "face", "data.people", "data.rendering")
+WORKER_SIDE = ("schema", "files", "options", "geometry", "face", "people")
 HEAVY = {"tensorflow", "keras", "tensorflow_datasets", "tensorflow_graphics", "tensorflow_serving"}
 
 
@@ -199,9 +206,9 @@ SOUND = {
     "geometry/camera.py": "from tfface import schema\n\ndef project():\n    import tensorflow\n",
     "face/__init__.py": "import tfface.geometry.camera\n",
     "data/__init__.py": "",
-    "data/pipeline.py": "import tensorflow\nfrom tfface.data.people import ict\n",
-    "data/people/__init__.py": "",
-    "data/people/ict.py": "from tfface import face\n",
+    "data/pipeline.py": "import tensorflow\nfrom tfface.people import ict\n",
+    "people/__init__.py": "",
+    "people/ict.py": "from tfface import face\n",
     "models/__init__.py": "import keras\nfrom tfface.face import x\n",
     "losses.py": "from tfface.geometry import camera\n",
     "metrics.py": "import keras\n",
@@ -247,8 +254,8 @@ def test_a_sound_package_has_no_faults(tmp_path):
         ("losses.py", "from . import metrics", "tfface/losses.py:1: imports '.': relative"),
         ("losses.py", "from tfface.geometry import nothing\nimport tfface.nowhere", "tfface.nowhere, which does not"),
         ("geometry/camera.py", "import tensorflow as tf", "camera.py:1: imports tensorflow at module level, though"),
-        ("data/people/ict.py", "try:\n    from keras import ops\nfinally:\n    pass", "ict.py:2: imports keras at"),
-        ("data/__init__.py", "import tensorflow", "tfface/data/__init__.py:1: imports tensorflow at module level"),
+        ("people/ict.py", "try:\n    from keras import ops\nfinally:\n    pass", "ict.py:2: imports keras at"),
+        ("people/__init__.py", "import tensorflow", "tfface/people/__init__.py:1: imports tensorflow at module level"),
         ("__init__.py", "import keras", "tfface/__init__.py:1: imports keras at module level"),
         ("face/utils.py", "", "tfface/face/utils.py: is a junk drawer by its name"),
         ("face/long.py", "\n" * 421, "tfface/face/long.py: has 421 lines, more than 420"),
@@ -264,7 +271,7 @@ def test_each_kind_of_breach_is_found(tmp_path, name, text, expected):
     ("name", "text"),
     [
         ("face/build.py", "import typing\nif typing.TYPE_CHECKING:\n    import tensorflow"),
-        ("data/people/base.py", "def f():\n    import tensorflow_datasets"),
+        ("people/base.py", "def f():\n    import tensorflow_datasets"),
         ("data/records.py", "import tensorflow_datasets"),
         ("face/long.py", "\n" * 420),
         ("evaluation/study.py", "from tfface import training"),

@@ -5,7 +5,7 @@ import hashlib
 import file_server
 import pytest
 
-from tfface.data import fetching
+from tfface import fetching
 from tfface.reconstruction import model_file
 
 CONTENT = b"not really a model" * 1000

@@ -11,15 +11,15 @@ import pytest
 import small_face
 from PIL import Image
 
-from tfface import config, import_model, prepare, schema
-from tfface.data import parts, people, preparation, rendering
-from tfface.data.people import head_completion
-from tfface.data.people.model import ModelPeople
-from tfface.data.rendering import Part
+from tfface import config, import_model, people, prepare, schema
+from tfface.data import part_files, preparation
 from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
+from tfface.people import head_completion, photographer
+from tfface.people.model import ModelPeople
+from tfface.people.photographer import Part
 
-SETTINGS = rendering.PhotographySettings(image_size=32, num_views=3)
+SETTINGS = photographer.PhotographySettings(image_size=32, num_views=3)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_eyes_of_every_kind_are_eyes(face, completed):
         side: face.mean[[face.landmarks[f"eye_{side}_{i}"] for i in range(6)]].mean(0) for side in ("right", "left")
     }
 
-    def iris(head: rendering.HeadModel) -> np.ndarray:
+    def iris(head: photographer.HeadModel) -> np.ndarray:
         found = head.template_vertices[head.triangles[head.part == Part.IRIS]].mean(axis=1)
         return np.array([found[found[:, 0] * sign > 0].mean(axis=0) for sign in (-1, 1)])
 
@@ -237,7 +237,7 @@ def test_one_flag_makes_records_of_a_file_of_another_program(face, tmp_path, mon
     np.testing.assert_allclose(model.mean, face.mean, atol=2e-3)
     assert preparation._restrictions(source, (), path) == {"face_model": model.digest()}
     subject = preparation._subject(source, model.mean, 2)
-    assert parts.check(subject, None) == (32, 32)
+    assert part_files.check(subject, None) == (32, 32)
     assert len(subject.views) == 3
     residual = source.shape(2) - subject.vertices
     assert np.abs(residual).max() < 25, "turned and moved onto the mean by little"

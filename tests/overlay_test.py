@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfface.data.rendering import overlay
+from tfface.drawing import overlay
 from tfface.geometry import camera, rotation
 
 IDENTITY, DISTANCE = np.array([0, 0, 0, 1.0]), np.array([0, 0, 500.0])

@@ -6,7 +6,7 @@ import pytest
 from page_scene import ANN, BLUE, ERRORS, HOSTILE, RED, SIZE, TEXTURED, VIEWS, reconstruction
 from PIL import Image
 
-from tfface.evaluation import document
+from tfface.drawing import document
 from tfface.geometry import rotation
 from tfface.reconstruction import page
 

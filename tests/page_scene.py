@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfface.data.rendering import overlay
+from tfface.drawing import overlay
 from tfface.face import MorphableModel
 from tfface.geometry import camera, rotation
 from tfface.reconstruction.outputs import TexturedFace

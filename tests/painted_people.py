@@ -6,7 +6,7 @@ import numpy as np
 
 from tfface.face import MorphableModel, find_symmetry
 from tfface.geometry import camera, raycast, rotation
-from tfface.reconstruction.outputs.surface import surface_of
+from tfface.reconstruction.outputs.output_mesh import surface_of
 from tfface.reconstruction.result import Reconstruction, View
 
 COLUMNS, ROWS = 33, 41

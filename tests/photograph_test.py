@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from tfface.geometry import camera
-from tfface.reconstruction import lens, photograph, video
-from tfface.reconstruction.photograph import focal_from_exif, read, upright_intrinsics
+from tfface.photographs import lens, photograph, video
+from tfface.photographs.photograph import focal_from_exif, read, upright_intrinsics
 from tfface.reconstruction.run import MAX_PIXELS
 
 LIMIT = 1 << 20

@@ -10,9 +10,9 @@ import tensorflow as tf
 import tiny_people
 
 from tfface import schema
-from tfface.data import augment, manifest, parts, pipeline, records
-from tfface.data.people.base import View
+from tfface.data import augment, manifest, part_files, pipeline, records
 from tfface.geometry import rotation
+from tfface.people.base import View
 
 KEYS = [field.key for field in schema.EXAMPLE]
 
@@ -252,17 +252,17 @@ def test_a_photograph_that_cannot_be_decoded_is_named(tmp_path):
     people = tiny_people.PEOPLE
     good, bad = people.views(0), people.views(1)
     bad[1] = View(bad[1].image[:60], bad[1].intrinsics, bad[1].quaternion, bad[1].translation)
-    subjects = [parts.Subject("good", people.shape(0), good), parts.Subject("bad", people.shape(1), bad)]
-    part_files = {}
+    subjects = [part_files.Subject("good", people.shape(0), good), part_files.Subject("bad", people.shape(1), bad)]
+    part_paths = {}
     for split in ("train", "validation", "test"):
-        part_files[split] = [tmp_path / f"{split}.npz"]
-        parts.write(
-            part_files[split][0],
-            [parts.Subject(f"{split}-{s.subject}", s.vertices, s.views) for s in subjects],
+        part_paths[split] = [tmp_path / f"{split}.npz"]
+        part_files.write(
+            part_paths[split][0],
+            [part_files.Subject(f"{split}-{s.subject}", s.vertices, s.views) for s in subjects],
         )
     folder = tmp_path / "records"
     folder.mkdir()
-    written = records.write(folder, part_files, tmp_path / "work", progress=False)
+    written = records.write(folder, part_paths, tmp_path / "work", progress=False)
     contents = manifest.read(tiny_people.records_folder())
     fields = {name: getattr(written, name) for name in ("shards", "subjects", "views", "max_views")}
     shutil.copy(tiny_people.records_folder() / manifest.FACE_MODEL_NAME, folder)

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import tiny_people
 
-from tfface.data import manifest, parts, preparation, records, splits, workers
-from tfface.data.people.base import View
+from tfface import files
+from tfface.data import manifest, part_files, preparation, records, splits, workers
 from tfface.face import MorphableModel, build
 from tfface.geometry import alignment, camera, rotation
+from tfface.people.base import View
 
 SPLIT = splits.split_subjects(12, seed=0)
 
@@ -30,7 +31,7 @@ def checksums(contents: manifest.Manifest) -> dict[str, list[str]]:
     return {split: [shard.sha256 for shard in shards] for split, shards in contents.shards.items()}
 
 
-def read_all(folder) -> dict[str, parts.Subject]:
+def read_all(folder) -> dict[str, part_files.Subject]:
     """Every record of a folder, by subject id."""
     import tensorflow as tf
 
@@ -44,7 +45,7 @@ def read_all(folder) -> dict[str, parts.Subject]:
                 strict=True,
             )
             name = record["subject"].decode()
-            subjects[name] = parts.Subject(name, record["vertices"], [View(*view) for view in views])
+            subjects[name] = part_files.Subject(name, record["vertices"], [View(*view) for view in views])
     return subjects
 
 
@@ -110,7 +111,7 @@ def test_the_manifest_tells_what_is_there():
     assert sum(contents.views.values()) == 11 * 5 + 1
     assert contents.image_size == (32, 32)
     assert contents.num_vertices == 99
-    assert contents.face_model == manifest.sha256(tiny_people.records_folder() / manifest.FACE_MODEL_NAME)
+    assert contents.face_model == files.sha256(tiny_people.records_folder() / manifest.FACE_MODEL_NAME)
     assert not (tiny_people.records_folder() / preparation.IN_PROGRESS).exists()
 
 
@@ -252,15 +253,15 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
 
 
-def subject(**changes) -> parts.Subject:
+def subject(**changes) -> part_files.Subject:
     view = tiny_people.PEOPLE.views(0)[0]
-    return parts.Subject("somebody", tiny_people.PEOPLE.shape(0), [view, dataclasses.replace(view, **changes)])
+    return part_files.Subject("somebody", tiny_people.PEOPLE.shape(0), [view, dataclasses.replace(view, **changes)])
 
 
 def test_parts_round_trip(tmp_path):
-    written = [subject(), parts.Subject("Zoë", tiny_people.PEOPLE.shape(1), tiny_people.PEOPLE.views(1))]
-    parts.write(tmp_path / "part.npz", written)
-    for before, after in zip(written, parts.read(tmp_path / "part.npz"), strict=True):
+    written = [subject(), part_files.Subject("Zoë", tiny_people.PEOPLE.shape(1), tiny_people.PEOPLE.views(1))]
+    part_files.write(tmp_path / "part.npz", written)
+    for before, after in zip(written, part_files.read(tmp_path / "part.npz"), strict=True):
         assert after.subject == before.subject
         np.testing.assert_array_equal(after.vertices, before.vertices)
         assert [view.image for view in after.views] == [view.image for view in before.views]
@@ -272,14 +273,14 @@ def test_parts_round_trip(tmp_path):
 
 def test_damaged_parts_are_named(tmp_path):
     path = tmp_path / "part.npz"
-    parts.write(path, [subject()])
+    part_files.write(path, [subject()])
     whole = path.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     for damaged in (b"", b"nothing of the kind", whole[:-1], whole[: len(whole) // 2], bytes(flipped)):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=re.escape(f"{path}: not a whole part file")):
-            parts.read(path)
+            part_files.read(path)
 
 
 @pytest.mark.parametrize(
@@ -294,13 +295,13 @@ def test_damaged_parts_are_named(tmp_path):
     ],
 )
 def test_faulty_views_are_named(changes, message):
-    assert parts.check(subject()) == (32, 32)
+    assert part_files.check(subject()) == (32, 32)
     with pytest.raises(ValueError, match=f"subject 'somebody', {message}"):
-        parts.check(subject(**changes))
+        part_files.check(subject(**changes))
 
 
 def test_subjects_without_views_or_with_nan_are_named():
     with pytest.raises(ValueError, match="subject 'x': no view"):
-        parts.check(parts.Subject("x", np.zeros((3, 3)), []))
+        part_files.check(part_files.Subject("x", np.zeros((3, 3)), []))
     with pytest.raises(ValueError, match="subject 'x': vertices are not finite"):
-        parts.check(parts.Subject("x", np.full((3, 3), np.nan), tiny_people.PEOPLE.views(0)))
+        part_files.check(part_files.Subject("x", np.full((3, 3), np.nan), tiny_people.PEOPLE.views(0)))

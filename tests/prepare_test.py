@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from tfface import prepare
-from tfface.data import people
+from tfface import people, prepare
 
 FLAGS = {"people": "anthropometric", "subjects": 7, "views": 4, "image_size": 48, "seed": 3, "measures": []}
 FLAGS |= {"capture_dir": None, "ict_facekit": None, "download": False}

@@ -18,8 +18,8 @@ from PIL import Image
 import tfface
 from tfface import models
 from tfface.data import preprocess
-from tfface.data.detection import Face
 from tfface.geometry import camera
+from tfface.photographs.detector import Face
 from tfface.reconstruction import loaded_model, run
 from tfface.reconstruction.loaded_model import LoadedModel
 from tfface.reconstruction.predictor import Crop

@@ -10,15 +10,15 @@ import scanned_people
 import scipy.sparse.linalg
 import scipy.special
 
-from tfface.data.detection import FIVE_POINTS, Face
-from tfface.data.people.anthropometric import AnthropometricPeople
-from tfface.data.scans import detection
 from tfface.face import build, register
 from tfface.face.register import RegistrationSettings, _decided, register_scan
 from tfface.face.registration import correspondence, hypotheses, model_fit, residual_field, search, smooth_prior
 from tfface.face.registration.quality import Quality
-from tfface.face.registration.surface import Surface, barycentric
+from tfface.face.registration.scan_surface import Surface, barycentric
 from tfface.geometry import alignment, camera, mesh
+from tfface.people.anthropometric import AnthropometricPeople
+from tfface.photographs.detector import FIVE_POINTS, Face
+from tfface.scans import face_search
 
 GRID = np.stack([a.ravel() for a in np.meshgrid(np.arange(5.0), np.arange(5.0), [0.0], indexing="ij")], axis=-1)
 CELLS = np.array([[i, i + 5, i + 1, i + 6] for r in range(4) for i in range(5 * r, 5 * r + 4)])
@@ -337,12 +337,12 @@ def test_quality_names_every_doubt():
 
 def test_a_detector_s_points_are_cast_back_onto_the_scan(monkeypatch):
     """A detector that knows the truth: what it sees in a picture is projected from the true landmarks."""
-    monkeypatch.setattr(detection, "_DIRECTIONS", 5)
+    monkeypatch.setattr(face_search, "_DIRECTIONS", 5)
     face = scanned_people.template()
     scan = scanned_people.bust_of(4, fine=False)
     shape = scanned_people.PEOPLE.shape(4).astype(np.float64)
     points = np.stack([shape[[face.landmarks[n] for n in names]].mean(0) for names in FIVE_POINTS.values()])
-    views = list(detection._views(*_middle(scan)))
+    views = list(face_search._views(*_middle(scan)))
     coming = iter(views)
 
     def detector(picture):
@@ -350,7 +350,7 @@ def test_a_detector_s_points_are_cast_back_onto_the_scan(monkeypatch):
         px = camera.project_array(points, view.quaternion, view.translation, view.intrinsics)
         return [Face(px, np.concatenate([px.min(axis=0), px.max(axis=0)]), 1.0)]
 
-    proposals = detection.propose(scan, face, detector)
+    proposals = face_search.propose(scan, face, detector)
     truth = alignment.rigid(face.vertices, shape)
     assert 0 < len(proposals) < len(views)
     assert hypotheses.angle(proposals[0].rotation, truth.rotation) < 8

@@ -10,21 +10,13 @@ import pytest
 from PIL import Image
 
 from tfface import schema
-from tfface.data import rendering
-from tfface.data.people.base import View
-from tfface.data.rendering import (
-    appearance,
-    framing,
-    headwear,
-    layout,
-    lighting,
-    renderer,
-    sensor,
-    shading,
-)
 from tfface.geometry import camera, rotation
+from tfface.people import photographer
+from tfface.people.base import View
+from tfface.people.photographer import appearance, framing, headwear, lighting, renderer, sensor, shading
+from tfface.people.photographer import canvas as paint_canvas
 
-SETTINGS = rendering.PhotographySettings(image_size=48)
+SETTINGS = photographer.PhotographySettings(image_size=48)
 WHITE_ROOM = lighting.Lighting(
     key=lighting.direction(0, 0),
     key_colour=np.zeros(3, np.float32),
@@ -39,7 +31,7 @@ WHITE_ROOM = lighting.Lighting(
 
 
 def _look(canvas: np.ndarray | None = None) -> appearance.Appearance:
-    head_layout = layout.layout_of(egg.head())
+    head_layout = paint_canvas.layout_of(egg.head())
     if canvas is None:
         canvas = np.ones((*head_layout.shape, 4), np.float32)
     return appearance.Appearance(
@@ -54,7 +46,7 @@ def _look(canvas: np.ndarray | None = None) -> appearance.Appearance:
 
 def _scene(look: appearance.Appearance | None = None, worn: list | None = None) -> shading.Scene:
     head = egg.head()
-    scene = shading.build_scene(head, layout.layout_of(head), head.template_vertices, look or _look(), worn or [])
+    scene = shading.build_scene(head, paint_canvas.layout_of(head), head.template_vertices, look or _look(), worn or [])
     # The paint alone: the egg's eyeballs stand before its skin and would shade it.
     scene.corners[..., 5] = 1
     return scene
@@ -94,7 +86,7 @@ def test_silhouette_is_where_the_true_vertices_project(yaw, pitch, roll):
 @pytest.mark.parametrize("yaw", [-30.0, 0.0, 30.0])
 @pytest.mark.parametrize("landmark", ["nose_ridge_3", "lip_outer_3", "brow_left_2", "brow_right_2", "jaw_8"])
 def test_paint_around_a_landmark_is_where_it_projects(yaw, landmark):
-    head_layout = layout.layout_of(egg.head())
+    head_layout = paint_canvas.layout_of(egg.head())
     point = egg.head().template_vertices[egg.head().landmarks[landmark]]
     canvas = np.zeros((*head_layout.shape, 4), np.float32)
     canvas[((head_layout.texel_points - point) ** 2).sum(axis=-1) < 3.0**2] = 1
@@ -121,7 +113,7 @@ def _centroid(weights: np.ndarray) -> np.ndarray:
 
 
 def test_yaw_shows_the_side_that_the_schema_names():
-    head_layout = layout.layout_of(egg.head())
+    head_layout = paint_canvas.layout_of(egg.head())
     canvas = np.zeros((*head_layout.shape, 4), np.float32)
     canvas[head_layout.texel_points[..., 0] < 0, 0] = 1  # The person's right is red, the left green.
     canvas[head_layout.texel_points[..., 0] > 0, 1] = 1
@@ -137,7 +129,7 @@ def test_yaw_shows_the_side_that_the_schema_names():
 
 
 def test_adaptive_sampling_agrees_with_many_rays_everywhere(monkeypatch):
-    look = appearance.sample_appearance(layout.layout_of(egg.head()), SETTINGS, np.random.default_rng(1))
+    look = appearance.sample_appearance(paint_canvas.layout_of(egg.head()), SETTINGS, np.random.default_rng(1))
     light = dataclasses.replace(
         WHITE_ROOM, key=lighting.direction(30, 30), key_colour=np.ones(3, np.float32), shadows=True, key_radius=0.02
     )
@@ -186,7 +178,7 @@ def test_the_key_light_casts_shadows():
     rng = np.random.default_rng(5)
     settings = dataclasses.replace(SETTINGS, occluder_probability=1.0)
     worn: list = []
-    while not any(piece.part == rendering.Part.CLOTH for piece in worn):
+    while not any(piece.part == photographer.Part.CLOTH for piece in worn):
         worn = headwear.sample_headwear(head, head.template_vertices, np.zeros(3, np.float32), True, settings, rng)
     scene = _scene(worn=worn)
     light = dataclasses.replace(WHITE_ROOM, key=lighting.direction(0, 70), key_colour=np.ones(3, np.float32))
@@ -210,11 +202,11 @@ def test_headwear_hides_no_more_than_it_should():
         for name in ("nose_ridge_3", "lip_outer_3", "eye_right_0", "eye_left_3", "jaw_8"):
             point = points[schema.IBUG68.index(name)]
             hits = scene.caster.cast(point + (0, 0, -500.0), np.array([0.0, 0.0, 1.0]))
-            assert scene.part[hits.triangle] < rendering.Part.HAIR, name
+            assert scene.part[hits.triangle] < photographer.Part.HAIR, name
         for piece in worn:
             assert np.isfinite(piece.vertices).all()
             assert piece.triangles.max() < len(piece.vertices)
-    assert kinds == {rendering.Part.HAIR, rendering.Part.CLOTH}
+    assert kinds == {photographer.Part.HAIR, photographer.Part.CLOTH}
 
 
 def test_bilinear_sampling_is_exact_on_a_plane_and_clamped_outside():
@@ -231,7 +223,7 @@ def test_bilinear_sampling_is_exact_on_a_plane_and_clamped_outside():
 def test_photographs_are_the_same_for_the_same_generator_and_differ_otherwise():
     head = egg.head()
     taken = [
-        rendering.photograph(head, head.template_vertices, SETTINGS, np.random.default_rng([7, seed]))
+        photographer.photograph(head, head.template_vertices, SETTINGS, np.random.default_rng([7, seed]))
         for seed in (0, 0, 1)
     ]
     for first, second, other in zip(*taken, strict=True):
@@ -252,7 +244,7 @@ def test_a_pickled_head_gives_the_same_photographs():
     copy = pickle.loads(pickle.dumps(head))
     settings = dataclasses.replace(SETTINGS, num_views=1)
     ours, theirs = (
-        rendering.photograph(h, head.template_vertices, settings, np.random.default_rng(2)) for h in (head, copy)
+        photographer.photograph(h, head.template_vertices, settings, np.random.default_rng(2)) for h in (head, copy)
     )
     assert ours[0].image == theirs[0].image
 
@@ -261,7 +253,7 @@ def test_photographs_are_readable():
     head = egg.head()
     means, contrasts = [], []
     for seed in range(6):
-        for view in rendering.photograph(head, head.template_vertices, SETTINGS, np.random.default_rng(seed)):
+        for view in photographer.photograph(head, head.template_vertices, SETTINGS, np.random.default_rng(seed)):
             middle = _decode(view)[12:36, 12:36].astype(float)
             means.append(middle.mean())
             contrasts.append(middle.mean(axis=-1).std())
@@ -274,14 +266,14 @@ def test_photographs_are_readable():
 def test_every_size_and_number_of_views():
     head = egg.head()
     for size, views in ((32, 1), (97, 4)):
-        settings = rendering.PhotographySettings(image_size=size, num_views=views)
-        taken = rendering.photograph(head, head.template_vertices, settings, np.random.default_rng(0))
+        settings = photographer.PhotographySettings(image_size=size, num_views=views)
+        taken = photographer.photograph(head, head.template_vertices, settings, np.random.default_rng(0))
         assert [_decode(view).shape for view in taken] == [(size, size, 3)] * views
 
 
 def test_photograph_refuses_vertices_of_another_head():
     with pytest.raises(ValueError, match="vertices: expected"):
-        rendering.photograph(egg.head(), np.zeros((5, 3)), SETTINGS, np.random.default_rng(0))
+        photographer.photograph(egg.head(), np.zeros((5, 3)), SETTINGS, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tfface.face import MorphableModel
 from tfface.geometry import rotation
 from tfface.models import linear_start, pose_targets, regressor
 from tfface.models.regressor import FEATURES, CameraStatistics
-from tfface.training import ridge, run
+from tfface.training import ridge, training_run
 
 CELLS = (2, 2, 3)
 
@@ -177,7 +177,7 @@ def test_too_many_features_are_refused(records, monkeypatch):
 
 
 def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
-    options = run.Options(
+    options = training_run.Options(
         records=records,
         output=str(tmp_path),
         encoder_weights="none",
@@ -188,7 +188,7 @@ def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
         head_start="ridge",
         validate_every=1,
     )
-    best = run.train(options)
+    best = training_run.train(options)
     assert "variance on the validation split: shape" in capsys.readouterr().out
     head = linear_start.heads(keras.saving.load_model(best).get_layer("regressor"))["shape_mlp"]
     kernel = np.asarray(head.get_layer("output").kernel)
@@ -206,7 +206,7 @@ def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
 def test_where_there_is_no_ridge_start_the_run_says_so(records, tmp_path, changes, message):
     options = {"stages": ("heads:1",), "head_start": "ridge", "batch_size": 4, **changes}
     with pytest.raises(ValueError, match=message):
-        run.train(run.Options(records=records, output=str(tmp_path), **options))
+        training_run.train(training_run.Options(records=records, output=str(tmp_path), **options))
 
 
 def test_several_workers_are_refused(records, tmp_path, monkeypatch):
@@ -214,7 +214,7 @@ def test_several_workers_are_refused(records, tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
     options = {"stages": ("heads:1",), "head_start": "ridge", "batch_size": 4, "strategy": "multi_worker"}
     with pytest.raises(ValueError, match="does not go with"):
-        run.train(run.Options(records=records, output=str(tmp_path), **options))
+        training_run.train(training_run.Options(records=records, output=str(tmp_path), **options))
 
 
 def _explained(output: str) -> str:
@@ -225,9 +225,11 @@ def _explained(output: str) -> str:
 def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(records, tmp_path, capsys):
     common = {"records": records, "encoder_weights": "none", "hidden_units": 8, "batch_size": 4, "pictures": 0}
     common |= {"head_start": "ridge", "stages": ("heads:1:1e-9",), "validate_every": 1}
-    single = run.train(run.Options(output=str(tmp_path / "single"), **common))
+    single = training_run.train(training_run.Options(output=str(tmp_path / "single"), **common))
     several = {**common, "model_kind": "multi_view", "num_views": 2}
-    merged = run.train(run.Options(output=str(tmp_path / "merged"), initialize_from=single, **several))
+    merged = training_run.train(
+        training_run.Options(output=str(tmp_path / "merged"), initialize_from=single, **several)
+    )
     said = _explained(capsys.readouterr().out)
     assert "shape" in said
     assert "quaternion" not in said, "the poses come with the single view model"
@@ -236,7 +238,7 @@ def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(reco
         ours, theirs = (each[name].get_layer("hidden").get_weights()[0] for each in heads)
         assert np.allclose(ours, theirs, atol=1e-6) == same, name
 
-    run.train(run.Options(output=str(tmp_path / "alone"), **several))
+    training_run.train(training_run.Options(output=str(tmp_path / "alone"), **several))
     assert "quaternion" in _explained(capsys.readouterr().out)
     trained = keras.saving.load_model(merged)
     block = trained.get_layer("regressor").get_layer("merge_concat").get_layer("output")
@@ -244,4 +246,4 @@ def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(reco
     trained.save(tmp_path / "trained.keras")
     again = {**several, "initialize_from": str(tmp_path / "trained.keras")}
     with pytest.raises(ValueError, match="another shape MLP than the one that the merge block of"):
-        run.train(run.Options(output=str(tmp_path / "again"), **again))
+        training_run.train(training_run.Options(output=str(tmp_path / "again"), **again))

@@ -5,7 +5,7 @@ import scipy.ndimage
 
 from tfface.geometry import camera, raycast, rotation
 from tfface.reconstruction.outputs import sampling, texels, unwrap
-from tfface.reconstruction.outputs.surface import Surface, surface_of
+from tfface.reconstruction.outputs.output_mesh import Surface, surface_of
 from tfface.reconstruction.result import View
 
 K = np.array([[400.0, 0, 60], [0, 400.0, 80], [0, 0, 1]])

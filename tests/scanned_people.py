@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
-from tfface.data.people.anthropometric import AnthropometricPeople
-from tfface.data.scans import bust
 from tfface.geometry import alignment, mesh, rotation
+from tfface.people.anthropometric import AnthropometricPeople
+from tfface.scans import bust
 
 PEOPLE = AnthropometricPeople(40, seed=3)
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import scanned_people
 
-from tfface.data.people import capture_files
-from tfface.data.scans import beam, collection, files, model, registering, report, scanner, simulate
-from tfface.data.scans.registering import Plan
-from tfface.data.scans.scanner_settings import ScannerSettings
 from tfface.face import MorphableModel
 from tfface.face.register import RegistrationSettings
 from tfface.face.registration import smooth_prior
-from tfface.face.registration.surface import Surface
+from tfface.face.registration.scan_surface import Surface
 from tfface.geometry import mesh
+from tfface.people import capture_files
+from tfface.scans import beam, collection, face_model, registering, report, scan_files, scanner, simulate
+from tfface.scans.registering import Plan
+from tfface.scans.scanner_settings import ScannerSettings
 
 QUICK = RegistrationSettings(smooth=smooth_prior.SmoothPriorSettings(modes=60, samples=300))
 TINY = ScannerSettings(size_hw=(120, 160), frames=9, voxel=4.0, truncation=12.0)
@@ -34,12 +34,12 @@ def _write(path: Path, scan: mesh.Mesh, scale: float = 1.0) -> Path:
 def test_a_scan_is_read_in_every_format_and_unit(tmp_path, suffix, unit):
     scan = scanned_people.bust_of(0, fine=False)
     path = _write(tmp_path / f"scan{suffix}", scan, 1 / scanner.MM_PER_UNIT[unit])
-    read = files.read_scan(path, unit)
+    read = scan_files.read_scan(path, unit)
     assert read.mesh.num_vertices <= scan.num_vertices  # STL's corners are merged again
     distances = Surface(scan).closest(read.mesh.vertices).distances
     assert distances.max() < 0.05
     with pytest.raises(ValueError, match=rf"scan{suffix}: read in .* it would be plausible in {unit}"):
-        files.read_scan(path, "m" if unit != "m" else "mm")
+        scan_files.read_scan(path, "m" if unit != "m" else "mm")
 
 
 def _cut(path: Path) -> None:
@@ -73,7 +73,7 @@ def test_every_bad_file_is_named_with_its_fault(tmp_path, suffix, spoil, fault):
     path = _write(tmp_path / f"scan{suffix}", scanned_people.bust_of(0, fine=False))
     spoil(path)
     with pytest.raises(ValueError, match=rf"scan{suffix}: .*{fault}"):
-        files.read_scan(path, "mm")
+        scan_files.read_scan(path, "mm")
 
 
 def test_cleaning_drops_stray_parts_and_turns_normals_outwards():
@@ -83,9 +83,9 @@ def test_cleaning_drops_stray_parts_and_turns_normals_outwards():
         np.concatenate((scan.vertices, speck)),
         np.concatenate((scan.triangles[:, ::-1], [[scan.num_vertices + i for i in range(3)], [0, 0, 1]])),
     )
-    cleaned = files.clean(dirty)
+    cleaned = scan_files.clean(dirty)
     # The two eyeballs and the linings behind the lips and lids are parts of their own, and go too.
-    (of_its_own,) = files.clean(scan).notes
+    (of_its_own,) = scan_files.clean(scan).notes
     assert cleaned.notes == (
         "1 triangles without area dropped",
         f"{int(of_its_own.split()[0]) + 1} stray parts dropped",
@@ -96,7 +96,7 @@ def test_cleaning_drops_stray_parts_and_turns_normals_outwards():
     nearest = np.linalg.norm(cleaned.mesh.vertices - nose, axis=1).argmin()
     assert mesh.vertex_normals(cleaned.mesh.vertices, cleaned.mesh.triangles)[nearest, 2] < -0.5
     with pytest.raises(ValueError, match=r"at least 1000 connected triangles, got \d{3}"):
-        files.clean(mesh.Mesh(scan.vertices, scan.triangles[:500]))
+        scan_files.clean(mesh.Mesh(scan.vertices, scan.triangles[:500]))
 
 
 def test_scans_are_found_in_folders_and_as_files(tmp_path):
@@ -104,16 +104,16 @@ def test_scans_are_found_in_folders_and_as_files(tmp_path):
     _write(tmp_path / "a.ply", scanned_people.bust_of(0, fine=False))
     (tmp_path / "_truth").mkdir()
     (tmp_path / "b" / "landmarks.json").write_text("{}")
-    found = files.find_scans(tmp_path)
+    found = scan_files.find_scans(tmp_path)
     assert [(scan.subject, scan.path.name, scan.landmarks is not None) for scan in found] == [
         ("a", "a.ply", False),
         ("b", "scan.obj", True),
     ]
     _write(tmp_path / "a.stl", scanned_people.bust_of(0, fine=False))
     with pytest.raises(ValueError, match="subject 'a' has more than one scan"):
-        files.find_scans(tmp_path)
+        scan_files.find_scans(tmp_path)
     with pytest.raises(ValueError, match="there is none"):
-        files.find_scans(tmp_path / "_truth")
+        scan_files.find_scans(tmp_path / "_truth")
 
 
 def test_the_scanner_sees_the_true_surface_with_noise_and_holes():
@@ -136,8 +136,8 @@ def test_the_scanner_sees_the_true_surface_with_noise_and_holes():
 
 
 def test_noise_grows_with_the_square_of_the_distance():
-    from tfface.data.scans import depth_camera
     from tfface.geometry import raycast
+    from tfface.scans import depth_camera
 
     wall = np.array([[-900.0, -900, 0], [900, -900, 0], [900, 900, 0], [-900, 900, 0]])
     subject = depth_camera.Subject(raycast.Raycaster(wall, [[0, 1, 2], [0, 2, 3]]), np.ones(2))
@@ -167,7 +167,7 @@ def test_every_bad_scan_of_a_collection_is_reported_with_its_fault(tmp_path):
     others = {name: shape[index].tolist() for name, index in landmarks.items()}
     (root / "somebody_else_s_landmarks.json").write_text(json.dumps(others))
     plan = Plan(scanned_people.template(), "mm", tmp_path / "output", settings=QUICK)
-    outcomes = {scan.subject: registering.register_file(plan, scan) for scan in files.find_scans(root)}
+    outcomes = {scan.subject: registering.register_file(plan, scan) for scan in scan_files.find_scans(root)}
     expected = {
         "file_cut": "file_cut.ply: not a readable triangle mesh",
         "file_lambda": "file_lambda.ply: the file is empty",
@@ -204,7 +204,7 @@ def capture(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def registered(capture, tmp_path_factory):
     plan = Plan(scanned_people.template(), "mm", tmp_path_factory.mktemp("output"), settings=QUICK)
-    outcomes = collection.register_collection(plan, files.find_scans(capture), num_workers=1, progress=False)
+    outcomes = collection.register_collection(plan, scan_files.find_scans(capture), num_workers=1, progress=False)
     return plan, outcomes
 
 
@@ -228,7 +228,7 @@ def _as_json(outcomes: list[registering.Outcome]) -> list[dict]:
 def test_what_is_finished_is_not_done_again(registered, capture):
     plan, outcomes = registered
     before = {path: path.stat().st_mtime_ns for path in (plan.output / registering.MESHES).iterdir()}
-    again = collection.register_collection(plan, files.find_scans(capture), progress=False)
+    again = collection.register_collection(plan, scan_files.find_scans(capture), progress=False)
     assert _as_json(again) == _as_json(outcomes)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert _as_json(collection.read_outcomes(plan.output)) == _as_json(outcomes)
@@ -239,7 +239,7 @@ def test_what_is_finished_is_not_done_again(registered, capture):
 
 def test_a_scan_that_ended_its_process_twice_is_not_tried_again(tmp_path, capture):
     plan = Plan(scanned_people.template(), "mm", tmp_path, settings=QUICK)
-    scan = files.find_scans(capture)[1]
+    scan = scan_files.find_scans(capture)[1]
     (tmp_path / registering.RECORDS).mkdir()
     (tmp_path / registering.RECORDS / f"{scan.subject}.attempt").write_text("2")
     outcome = registering.register_file(plan, scan)
@@ -250,15 +250,15 @@ def test_a_scan_that_ended_its_process_twice_is_not_tried_again(tmp_path, captur
 
 def test_the_3dmm_of_the_registered_scans_and_a_complete_capture_folder(registered, capture):
     plan, outcomes = registered
-    built, divided = model.build_model(plan, outcomes, modes=64, mirrored=True)
+    built, divided = face_model.build_model(plan, outcomes, modes=64, mirrored=True)
     assert sorted(itertools.chain.from_iterable(divided.values())) == [f"person-{i}" for i in range(4)]
-    loaded = MorphableModel.load(plan.output / model.FACE_MODEL)
+    loaded = MorphableModel.load(plan.output / face_model.FACE_MODEL)
     assert loaded.digest() == built.digest()
     assert loaded.num_modes == 2 * len(divided["train"]) - 1
     # Mirrored twins make the mean symmetric.
     np.testing.assert_allclose(loaded.mean[loaded.symmetry] * [-1, 1, 1], loaded.mean, atol=0.02)
     (capture / "person-2" / capture_files.UNREGISTERED).write_text("{}")  # of an earlier run
-    assert model.complete_capture_folder(plan, files.find_scans(capture), outcomes) == 4
+    assert face_model.complete_capture_folder(plan, scan_files.find_scans(capture), outcomes) == 4
     assert [path.parent.name for path in capture.glob("*/unregistered.json")] == ["broken"]
     marker = json.loads((capture / "broken" / capture_files.UNREGISTERED).read_text())
     assert marker == {"status": "failed", "reason": outcomes[0].fault}
@@ -267,32 +267,32 @@ def test_the_3dmm_of_the_registered_scans_and_a_complete_capture_folder(register
     surface = Surface(mesh.Mesh(truth, plan.face.triangles))
     assert surface.closest(read.vertices).distances.mean() < 1
     with pytest.raises(ValueError, match="at least 3 well registered scans, got 1"):
-        model.build_model(plan, outcomes[:2])
+        face_model.build_model(plan, outcomes[:2])
 
 
 def test_a_template_mesh_comes_with_its_landmarks(tmp_path):
     face = scanned_people.template()
     path = _write(tmp_path / "face.obj", face)
     with pytest.raises(ValueError, match=r"face\.json: not found"):
-        model.read_template(path)
+        face_model.read_template(path)
     (tmp_path / "face.json").write_text(json.dumps({"nose_ridge_3": 10**6}))
     with pytest.raises(ValueError, match=r"face\.json: .*1000000"):
-        model.read_template(path)
+        face_model.read_template(path)
     (tmp_path / "face.json").write_text(json.dumps(dict(face.landmarks)))
-    assert model.read_template(path).landmarks == face.landmarks
+    assert face_model.read_template(path).landmarks == face.landmarks
 
 
 def test_simulated_captures_are_written_with_photographs_and_truth(tmp_path):
-    from tfface.data import rendering
-    from tfface.data.people.anthropometric import AnthropometricPeople
+    from tfface.people import photographer
+    from tfface.people.anthropometric import AnthropometricPeople
 
-    photography = rendering.PhotographySettings(image_size=32, num_views=3, supersampling=1)
+    photography = photographer.PhotographySettings(image_size=32, num_views=3, supersampling=1)
     source = AnthropometricPeople(1, seed=2, settings=photography)
     for _ in range(2):  # The second finds everything there.
         simulate.simulate(source, tmp_path, unit="cm", settings=TINY, num_workers=1, progress=False)
-    (subject,) = (scan.subject for scan in files.find_scans(tmp_path))
+    (subject,) = (scan.subject for scan in scan_files.find_scans(tmp_path))
     truth = mesh.read_mesh(tmp_path / simulate.TRUTH / f"{subject}.ply")
-    scan = files.read_scan(tmp_path / subject / "scan.ply", "cm").mesh
+    scan = scan_files.read_scan(tmp_path / subject / "scan.ply", "cm").mesh
     assert np.median(Surface(scan).closest(truth.vertices).distances) < 1.5
     views = capture_files.read_views(tmp_path / subject / capture_files.VIEWS)
     assert len(views) == 3
@@ -306,7 +306,7 @@ def test_a_beam_pipeline_does_the_same(tmp_path, capture, registered):
     pytest.importorskip("apache_beam", reason="apache-beam is not installed: it is the extra beam")
     plan, outcomes = registered
     here = Plan(plan.template, plan.unit, tmp_path, settings=QUICK)
-    scans = files.find_scans(capture)[:2]
+    scans = scan_files.find_scans(capture)[:2]
     done = beam.register_collection(here, scans, ["--runner=DirectRunner"])
     for one, other in zip(_as_json(done), _as_json(outcomes[:2]), strict=True):
         # Sums of another number of threads differ in the last digits of single precision.

@@ -6,25 +6,26 @@ import numpy as np
 import pytest
 
 import tfface
-from tfface.data import manifest, preparation, rendering
-from tfface.data.people import open_source
-from tfface.data.people.anthropometric import AnthropometricPeople
-from tfface.data.scans import collection, files, model, registering, simulate
-from tfface.data.scans.registering import Plan
-from tfface.data.scans.scanner_settings import ScannerSettings
+from tfface.data import manifest, preparation
 from tfface.evaluation import face_model_report
 from tfface.face import MorphableModel
 from tfface.face.register import RegistrationSettings
 from tfface.face.registration import smooth_prior
 from tfface.geometry import mesh
-from tfface.training import run
+from tfface.people import open_source, photographer
+from tfface.people.anthropometric import AnthropometricPeople
+from tfface.scans import collection, registering, scan_files, simulate
+from tfface.scans import face_model as scanned_model
+from tfface.scans.registering import Plan
+from tfface.scans.scanner_settings import ScannerSettings
+from tfface.training import training_run
 
 
 @pytest.fixture(scope="module")
 def capture(tmp_path_factory):
     """Five people scanned and photographed, nobody knows where their faces are, and one whose scan cannot be read."""
     root = tmp_path_factory.mktemp("scans") / "capture"
-    photography = rendering.PhotographySettings(image_size=32, num_views=3, supersampling=1)
+    photography = photographer.PhotographySettings(image_size=32, num_views=3, supersampling=1)
     people = AnthropometricPeople(5, seed=7, settings=photography)
     scanner = ScannerSettings(size_hw=(120, 160), frames=9, voxel=4.0, truncation=12.0)
     simulate.simulate(people, root, unit="cm", settings=scanner, num_workers=1, progress=False)
@@ -38,25 +39,25 @@ def test_raw_scans_become_a_trained_model(capture, tmp_path):
     face = mesh.Mesh(template.vertices, template.triangles, template.landmarks)
     settings = RegistrationSettings(smooth=smooth_prior.SmoothPriorSettings(modes=60, samples=300))
     plan = Plan(face, "cm", tmp_path / "model", settings=settings)
-    scans = files.find_scans(root)
+    scans = scan_files.find_scans(root)
     outcomes = collection.register_collection(plan, scans, num_workers=1, progress=False)
     assert [outcome.status for outcome in outcomes] == [*["registered"] * 5, "failed"], [o.fault for o in outcomes]
-    built, divided = model.build_model(plan, outcomes, modes=2)
-    training, unseen = (model.registered_shapes(plan, divided[split]) for split in ("train", "validation"))
+    built, divided = scanned_model.build_model(plan, outcomes, modes=2)
+    training, unseen = (scanned_model.registered_shapes(plan, divided[split]) for split in ("train", "validation"))
     measures = face_model_report.measure(built, training, unseen, samples=20)
     assert measures.generalisation.mean[-1] < measures.generalisation.mean[0]
-    assert model.complete_capture_folder(plan, scans, outcomes) == 5
-    again = [registering.finished(plan, scan) for scan in files.find_scans(root)]
+    assert scanned_model.complete_capture_folder(plan, scans, outcomes) == 5
+    again = [registering.finished(plan, scan) for scan in scan_files.find_scans(root)]
     assert [outcome and outcome.to_json() for outcome in again] == [outcome.to_json() for outcome in outcomes]
     source = open_source("capture", root=str(root), image_size=32)
     assert source.left_out.keys() == {"unreadable"}
-    face_model = str(plan.output / model.FACE_MODEL)
+    face_model = str(plan.output / scanned_model.FACE_MODEL)
     made = preparation.prepare(source, tmp_path / "records", face_model=face_model, num_workers=1, progress=False)
     assert {split: sorted(ids) for split, ids in made.subjects.items()} == {
         split: sorted(ids) for split, ids in divided.items()
     }, "the subjects whom the 3DMM was built from are those to train on"
-    best = run.train(
-        run.Options(
+    best = training_run.train(
+        training_run.Options(
             records=str(tmp_path / "records"),
             output=str(tmp_path / "run"),
             encoder_weights="none",

@@ -100,4 +100,4 @@ def test_nothing_is_fetched_but_with_a_checksum():
         r"\burlopen\(|\bOpenerDirector\(|\bbuild_opener\(|\brequests\.(get|post)\(|\bget_file\(|\burlretrieve\("
     )
     fetching = [path.relative_to(ROOT).as_posix() for path in SOURCES if clients.search(path.read_text("utf-8"))]
-    assert [path for path in fetching if path.startswith("tfface/")] == ["tfface/data/fetching.py"]
+    assert [path for path in fetching if path.startswith("tfface/")] == ["tfface/fetching.py"]

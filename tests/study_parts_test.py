@@ -8,16 +8,9 @@ import pytest
 import tiny_people
 from PIL import Image
 
-from tfface.evaluation import (
-    armse,
-    document,
-    files,
-    landmark_rows,
-    learning_curves,
-    row_measures,
-    study_figures,
-    study_rows,
-)
+from tfface import files
+from tfface.drawing import document
+from tfface.evaluation import armse, landmark_rows, learning_curves, row_measures, study_figures, study_rows
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measures import MEAN_FACE
 from tfface.evaluation.predictions import Origin, Predictions

@@ -5,17 +5,17 @@ import painted_people
 import pytest
 
 from tfface.geometry import mesh
-from tfface.reconstruction.outputs import surface
+from tfface.reconstruction.outputs import output_mesh
 
 
 def test_the_eyes_are_closed_and_the_rim_is_not():
     model = painted_people.face_model()
-    closed = surface.surface_of(model)
-    rims = surface.boundary_loops(model.triangles)
+    closed = output_mesh.surface_of(model)
+    rims = output_mesh.boundary_loops(model.triangles)
     assert sorted(map(len, rims)) == [10, 10, 2 * (painted_people.COLUMNS + painted_people.ROWS - 2)]
     assert closed.num_closing == 2 * (10 - 2)
     np.testing.assert_array_equal(closed.triangles[: len(model.triangles)], model.triangles)
-    (left,) = surface.boundary_loops(closed.triangles)
+    (left,) = output_mesh.boundary_loops(closed.triangles)
     assert len(left) == max(map(len, rims))
     # Wound as what surrounds them: no edge is walked twice in one direction.
     directed = np.concatenate([closed.triangles[:, [i, (i + 1) % 3]] for i in range(3)])
@@ -25,21 +25,21 @@ def test_the_eyes_are_closed_and_the_rim_is_not():
 def test_a_long_rim_and_the_outline_are_no_openings():
     model = painted_people.face_model()
     vertices = model.mean.astype(np.float64)
-    assert len(surface.openings(vertices, model.triangles)) == 2
-    assert surface.openings(vertices, model.triangles, max_perimeter=20.0) == []
+    assert len(output_mesh.openings(vertices, model.triangles)) == 2
+    assert output_mesh.openings(vertices, model.triangles, max_perimeter=20.0) == []
 
 
 def test_a_model_that_is_wound_inwards_is_turned_round():
     model = painted_people.face_model()
     inwards = dataclasses.replace(model, triangles=model.triangles[:, ::-1])
-    for closed in (surface.surface_of(model), surface.surface_of(inwards)):
+    for closed in (output_mesh.surface_of(model), output_mesh.surface_of(inwards)):
         normals = mesh.vertex_normals(closed.template, closed.triangles)
         assert normals[closed.triangles].mean(axis=(0, 1))[2] < -0.5  # towards the viewer
 
 
 def test_loops_that_touch_in_a_vertex_are_cut_apart():
     # Two triangles that share vertex 2 alone.
-    loops = surface.boundary_loops(np.array([[0, 1, 2], [2, 3, 4]]))
+    loops = output_mesh.boundary_loops(np.array([[0, 1, 2], [2, 3, 4]]))
     assert sorted(sorted(loop.tolist()) for loop in loops) == [[0, 1, 2], [2, 3, 4]]
 
 
@@ -47,7 +47,7 @@ def test_loops_that_touch_in_a_vertex_are_cut_apart():
 def test_a_flat_polygon_is_covered_by_its_own_area(corners):
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     points = np.stack((30 * np.cos(angle), 12 * np.sin(angle), np.full(corners, 5.0)), axis=-1)
-    triangles = surface.triangulate_loop(points, np.arange(corners))
+    triangles = output_mesh.triangulate_loop(points, np.arange(corners))
     assert triangles.shape == (corners - 2, 3)
     a, b, c = (points[triangles[:, corner]] for corner in range(3))
     normals = np.cross(b - a, c - a)
@@ -60,7 +60,7 @@ def test_a_flat_polygon_is_covered_by_its_own_area(corners):
 def test_a_bent_polygon_is_spanned_by_the_least_area():
     # A square with two opposite corners lifted: either diagonal gives another area; all ways are tried.
     points = np.array([[0, 0, 0], [10, 0, 9], [10, 10, 0], [0, 10, 1.0], [-4, 5, 0]])
-    found = surface.triangulate_loop(points, np.arange(5))
+    found = output_mesh.triangulate_loop(points, np.arange(5))
 
     def area(triangles):
         a, b, c = (points[np.array(triangles)[:, corner]] for corner in range(3))
@@ -81,7 +81,7 @@ def test_shade_is_one_on_a_convex_shape_and_small_in_a_pit():
     shades = []
     for depth in (dome, dome + pit):
         vertices = np.stack((50 * u, 50 * v, depth), axis=-1).reshape(-1, 3).astype(np.float32)
-        shades.append(surface.shade_of(surface.Surface(vertices, triangles, 0, None)).reshape(41, 41))
+        shades.append(output_mesh.shade_of(output_mesh.Surface(vertices, triangles, 0, None)).reshape(41, 41))
     assert shades[0].min() > 0.97
     assert shades[1][20, 20] < 0.6
     assert shades[1][5, 5] > 0.97

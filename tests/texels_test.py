@@ -4,7 +4,7 @@ import numpy as np
 import painted_people
 
 from tfface.reconstruction.outputs import texels, unwrap
-from tfface.reconstruction.outputs.surface import Surface, surface_of
+from tfface.reconstruction.outputs.output_mesh import Surface, surface_of
 
 SIZE = 64
 

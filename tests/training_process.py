@@ -34,7 +34,7 @@ PATIENCE = 1800
 """Seconds that a process may take; far more than it needs, but a busy machine is no fault."""
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tfface.training.run"])
+_SERVER.set_forkserver_preload(["tfface.training.training_run"])
 
 Preparation = Callable[[], None]
 """Runs in the process before the program does; a function of a module, maybe with `functools.partial`."""

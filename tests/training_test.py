@@ -12,11 +12,11 @@ import tensorflow as tf
 from tiny_people import TinyPeople
 
 import tfface
-from tfface import schema
-from tfface.data import manifest, preparation
+from tfface import files, schema
+from tfface.data import preparation
 from tfface.models.cut import cut
 from tfface.models.regressor import FEATURES
-from tfface.training import loop, run, stages
+from tfface.training import loop, stages, training_run
 from tfface.training import strategy as strategies
 from tfface.training.examples import Examples
 from tfface.training.run_directory import RunDirectory
@@ -48,12 +48,12 @@ def _clear():
 def finished(records, tmp_path_factory) -> pathlib.Path:
     """A run of two steps; tests that go on with it take a copy."""
     output = tmp_path_factory.mktemp("finished") / "run"
-    run.train(_options(records, output, stages=("heads:2",)), flagfile="--seed=0\n")
+    training_run.train(_options(records, output, stages=("heads:2",)), flagfile="--seed=0\n")
     return output
 
 
-def _options(records: str, output: pathlib.Path, **changes) -> run.Options:
-    return run.Options(**{"records": records, "output": str(output), **TINY, "checkpoint_every": 2, **changes})
+def _options(records: str, output: pathlib.Path, **changes) -> training_run.Options:
+    return training_run.Options(**{"records": records, "output": str(output), **TINY, "checkpoint_every": 2, **changes})
 
 
 def _weights(path: str) -> list[np.ndarray]:
@@ -80,12 +80,12 @@ def _interrupt(monkeypatch, after: int) -> None:
 def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(records, tmp_path, monkeypatch):
     changes = {"stages": ("block3:4:1e-3", "all:3:1e-4"), "schedule": "cosine", "warmup_steps": 1}
     changes |= {"dropout": 0.3, "weight_decay": 0.1, "virtual_views": 2, "pictures": 0}
-    run.train(_options(records, tmp_path / "whole", **changes))
+    training_run.train(_options(records, tmp_path / "whole", **changes))
     with monkeypatch.context() as patched:
         _interrupt(patched, after=6)  # in the second stage
         with pytest.raises(InterruptedRunError):
-            run.train(_options(records, tmp_path / "broken", **changes))
-    run.train(_options(records, tmp_path / "broken", **changes))
+            training_run.train(_options(records, tmp_path / "broken", **changes))
+    training_run.train(_options(records, tmp_path / "broken", **changes))
     for name in ("last.keras", "best.keras"):
         one, other = _weights(str(tmp_path / "whole" / name)), _weights(str(tmp_path / "broken" / name))
         for expected, got in zip(one, other, strict=True):
@@ -115,10 +115,10 @@ def test_what_a_run_leaves(finished):
 
 def test_multi_view_and_shape_only_start_from_what_came_before(records, finished, tmp_path):
     single = str(finished / "best.keras")
-    multi = run.train(
+    multi = training_run.train(
         _options(records, tmp_path / "mv", stages=("heads:1",), model_kind="multi_view", initialize_from=single)
     )
-    shape = run.train(
+    shape = training_run.train(
         _options(
             records,
             tmp_path / "shape",
@@ -130,14 +130,14 @@ def test_multi_view_and_shape_only_start_from_what_came_before(records, finished
     )
     assert tfface.load(multi).input[schema.IMAGES.key].shape[1] == 3
     described = json.loads((tmp_path / "mv" / "run.json").read_text())
-    assert described["initialize_from"] == manifest.sha256(single)
+    assert described["initialize_from"] == files.sha256(single)
     assert set(tfface.load(shape).output) == {schema.COEFFICIENTS.key, schema.VERTICES.key}
 
 
 def test_a_network_can_fit_one_batch(records, tmp_path):
     options = {"overfit_one_batch": True, "validate_every": 50, "checkpoint_every": 1000, "pictures": 0}
     options |= {"encoder_output": "block5_pool"}
-    run.train(_options(records, tmp_path / "fit", stages=("heads:150:1e-2",), **options))
+    training_run.train(_options(records, tmp_path / "fit", stages=("heads:150:1e-2",), **options))
     history = RunDirectory(str(tmp_path / "fit")).history()
     assert history[-1]["loss"] < 0.05 * history[0]["training_loss"]
     assert history[-1]["reprojection_px"] < 0.4
@@ -145,7 +145,7 @@ def test_a_network_can_fit_one_batch(records, tmp_path):
 
 def test_another_run_in_the_same_folder_is_refused_with_the_differences(records, finished):
     with pytest.raises(ValueError, match=r"(?s)holds a run with other flags.*--seed: 0 before, 5 now"):
-        run.train(_options(records, finished, stages=("heads:2",), seed=5))
+        training_run.train(_options(records, finished, stages=("heads:2",), seed=5))
 
 
 def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_newer_flags(records, finished, tmp_path):
@@ -154,20 +154,20 @@ def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_newer_flags(reco
     described = json.loads(path.read_text())
     del described["flags"]["dropout"]
     path.write_text(json.dumps(described))
-    run.train(_options(records, tmp_path / "run", stages=("heads:2",)))
+    training_run.train(_options(records, tmp_path / "run", stages=("heads:2",)))
     with pytest.raises(ValueError, match=r"--dropout: 0\.0 before, 0\.5 now"):
-        run.train(_options(records, tmp_path / "run", stages=("heads:2",), dropout=0.5))
+        training_run.train(_options(records, tmp_path / "run", stages=("heads:2",), dropout=0.5))
 
 
 def test_weight_decay_shrinks_kernels_but_neither_biases_nor_scales():
     network = keras.Sequential([keras.Input((3,)), keras.layers.LayerNormalization(), keras.layers.Dense(2)])
     network.set_weights([np.ones(weight.shape) for weight in network.weights])
-    optimizer = run.make_optimizer(stages.WarmupThen(0.1, 10), weight_decay=0.5)
+    optimizer = training_run.make_optimizer(stages.WarmupThen(0.1, 10), weight_decay=0.5)
     optimizer.build(network.trainable_variables)
     optimizer.apply([tf.zeros(weight.shape) for weight in network.trainable_weights], network.trainable_weights)
     for weight in network.trainable_weights:
         np.testing.assert_allclose(weight, 0.95 if weight.name == "kernel" else 1.0, rtol=1e-6, err_msg=weight.path)
-    assert run.make_optimizer(stages.WarmupThen(0.1, 10), 0.0).weight_decay is None
+    assert training_run.make_optimizer(stages.WarmupThen(0.1, 10), 0.0).weight_decay is None
 
 
 def test_the_first_loss_that_is_not_finite_is_named(records, tmp_path, monkeypatch):
@@ -179,7 +179,7 @@ def test_the_first_loss_that_is_not_finite_is_named(records, tmp_path, monkeypat
 
     monkeypatch.setattr(loop.StageTrainer, "step", poisoned)
     with pytest.raises(loop.NonFiniteLossError, match=r"loss of step 2 of stage heads:4:0\.0001 is nan.*ckpt-2"):
-        run.train(_options(records, tmp_path / "run", stages=("heads:4",)))
+        training_run.train(_options(records, tmp_path / "run", stages=("heads:4",)))
 
 
 def test_a_batch_larger_than_the_split_is_refused(records):
@@ -208,7 +208,7 @@ def examples(records) -> Examples:
 
 @pytest.fixture(scope="module")
 def model(examples, records) -> keras.Model:
-    return run.build_model(_options(records, pathlib.Path(), model_kind="multi_view"), examples)
+    return training_run.build_model(_options(records, pathlib.Path(), model_kind="multi_view"), examples)
 
 
 class TestFeatureCache:

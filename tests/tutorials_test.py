@@ -22,12 +22,12 @@ import scanned_people
 from absl import flags
 
 from tfface import config
-from tfface.data import rendering
-from tfface.data.detection import Face
-from tfface.data.people.anthropometric import AnthropometricPeople
-from tfface.data.scans import simulate
 from tfface.geometry import mesh
+from tfface.people import photographer
+from tfface.people.anthropometric import AnthropometricPeople
+from tfface.photographs.detector import Face
 from tfface.reconstruction import run
+from tfface.scans import simulate
 
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "tutorials"
 PAGES = sorted(path.stem for path in FOLDER.glob("*.md") if path.stem != "index")
@@ -176,7 +176,7 @@ def face_that_fills(picture: np.ndarray) -> list[Face]:
 
 def small_capture(folder: pathlib.Path) -> None:
     """Scans with few triangles, so that they are registered soon, as finished work of `tfface.simulate_scans`."""
-    photography = rendering.PhotographySettings(image_size=64, num_views=3)
+    photography = photographer.PhotographySettings(image_size=64, num_views=3)
     people = AnthropometricPeople(4, seed=3, settings=photography)
     names = ("nose_ridge_3", "eye_right_0", "eye_left_3", "lip_outer_0", "lip_outer_6", "jaw_8")
     (folder / simulate.TRUTH).mkdir(parents=True)

@@ -15,7 +15,7 @@ from absl import app
 
 from tfface import config
 from tfface.data import preparation
-from tfface.data.people import PeopleSource, open_source
+from tfface.people import PeopleSource, open_source
 
 
 def main(argv: list[str]) -> None:
@@ -49,12 +49,12 @@ def _open(options: dict[str, Any]) -> tuple[PeopleSource, dict[str, Any]]:
     if people == "capture":
         if not options["capture_dir"]:
             raise ValueError("people=capture: the flag --capture_dir must name the capture folder")
-        from tfface.data.people.capture import CapturePeople
+        from tfface.people.capture import CapturePeople
 
         captured = CapturePeople(options["capture_dir"], image_size=size)
         left_out = {"left_out": list(captured.left_out)} if captured.left_out else {}
         return captured, {"image_size": size, **left_out}
-    from tfface.data.rendering import PhotographySettings
+    from tfface.people.photographer import PhotographySettings
 
     settings = PhotographySettings(image_size=size, num_views=options["views"])
     arguments: dict[str, Any] = {"num_subjects": options["subjects"], "seed": options["seed"], "settings": settings}
@@ -84,7 +84,7 @@ def _shifts(given: list[str]) -> dict[str, float]:
 
 def _face_model(options: dict[str, Any], source: PeopleSource) -> str | os.PathLike[str] | None:
     """The 3DMM that is not built: of people who are drawn from one, that one's first modes."""
-    from tfface.data.people.model import ModelPeople
+    from tfface.people.model import ModelPeople
 
     return source.face_model_file(options["modes"]) if isinstance(source, ModelPeople) else options["face_model"]
 
@@ -98,7 +98,7 @@ def _ict_facekit(options: dict[str, Any]) -> str:
             "github.com/ICT-VGL/ICT-FaceKit; with --download it is fetched to that folder first"
         )
     if options["download"]:
-        from tfface.data.people import download
+        from tfface.people import download
 
         download.fetch(folder)
     return folder

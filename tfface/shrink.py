@@ -22,8 +22,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tfface
-    from tfface import schema
-    from tfface.data import fetching
+    from tfface import fetching, schema
     from tfface.models import shrinking
     from tfface.serving import parity
 

@@ -11,8 +11,8 @@ from typing import Any
 from absl import app
 
 from tfface import config
-from tfface.data.people import PeopleSource, ict, open_source
-from tfface.data.rendering import PhotographySettings
+from tfface.people import PeopleSource, ict, open_source
+from tfface.people.photographer import PhotographySettings
 
 
 def main(argv: list[str]) -> None:
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     options = config.values("simulate_scans")
-    from tfface.data.scans import simulate
+    from tfface.scans import simulate
 
     try:
         simulate.simulate(

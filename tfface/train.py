@@ -19,11 +19,11 @@ def main(argv: list[str]) -> None:
     """Runs the training that the flags describe."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    from tfface.training import interruption, run
+    from tfface.training import interruption, training_run
 
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every checkpoint, amid the progress bar
     try:
-        best = run.train(run.Options(**config.values("train")), flagfile=config.flagfile("train"))
+        best = training_run.train(training_run.Options(**config.values("train")), flagfile=config.flagfile("train"))
     except (ValueError, OSError, ArithmeticError) as error:
         sys.exit(f"tfface.train: {error}")
     except interruption.StoppedError as error:

@@ -1,15 +1,13 @@
 """The manifest beside a set of records: what is in it, what it was made from, and what its files must look like."""
 
 import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfface import schema, untrusted
-from tfface.data import parts
+from tfface import files, schema
+from tfface.data import part_files
 from tfface.data.splits import SPLITS
 
 FILE_NAME = "manifest.json"
@@ -80,8 +78,8 @@ class Manifest:
                 if Path(shard.file).is_absolute() or ".." in Path(shard.file).parts:
                     raise ValueError(f"shards[{split!r}]: {shard.file!r} leaves the folder of the records")
         sides = list(self.image_size)
-        if len(sides) != 2 or not 0 < sides[0] * sides[1] <= parts.MAX_PIXELS:
-            raise ValueError(f"image_size: expected at most {parts.MAX_PIXELS} pixels, got {self.image_size}")
+        if len(sides) != 2 or not 0 < sides[0] * sides[1] <= part_files.MAX_PIXELS:
+            raise ValueError(f"image_size: expected at most {part_files.MAX_PIXELS} pixels, got {self.image_size}")
         if not (0 < self.num_vertices <= MAX_VERTICES and 0 <= self.max_views <= MAX_VIEWS):
             raise ValueError(
                 f"num_vertices, max_views: expected 1..{MAX_VERTICES} and 0..{MAX_VIEWS}, got {self.num_vertices} and "
@@ -120,7 +118,7 @@ class Manifest:
         """
         for shard in self.shards[split]:
             try:
-                untrusted.inside(folder, shard.file)
+                files.inside(folder, shard.file)
             except ValueError as error:
                 raise ValueError(f"{Path(folder) / FILE_NAME}: shards[{split!r}]: {error}") from error
         return [Path(folder) / shard.file for shard in self.shards[split]]
@@ -128,7 +126,7 @@ class Manifest:
 
 def write(folder: str | os.PathLike[str], manifest: Manifest) -> None:
     """Writes `manifest` into `folder`, in one step."""
-    write_json(Path(folder) / FILE_NAME, dataclasses.asdict(manifest))
+    files.write_json(Path(folder) / FILE_NAME, dataclasses.asdict(manifest))
 
 
 def read(folder: str | os.PathLike[str]) -> Manifest:
@@ -139,7 +137,7 @@ def read(folder: str | os.PathLike[str]) -> Manifest:
     """
     path = Path(folder) / FILE_NAME
     try:
-        fields = untrusted.read_json(path)
+        fields = files.read_json(path)
         fields["image_size"] = tuple(fields["image_size"])
         fields["shards"] = {k: tuple(Shard(**shard) for shard in v) for k, v in fields["shards"].items()}
         fields["subjects"] = {k: tuple(v) for k, v in fields["subjects"].items()}
@@ -155,25 +153,6 @@ def read(folder: str | os.PathLike[str]) -> Manifest:
             f"{schema.CONVENTIONS_VERSION}; prepare the records again"
         )
     return manifest
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON beside `path`, flushes it to disk and moves it into place."""
-    beside = path.with_name(path.name + ".partial")
-    with open(beside, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    digest = hashlib.sha256()
-    with untrusted.open_regular(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def differences(before: Any, after: Any, name: str = "") -> list[str]:

@@ -21,11 +21,11 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from tfface import schema, version
-from tfface.data import manifest, parts, splits, workers
-from tfface.data.people.base import PeopleSource, View
+from tfface import files, schema, version
+from tfface.data import manifest, part_files, splits, workers
 from tfface.face import MorphableModel, build
 from tfface.geometry import alignment, rotation
+from tfface.people.base import PeopleSource, View
 
 IN_PROGRESS = "in_progress"
 CHUNK = 16
@@ -92,7 +92,7 @@ def prepare(
         if (work / "command.json").exists():
             _refuse_other(work / "command.json", json.loads((work / "command.json").read_text("utf-8")), command)
         else:
-            manifest.write_json(work / "command.json", command)
+            files.write_json(work / "command.json", command)
         indices = splits.split_subjects(len(source), seed=seed, fractions=fractions)
         with workers.pool(source, workers=num_workers) as run:
             if face_model is None:
@@ -101,8 +101,8 @@ def prepare(
                 shutil.copyfile(face_model, out / manifest.FACE_MODEL_NAME)
                 model = MorphableModel.load(face_model)
             indices = {split: indices[split] for split in splits.SPLITS if not only_splits or split in only_splits}
-            part_files = _photographs(run, source, indices, model, work, progress)
-        finished = _assemble(part_files, out, work, command, sum(map(len, indices.values())), progress)
+            part_paths = _photographs(run, source, indices, model, work, progress)
+        finished = _assemble(part_paths, out, work, command, sum(map(len, indices.values())), progress)
         manifest.write(out, finished)
         shutil.rmtree(work)
     return finished
@@ -265,14 +265,14 @@ def _photographs(
     progress: bool,
 ) -> dict[str, list[Path]]:
     """Writes the part files that are not there yet."""
-    part_files: dict[str, list[Path]] = {}
+    part_paths: dict[str, list[Path]] = {}
     jobs, done = [], 0
     for split, members in indices.items():
-        part_files[split] = []
+        part_paths[split] = []
         for number, begin in enumerate(range(0, len(members), CHUNK)):
             path = work / f"{split}-{number:06d}.npz"
             job = _PartJob(path, members[begin : begin + CHUNK].tolist(), model.mean)
-            part_files[split].append(job.path)
+            part_paths[split].append(job.path)
             if _is_whole(job, source):
                 done += len(job.indices)
             else:
@@ -281,14 +281,14 @@ def _photographs(
     with tqdm.tqdm(total=total, initial=done, desc="photographs", unit="subject", disable=not progress) as bar:
         for count in run(_write_part, jobs):
             bar.update(count)
-    return part_files
+    return part_paths
 
 
 def _is_whole(job: _PartJob, source: PeopleSource) -> bool:
     if not job.path.exists():
         return False
     try:
-        subjects = parts.read(job.path)
+        subjects = part_files.read(job.path)
     except ValueError as error:
         logging.warning("%s; made again", error)
         return False
@@ -299,19 +299,19 @@ def _write_part(source: PeopleSource, job: _PartJob) -> int:
     subjects = [_subject(source, job.mean, index) for index in job.indices]
     size = None
     for subject in subjects:
-        size = parts.check(subject, size)
-    parts.write(job.path, subjects)
+        size = part_files.check(subject, size)
+    part_files.write(job.path, subjects)
     return len(subjects)
 
 
-def _subject(source: PeopleSource, mean: np.ndarray, index: int) -> parts.Subject:
+def _subject(source: PeopleSource, mean: np.ndarray, index: int) -> part_files.Subject:
     shape = _shape(source, index)
     model_from_source = alignment.rigid(shape, mean)
     try:
         views = source.views(index)
     except Exception as error:  # whatever a source raises, it is said whose photographs they were
         raise RuntimeError(f"subject {source.subject_id(index)!r}: {error}") from error
-    return parts.Subject(
+    return part_files.Subject(
         subject=source.subject_id(index),
         vertices=model_from_source.apply(np.asarray(shape, np.float64)).astype(np.float32),
         views=[align_to_model(view, model_from_source) for view in views],
@@ -319,7 +319,7 @@ def _subject(source: PeopleSource, mean: np.ndarray, index: int) -> parts.Subjec
 
 
 def _assemble(
-    part_files: Mapping[str, Sequence[Path]],
+    part_paths: Mapping[str, Sequence[Path]],
     out: Path,
     work: Path,
     command: Mapping[str, Any],
@@ -329,7 +329,7 @@ def _assemble(
     """Turns the part files into records and describes them."""
     from tfface.data import records  # loads TensorFlow, which nothing before this step needs
 
-    written = records.write(out, part_files, work, total=total, progress=progress)
+    written = records.write(out, part_paths, work, total=total, progress=progress)
     return manifest.Manifest(
         conventions=schema.CONVENTIONS_VERSION,
         command=command,
@@ -340,7 +340,7 @@ def _assemble(
         },
         image_size=written.image_size,
         num_vertices=written.num_vertices,
-        face_model=manifest.sha256(out / manifest.FACE_MODEL_NAME),
+        face_model=files.sha256(out / manifest.FACE_MODEL_NAME),
         shards=written.shards,
         subjects=written.subjects,
         views=written.views,

@@ -16,8 +16,8 @@ import tensorflow_datasets as tfds
 import tqdm
 from absl import logging
 
-from tfface import untrusted
-from tfface.data import manifest, parts, preprocess
+from tfface import files
+from tfface.data import manifest, part_files, preprocess
 from tfface.data.splits import SPLITS
 
 FORMAT_VERSION = "1.0.0"
@@ -96,12 +96,12 @@ class Faces(tfds.core.GeneratorBasedBuilder):
         self,
         *,
         data_dir: str,
-        part_files: Mapping[str, Sequence[Path]],
+        part_paths: Mapping[str, Sequence[Path]],
         num_vertices: int,
         image_size: tuple[int, int],
         bar: tqdm.tqdm,
     ) -> None:
-        self._part_files, self._bar = part_files, bar
+        self._part_files, self._bar = part_paths, bar
         self._num_vertices, self._image_size = num_vertices, image_size
         super().__init__(data_dir=data_dir)
 
@@ -117,8 +117,8 @@ class Faces(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, paths: Sequence[Path]) -> Iterator[tuple[str, Any]]:
         for path in paths:
-            subjects = parts.read(path)
-            size = parts.image_size_of(subjects[0].views[0].image)
+            subjects = part_files.read(path)
+            size = part_files.image_size_of(subjects[0].views[0].image)
             if size != self._image_size:
                 name = subjects[0].subject
                 raise ValueError(f"subject {name!r}: image: expected {self._image_size} (height, width), got {size}")
@@ -150,7 +150,7 @@ class Written:
 
 def write(
     folder: Path,
-    part_files: Mapping[str, Sequence[Path]],
+    part_paths: Mapping[str, Sequence[Path]],
     work: Path,
     *,
     total: int | None = None,
@@ -160,7 +160,7 @@ def write(
 
     Args:
       folder: where the data set goes, as `faces/<version>/`.
-      part_files: part files by split; a split that has none stays empty.
+      part_paths: part files by split; a split that has none stays empty.
       work: a folder for temporary files.
       total: number of subjects, for the progress bar.
       progress: whether to show a progress bar.
@@ -172,12 +172,12 @@ def write(
       ValueError: naming the file or subject at fault.
     """
     shutil.rmtree(folder / Faces.name, ignore_errors=True)
-    part_files = {split: paths for split, paths in part_files.items() if paths}
-    first = parts.read(next(iter(part_files.values()))[0])[0]
-    num_vertices, image_size = len(first.vertices), parts.image_size_of(first.views[0].image)
+    part_paths = {split: paths for split, paths in part_paths.items() if paths}
+    first = part_files.read(next(iter(part_paths.values()))[0])[0]
+    num_vertices, image_size = len(first.vertices), part_files.image_size_of(first.views[0].image)
     with tqdm.tqdm(total=total, desc="records", unit="subject", disable=not progress) as bar, _quiet_tfds():
         builder = Faces(
-            data_dir=os.fspath(folder), part_files=part_files, num_vertices=num_vertices, image_size=image_size, bar=bar
+            data_dir=os.fspath(folder), part_paths=part_paths, num_vertices=num_vertices, image_size=image_size, bar=bar
         )
         builder.download_and_prepare(
             download_dir=work / "downloads",
@@ -196,7 +196,7 @@ def write(
                 file=path.relative_to(folder).as_posix(),
                 records=len(names),
                 bytes=path.stat().st_size,
-                sha256=manifest.sha256(path),
+                sha256=files.sha256(path),
             )
             for path, (names, _) in zip(paths, contents, strict=True)
         )
@@ -262,7 +262,7 @@ def verify(folder: str | os.PathLike[str], split: str, *, checksums: bool = Fals
                 faults.append(f"{path}: expected {shard.records} records, got {records}")
             elif path.stat().st_size != shard.bytes:
                 faults.append(f"{path}: expected {shard.bytes} bytes, got {path.stat().st_size}")
-            elif checksums and manifest.sha256(path) != shard.sha256:
+            elif checksums and files.sha256(path) != shard.sha256:
                 faults.append(f"{path}: its SHA-256 is not that of the manifest")
         except (OSError, ValueError) as error:
             faults.append(f"{path}: {error}")
@@ -278,7 +278,7 @@ def count_records(path: str | os.PathLike[str]) -> int:
       ValueError: if the file ends inside a record.
     """
     count = 0
-    with untrusted.open_regular(path) as file:
+    with files.open_regular(path) as file:
         size, position = os.fstat(file.fileno()).st_size, 0
         while position < size:
             header = os.pread(file.fileno(), _HEADER_BYTES, position)
@@ -321,7 +321,7 @@ def _image_faults(path: Path, contents: manifest.Manifest) -> Iterator[str]:
 
 def _image_fault(encoded: bytes, size: tuple[int, int]) -> str | None:
     try:
-        found = parts.image_size_of(encoded, decode=True)
+        found = part_files.image_size_of(encoded, decode=True)
     except ValueError as error:
         return str(error)
     if found != size:

@@ -12,9 +12,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
-from tfface.data import manifest
-from tfface.evaluation import document, files
-from tfface.evaluation.studio import GAP, Studio, grid
+from tfface import files
+from tfface.drawing import document
+from tfface.drawing.shapes import GAP, Studio, grid
 from tfface.face import MorphableModel, model_quality
 from tfface.face.model_quality import Curve
 from tfface.geometry import mesh
@@ -102,7 +102,7 @@ def write(folder: Path, model: MorphableModel, measures: Measures) -> Path:
     """
     draw_curves(folder / CURVES, measures)
     draw_modes(folder / MODES, model)
-    manifest.write_json(folder / MEASURES, _content(model, measures))
+    files.write_json(folder / MEASURES, _content(model, measures))
     page = document.page("3D morphable model", _blocks(folder, model, measures))
     with files.written(folder / PAGE) as beside:
         beside.write_text(page, encoding="utf-8")

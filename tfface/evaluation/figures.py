@@ -14,9 +14,10 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from tfface.data.rendering import overlay
-from tfface.evaluation import files, vertex_errors
-from tfface.evaluation.studio import GAP, Studio, grid
+from tfface import files
+from tfface.drawing import overlay
+from tfface.drawing.shapes import GAP, Studio, grid
+from tfface.evaluation import vertex_errors
 
 Array = npt.NDArray[np.floating]
 Picture = npt.NDArray[np.uint8]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from tfface.data import manifest
+from tfface import files
 from tfface.evaluation import landmark_fit
 from tfface.evaluation.eos_fit import EosFitter
 from tfface.evaluation.ground_truth import GroundTruth
@@ -205,5 +205,5 @@ def _chosen(path: Path, told: Mapping[str, Any], tune: Callable[[], float]) -> f
             return float(held["chosen"])
     chosen = tune()
     path.parent.mkdir(parents=True, exist_ok=True)
-    manifest.write_json(path, {"of": told, "chosen": chosen})
+    files.write_json(path, {"of": told, "chosen": chosen})
     return chosen

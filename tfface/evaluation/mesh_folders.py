@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from scipy import spatial
 
-from tfface import schema, untrusted
+from tfface import files, schema
 from tfface.geometry import mesh
 from tfface.geometry.mesh import Mesh
 
@@ -148,7 +148,7 @@ def _read_ids(path: pathlib.Path) -> list[str]:
 
 
 def _text(path: pathlib.Path) -> str:
-    return untrusted.read_bytes(path, untrusted.MAX_JSON_BYTES).decode("utf-8")
+    return files.read_bytes(path, files.MAX_JSON_BYTES).decode("utf-8")
 
 
 def _read_indices(path: pathlib.Path, shape: Mesh) -> dict[str, int]:
@@ -168,7 +168,7 @@ def _read_indices(path: pathlib.Path, shape: Mesh) -> dict[str, int]:
 
 def _read_names(path: pathlib.Path, shape: Mesh) -> dict[str, int]:
     """Landmarks of the plain layout, points taken to their nearest vertices."""
-    content = untrusted.read_json(path)
+    content = files.read_json(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"an object with a vertex index or a point by name expected, got {type(content).__name__}.")
     unknown = [name for name in content if name not in schema.IBUG68]

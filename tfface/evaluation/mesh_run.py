@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfface.data import manifest, workers
-from tfface.evaluation import files, mesh_folders, report
+from tfface import files
+from tfface.data import workers
+from tfface.evaluation import mesh_folders, report
 from tfface.evaluation.average_rmse import armse
 from tfface.evaluation.elastic import elastic_error
 from tfface.evaluation.scan_to_mesh import scan_to_mesh
@@ -216,7 +217,7 @@ def _columns(chosen: Iterable[str]) -> list[str]:
 def _key(pair: mesh_folders.Pair, chosen: tuple[str, ...]) -> str:
     """Digest of all that the measures of a pair depend on."""
     content = [str(FORMAT), *chosen]
-    content += [manifest.sha256(path) if path.is_file() else "" for path in pair.paths]
+    content += [files.sha256(path) if path.is_file() else "" for path in pair.paths]
     return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
 
@@ -289,5 +290,5 @@ def _written(output: Path, pairs: tuple[Measured, ...], chosen: tuple[str, ...],
         "faults": {pair.id: list(pair.faults) for pair in pairs if pair.faults},
         **report.circumstances(),
     }
-    manifest.write_json(metrics, content)
+    files.write_json(metrics, content)
     return Evaluated(pairs, _table(summaries), (errors, metrics))

@@ -11,8 +11,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import tfface
-from tfface import models, schema
-from tfface.evaluation import files
+from tfface import files, models, schema
 from tfface.evaluation.predictions import Origin, Predictions
 from tfface.models.cut import cut
 from tfface.models.regressor import FEATURES

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from absl import logging
 
-from tfface import schema, untrusted
+from tfface import files, schema
 from tfface.data import manifest
-from tfface.evaluation import files
 from tfface.face import MorphableModel
 
 FORMAT = 1
@@ -46,8 +45,8 @@ class Origin:
           split: of the records.
           face_model: the 3DMM of the coefficients.
         """
-        digest = manifest.sha256(Path(records) / manifest.FILE_NAME)
-        return cls(manifest.sha256(model), digest, split, face_model.digest())
+        digest = files.sha256(Path(records) / manifest.FILE_NAME)
+        return cls(files.sha256(model), digest, split, face_model.digest())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,7 +168,7 @@ class Predictions:
           ValueError: If it holds no predictions, or those of another format; it is named.
         """
         try:
-            archive = untrusted.read_arrays(path)
+            archive = files.read_arrays(path)
             header = json.loads(str(archive["header"]))
             if header.pop("format") != FORMAT:
                 raise ValueError(f"expected format {FORMAT}")

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfface.data import manifest
-from tfface.evaluation import files
+from tfface import files
 from tfface.evaluation.measures import MEASURES, Row
 from tfface.version import __version__
 
@@ -112,4 +111,4 @@ def write(
             for index, subject in enumerate(subjects):
                 cells = ("" if values is None else f"{values[index]:.6g}" for values in columns)
                 writer.writerow([row.name, subject, *cells])
-    manifest.write_json(folder / "metrics.json", content(rows, description))
+    files.write_json(folder / "metrics.json", content(rows, description))

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from tfface import schema
+from tfface import files, schema
 from tfface.data import workers
-from tfface.evaluation import armse, files, measures
+from tfface.evaluation import armse, measures
 from tfface.evaluation.average_rmse import CROP_RADIUS
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.study_rows import ShapeRow

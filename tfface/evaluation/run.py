@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfface import schema
+from tfface import files, schema
 from tfface.data import manifest, pipeline
-from tfface.data.people import ict
 from tfface.data.splits import SPLITS
-from tfface.evaluation import examples, figures, files, measures, predict, report
+from tfface.evaluation import examples, figures, measures, predict, report
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measures import Row
 from tfface.evaluation.predictions import Origin, Predictions
 from tfface.face import MorphableModel
+from tfface.people import ict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _description(
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "options": dataclasses.asdict(options),
         "records": {
-            "manifest_sha256": manifest.sha256(Path(options.records) / manifest.FILE_NAME),
+            "manifest_sha256": files.sha256(Path(options.records) / manifest.FILE_NAME),
             "command": contents.command,
             "subjects": len(contents.subjects[options.split]),
         },

@@ -12,10 +12,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from tfface.evaluation import files, statistics
+from tfface import files
+from tfface.drawing.shapes import GAP, Studio, grid
+from tfface.evaluation import statistics
 from tfface.evaluation.figures import COLORMAP
 from tfface.evaluation.learning_curves import History
-from tfface.evaluation.studio import GAP, Studio, grid
 from tfface.evaluation.study_rows import PAPER
 
 Values = npt.NDArray[np.float64]

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tfface.evaluation import examples, figures, files, measures, study_figures, study_rows
-from tfface.evaluation.document import Picture
+from tfface import files
+from tfface.drawing.document import Picture
+from tfface.evaluation import examples, figures, measures, study_figures, study_rows
 from tfface.evaluation.learning_curves import History
 from tfface.evaluation.row_measures import ARMSE_MM, MeasuredRow
 from tfface.evaluation.study_predictions import StudyPredictions

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tfface import schema
+from tfface import files, schema
 from tfface.data import manifest
-from tfface.evaluation import document, files, report, statistics, study_rows
+from tfface.drawing import document
+from tfface.evaluation import report, statistics, study_rows
 from tfface.evaluation.average_rmse import CROP_RADIUS
 from tfface.evaluation.learning_curves import History
 from tfface.evaluation.measures import MEAN_FACE
@@ -87,7 +88,7 @@ def content(
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "options": {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()},
         "records": {
-            "manifest_sha256": manifest.sha256(Path(subjects.records) / manifest.FILE_NAME),
+            "manifest_sha256": files.sha256(Path(subjects.records) / manifest.FILE_NAME),
             "command": subjects.contents.command,
             "split": subjects.split,
             "subjects": len(subjects.truth.subjects),
@@ -145,7 +146,7 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     blocks = _blocks(figures, pictures)
-    manifest.write_json(folder / "study.json", figures)
+    files.write_json(folder / "study.json", figures)
     columns = [*SHAPE_MEASURES, *POSE_MEASURES]
     with files.written(folder / "errors.csv") as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

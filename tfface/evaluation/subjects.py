@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tfface import files
 from tfface.data import manifest, pipeline
 from tfface.data.splits import SPLITS
-from tfface.evaluation import files, predict
+from tfface.evaluation import predict
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.predictions import Origin, Predictions
 from tfface.face import MorphableModel

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from tfface import schema
+from tfface import files, schema
 from tfface.data import workers
-from tfface.evaluation import files, predict, row_measures, statistics, view_selection
+from tfface.evaluation import predict, row_measures, statistics, view_selection
 from tfface.evaluation.predictions import Predictions
 from tfface.evaluation.study_figures import Curve
 from tfface.evaluation.subjects import Subjects

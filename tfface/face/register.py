@@ -10,7 +10,7 @@ from tfface import schema
 from tfface.face.morphable_model import MorphableModel
 from tfface.face.registration import correspondence, model_fit, residual_field, search, smooth_prior
 from tfface.face.registration.quality import Quality, measure
-from tfface.face.registration.surface import Surface
+from tfface.face.registration.scan_surface import Surface
 from tfface.geometry import alignment, mesh
 
 Array = npt.NDArray[np.floating]

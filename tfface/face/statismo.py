@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from tfface import files
 from tfface.schema import CONVENTIONS_VERSION
 
 Array = npt.NDArray[np.floating]
@@ -61,16 +62,9 @@ class Content:
 def write(path: str | os.PathLike[str], content: Content) -> None:
     """Writes a model beside its place, to disk, and moves it there."""
     path = pathlib.Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(beside, "w") as file:
-            _write_statismo(file, content)
-            _write_extras(file, content)
-        with beside.open("rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with files.written(path) as beside, h5py.File(beside, "w") as file:
+        _write_statismo(file, content)
+        _write_extras(file, content)
 
 
 def _write_statismo(file: h5py.File, content: Content) -> None:

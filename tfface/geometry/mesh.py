@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfface import untrusted
+from tfface import files
 from tfface.geometry.formats import glb, obj, ply, stl
 
 Array = npt.NDArray[np.floating]
@@ -229,7 +229,7 @@ def read_mesh(path: str | os.PathLike[str], dtype: npt.DTypeLike = np.float32) -
     """
     path = pathlib.Path(path)
     _check_format(path)
-    content = untrusted.read_bytes(path, MAX_FILE_BYTES)
+    content = files.read_bytes(path, MAX_FILE_BYTES)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused below
             vertices, triangles = _READERS[path.suffix.lower()](content)
@@ -266,15 +266,7 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh, colors: npt.ArrayLike |
             raise ValueError(f"{path}: STL files have no colors.")
     geometry = trimesh.Trimesh(mesh.vertices, mesh.triangles, vertex_colors=colors, process=False)
     content: Any = geometry.export(file_type=path.suffix[1:].lower())
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with beside.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    files.write_bytes(path, content.encode() if isinstance(content, str) else content)
 
 
 def _check_format(path: pathlib.Path) -> None:

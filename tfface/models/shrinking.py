@@ -13,6 +13,7 @@ import h5py
 import keras
 import numpy as np
 
+from tfface import files
 from tfface.models.networks import face_decoder
 from tfface.models.regressor import REGRESSOR
 
@@ -94,9 +95,7 @@ def save_half(model: keras.Model, path: str | os.PathLike[str]) -> None:
             whole.extract(_WEIGHTS, folder)
             _halve(folder / _WEIGHTS, folder / "half.h5")
             half.write(folder / "half.h5", _WEIGHTS)
-        with open(folder / "half.keras", "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(folder / "half.keras", path)
+        files.move_into_place(folder / "half.keras", path)
 
 
 def _kept_units(mlp: keras.Model, share: float) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import schema, version
-from tfface.evaluation.files import written
+from tfface.files import written
 from tfface.geometry import camera, rotation
 from tfface.reconstruction.result import Reconstruction, View
 

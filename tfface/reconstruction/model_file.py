@@ -5,7 +5,7 @@ import pathlib
 import re
 import urllib.parse
 
-from tfface.data import fetching, manifest
+from tfface import fetching, files
 
 MAX_BYTES = 1 << 30
 """A larger file is not taken."""
@@ -37,7 +37,7 @@ def local(given: str, flag: str = "model", *, timeout: float = 60.0) -> str:
     if checksum is None:
         raise ValueError(f"{flag}: expected an address that ends in #sha256= and 64 hexadecimal digits, got {given}")
     path = folder() / f"{checksum[1]}.keras"
-    if not path.is_file() or manifest.sha256(path) != checksum[1]:
+    if not path.is_file() or files.sha256(path) != checksum[1]:
         advice = f"Without network, name a copy of it: --{flag}=PATH; make model makes one."
         fetching.fetch_file(address, path, checksum[1], max_bytes=MAX_BYTES, timeout=timeout, advice=advice)
     return str(path)

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tfface.evaluation import figures, files
+from tfface import files
+from tfface.evaluation import figures
 from tfface.geometry import camera, mesh, rotation
 from tfface.reconstruction.outputs import TexturedFace, pictures
-from tfface.reconstruction.outputs.surface import Surface, surface_of
+from tfface.reconstruction.outputs.output_mesh import Surface, surface_of
 from tfface.reconstruction.result import Reconstruction, View
 
 Array = npt.NDArray[np.floating]

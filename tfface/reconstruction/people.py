@@ -5,7 +5,7 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfface.reconstruction import photograph, video
+from tfface.photographs import photograph, video
 
 _SUFFIXES = (*photograph.SUFFIXES, *video.SUFFIXES)
 _IMAGES = "images"

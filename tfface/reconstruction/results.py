@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from tfface.evaluation.files import written
+from tfface.files import written
 from tfface.reconstruction import json_file
 from tfface.reconstruction.people import Person
 

@@ -16,10 +16,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tfface.data.detection import shared_mtcnn
-from tfface.reconstruction import json_file, model_file, outputs, page, photograph
+from tfface.photographs import photograph
+from tfface.photographs.detector import shared_mtcnn
+from tfface.photographs.lens import open_lens
+from tfface.reconstruction import json_file, model_file, outputs, page
 from tfface.reconstruction.assembly import Models, assemble
-from tfface.reconstruction.lens import open_lens
 from tfface.reconstruction.outputs.texture import DEFAULT_SIZE
 from tfface.reconstruction.people import Person, find_people
 from tfface.reconstruction.predictor import Predictor

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tfface.data import face_crop
-from tfface.data.detection import Detector, Face, find_faces
-from tfface.reconstruction import photograph, video
-from tfface.reconstruction.lens import Lens
+from tfface.photographs import face_crop, photograph, video
+from tfface.photographs.detector import Detector, Face, find_faces
+from tfface.photographs.lens import Lens
+from tfface.photographs.photograph import Photograph
 from tfface.reconstruction.people import Person
-from tfface.reconstruction.photograph import Photograph
 
 Array = npt.NDArray[np.floating]
 

@@ -1,13 +1,12 @@
 """A single view model as a LiteRT (TFLite) file, for phones: one crop and its K -> the outputs of the model."""
 
-import os
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfface import schema
+from tfface import files, schema
 from tfface.serving import parity, signatures
 
 
@@ -64,12 +63,7 @@ def export(model: keras.Model, path: str) -> dict[str, float]:
     """
     content = convert(model)
     largest = verify(content, model)
-    beside = f"{path}.tmp"
-    with open(beside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    files.write_bytes(path, content)
     return largest
 
 

@@ -22,11 +22,7 @@ from tensorflow_serving.apis import (
 
 from tfface.serving import tensors
 from tfface.serving.batching import Batcher
-from tfface.serving.errors import (
-    ServingError,
-    invalid_argument,
-    resource_exhausted,
-)
+from tfface.serving.errors import ServingError, invalid_argument, resource_exhausted
 from tfface.serving.manager import ModelManager
 from tfface.serving.metrics import Metrics
 

@@ -9,8 +9,8 @@ import socket
 
 import numpy as np
 
+from tfface import files
 from tfface.data.source import Worker
-from tfface.training.run_directory import write_atomically
 
 
 def create_array(path: str, shape: tuple[int, ...], dtype: str) -> None:
@@ -125,4 +125,4 @@ class Progress:
         self.done[copy, self.begin : end] = True
         part = self.done[:, self.begin : self.end]
         counts = [int(np.argmin(row)) if not row.all() else len(row) for row in part]
-        write_atomically(self._path, json.dumps({"begin": self.begin, "done": counts}))
+        files.write_text(self._path, json.dumps({"begin": self.begin, "done": counts}))

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfface import models
+from tfface import files, models
 from tfface.data import augment, inspection, manifest, pipeline, records
 from tfface.data.source import Worker
 from tfface.face import MorphableModel
@@ -53,9 +53,9 @@ class Examples:
             finite, or if a batch takes more than the training subjects.
         """
         self.manifest = manifest.read(folder)
-        self.digest = manifest.sha256(os.path.join(folder, manifest.FILE_NAME))
+        self.digest = files.sha256(os.path.join(folder, manifest.FILE_NAME))
         face_model = os.path.join(folder, manifest.FACE_MODEL_NAME)
-        if manifest.sha256(face_model) != self.manifest.face_model:
+        if files.sha256(face_model) != self.manifest.face_model:
             raise ValueError(f"records: {face_model} is not the 3DMM that these records were made with")
         self.face_model = MorphableModel.load(face_model)
         self.folder = folder

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfface import schema
-from tfface.data.rendering import overlay
+from tfface.drawing import overlay
 from tfface.models import face_decoder
 from tfface.training.run_directory import RunDirectory
 from tfface.version import __version__

@@ -20,6 +20,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfface import files
+
 _CONTENTS = {"records": "the records", "initialize_from": "the model to start from"}  # held by their checksums
 
 
@@ -124,8 +126,8 @@ class RunDirectory:
                 )
         elif self.chief:
             if flagfile:
-                write_atomically(self.file("flags.cfg"), flagfile)
-            write_atomically(path, json.dumps(description, indent=2) + "\n")
+                files.write_text(self.file("flags.cfg"), flagfile)
+            files.write_text(path, json.dumps(description, indent=2) + "\n")
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Adds one validation to ``metrics.jsonl``."""
@@ -144,7 +146,7 @@ class RunDirectory:
         """Drops validations behind the position that a run is resumed at; they will be made again."""
         kept = [line for line in self.history() if line["total_steps"] <= total_steps]
         if self.chief and os.path.isfile(self._record):
-            write_atomically(self._record, "".join(json.dumps(line) + "\n" for line in kept))
+            files.write_text(self._record, "".join(json.dumps(line) + "\n" for line in kept))
 
     def save_model(self, model: keras.Model, name: str) -> None:
         """Saves ``<name>.keras`` beside its place and moves it there, so that a failed write destroys nothing.
@@ -154,23 +156,9 @@ class RunDirectory:
         """
         if not self.chief:
             return
-        path, beside = self.file(f"{name}.keras"), self.file(f".{name}.keras")
+        path = self.file(f"{name}.keras")
         try:
-            model.save(beside)
-            with open(beside, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(beside, path)
+            with files.written(path) as beside:
+                model.save(beside)
         except (OSError, RuntimeError) as error:  # h5py, inside Keras, raises either
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(beside)
             raise OSError(f"{path} cannot be written (is the disk full?): {error}") from error
-
-
-def write_atomically(path: str, text: str) -> None:
-    """Writes a text beside its place and moves it there."""
-    beside = f"{path}.tmp"
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

@@ -11,16 +11,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tfface import files
 from tfface.face import statismo
-from tfface.face.importers import (
-    bfm2009,
-    conventions,
-    eos_binary,
-    flame,
-    foreign_statismo,
-    ict,
-    landmark_files,
-)
+from tfface.face.importers import bfm2009, conventions, eos_binary, flame, foreign_statismo, ict, landmark_files
 from tfface.face.importers.raw import Landmark, RawModel
 from tfface.face.morphable_model import MorphableModel
 
@@ -152,12 +145,8 @@ def export_model(path: str | os.PathLike[str], model: MorphableModel) -> pathlib
         model.save(path)
         return None
     write = {".npz": flame.write, ".bin": eos_binary.write, ".mat": bfm2009.write}[suffix]
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with files.written(path) as beside:
         write(beside, model)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     if suffix == ".bin" or not model.landmarks:
         return None
     landmarks = path.with_suffix(".landmarks.json")

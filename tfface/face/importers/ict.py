@@ -53,7 +53,7 @@ def data_folder(directory: str | os.PathLike[str]) -> pathlib.Path:
         if (folder / NEUTRAL_FILE).is_file():
             return folder
     raise ValueError(
-        f"{root}: expected a checkout of ICT-FaceKit, or the folder that tfface.data.people.download fetches, with "
+        f"{root}: expected a checkout of ICT-FaceKit, or the folder that tfface.people.download fetches, with "
         f"{NEUTRAL_FILE}; it is not there"
     )
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from tfface.face.registration.surface import Surface
+from tfface.face.registration.scan_surface import Surface
 from tfface.geometry import mesh, raycast
 
 Array = npt.NDArray[np.floating]

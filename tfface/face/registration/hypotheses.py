@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from tfface.face.registration.surface import Surface
+from tfface.face.registration.scan_surface import Surface
 from tfface.geometry import alignment, mesh, rotation
 
 Array = npt.NDArray[np.floating]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tfface.face.morphable_model import MorphableModel
 from tfface.face.registration import correspondence
-from tfface.face.registration.surface import Surface
+from tfface.face.registration.scan_surface import Surface
 from tfface.geometry import alignment, mesh
 
 Array = npt.NDArray[np.floating]

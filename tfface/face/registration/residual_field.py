@@ -9,7 +9,7 @@ import scipy.sparse.linalg
 
 from tfface.face.registration import correspondence
 from tfface.face.registration.correspondence import Matches, Tests
-from tfface.face.registration.surface import Surface
+from tfface.face.registration.scan_surface import Surface
 from tfface.geometry import mesh
 
 Array = npt.NDArray[np.floating]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tfface import schema
 from tfface.face.registration import hypotheses
 from tfface.face.registration.hypotheses import Cloud, TemplatePoints
-from tfface.face.registration.surface import Surface
+from tfface.face.registration.scan_surface import Surface
 from tfface.geometry import alignment, mesh
 
 Array = npt.NDArray[np.floating]

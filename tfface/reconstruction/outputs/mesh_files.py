@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tfface.evaluation.files import written
+from tfface.files import written
 from tfface.geometry import mesh
 from tfface.reconstruction.outputs.texture import TexturedFace
 

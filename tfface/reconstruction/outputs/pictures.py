@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tfface.data.rendering import overlay
+from tfface.drawing import overlay
 from tfface.geometry import camera, mesh, raycast, rotation
+from tfface.reconstruction.outputs.output_mesh import Surface
 from tfface.reconstruction.outputs.rendering import render
-from tfface.reconstruction.outputs.surface import Surface
 from tfface.reconstruction.outputs.texture import TexturedFace
 from tfface.reconstruction.result import View
 

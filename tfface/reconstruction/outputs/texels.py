@@ -7,7 +7,7 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from tfface.geometry import raycast
-from tfface.reconstruction.outputs.surface import Surface
+from tfface.reconstruction.outputs.output_mesh import Surface
 from tfface.reconstruction.outputs.unwrap import Atlas
 
 Array = npt.NDArray[np.floating]

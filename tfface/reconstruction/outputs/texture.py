@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
 from tfface.reconstruction.outputs import balance, blending, sampling
-from tfface.reconstruction.outputs.surface import Surface, shade_of, surface_of
+from tfface.reconstruction.outputs.output_mesh import Surface, shade_of, surface_of
 from tfface.reconstruction.outputs.texels import Texels, rasterise
 from tfface.reconstruction.outputs.unwrap import Atlas, unwrap
 from tfface.reconstruction.result import Reconstruction

@@ -8,7 +8,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from tfface.geometry import mesh
-from tfface.reconstruction.outputs import surface
+from tfface.reconstruction.outputs import output_mesh
 
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
@@ -125,7 +125,7 @@ def _is_disc_with_holes(triangles: Indices) -> bool:
     if len(np.unique(directed, axis=0)) != len(directed) or (directed[:, 0] == directed[:, 1]).any():
         return False
     rims = mesh.boundary_edges(triangles)
-    loops = surface.boundary_loops(triangles)
+    loops = output_mesh.boundary_loops(triangles)
     touching = len(np.unique(rims)) != len(rims)
     euler = len(np.unique(triangles)) - len(mesh.edges(triangles)) + len(triangles)
     return not touching and len(loops) >= 1 and euler + len(loops) == 2
@@ -143,7 +143,7 @@ def _flatten(vertices: Array, triangles: Indices, faces: Indices) -> _Chart:
     own = own.reshape(-1, 3)
     points = vertices[vertex]
     area = 0.5 * np.linalg.norm(_normals(points, own), axis=-1).sum()
-    rim, *holes = sorted(surface.boundary_loops(own), key=lambda loop: -_length(points[loop]))
+    rim, *holes = sorted(output_mesh.boundary_loops(own), key=lambda loop: -_length(points[loop]))
     filled = [own]
     for hole in holes:
         filled.append(np.stack((np.roll(hole, -1), hole, np.full(len(hole), len(points))), axis=1))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tfface.evaluation.files import name_of, written
+from tfface.files import name_of, written
 from tfface.reconstruction.outputs import mesh_files, pictures
 from tfface.reconstruction.outputs.texture import DEFAULT_SIZE, TexturedFace, bake
 from tfface.reconstruction.result import Reconstruction

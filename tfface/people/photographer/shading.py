@@ -1,0 +1,199 @@
+"""What a ray sees: colours of the surfaces, and the light that they send to the camera."""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface.geometry import mesh, raycast
+from tfface.people.photographer import headwear
+from tfface.people.photographer.appearance import PROFILE_STEP, Appearance
+from tfface.people.photographer.canvas import Layout
+from tfface.people.photographer.head import HeadModel, Part
+from tfface.people.photographer.headwear import Headwear
+from tfface.people.photographer.lighting import Lighting
+
+Array = npt.NDArray[np.float32]
+
+_NORMAL, _TEXEL, _AMBIENT, _EYE = slice(0, 3), slice(3, 5), 5, slice(6, 8)
+_SHADOW_OFFSET = 0.6
+"""mm above the surface at which shadow rays start: more than smooth normals leave flat triangles."""
+# Light wanders below the skin and comes out red beyond the edge of the shade: a wrapped cosine, widest in red.
+_WRAP = np.array([0.22, 0.10, 0.06], np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scene:
+    """A person, ready to be looked at from anywhere.
+
+    Attributes:
+      caster: the tree of the person's surface, source frame.
+      part: [T] int8.
+      corners: [T, 3, 8], what is interpolated over each triangle, by corner: normal, place on the canvas or in the
+        picture of strands, ambient light, and offset from the eye's axis.
+      appearance: the person's colours.
+      cloth: [3], linear RGB, colour of the cap.
+      gaze: [2], mm, (x, y) by which the pupils are off the eyes' axes.
+    """
+
+    caster: raycast.Raycaster
+    part: npt.NDArray[np.int8]
+    corners: Array
+    appearance: Appearance
+    cloth: Array
+    gaze: Array
+
+
+def build_scene(
+    head: HeadModel, layout: Layout, vertices: Array, appearance: Appearance, worn: list[Headwear]
+) -> Scene:
+    """Builds the tree and the normals, once a person.
+
+    Args:
+      head: the mesh of all heads.
+      layout: of its texture.
+      vertices: [P, 3], mm, of this person's head, in the axes of the model frame.
+      appearance: of this person.
+      worn: hair, cloth and the like, in the same frame.
+    """
+    texel, ambient = [layout.vertex_texel], [layout.ambient]
+    surfaces, triangles, part = [vertices], [head.triangles], [head.part]
+    cloth = np.zeros(3, np.float32)
+    first = len(vertices)
+    for piece in worn:
+        surfaces.append(piece.vertices)
+        triangles.append(piece.triangles + first)
+        part.append(np.full(len(piece.triangles), piece.part, np.int8))
+        texel.append(piece.texel)
+        ambient.append(np.full(len(piece.vertices), 0.9, np.float32))
+        first += len(piece.vertices)
+        if piece.part == Part.CLOTH:
+            cloth = piece.colour
+    caster = raycast.Raycaster(np.concatenate(surfaces), np.concatenate(triangles))
+    attributes = np.zeros((first, 8), np.float32)
+    attributes[:, _NORMAL] = mesh.vertex_normals(caster.vertices, caster.triangles)
+    attributes[:, _TEXEL] = np.concatenate(texel)
+    attributes[:, _AMBIENT] = np.concatenate(ambient)
+    attributes[: len(vertices), _EYE] = layout.eye_offset
+    return Scene(caster, np.concatenate(part), attributes[caster.triangles], appearance, cloth, np.zeros(2, np.float32))
+
+
+def shade(
+    scene: Scene,
+    hits: raycast.Hits,
+    centre: Array,
+    directions: Array,
+    model_from_cam: Array,
+    lighting: Lighting,
+    disc: Array,
+) -> Array:
+    """Colour of what rays meet.
+
+    Args:
+      scene: the person.
+      hits: [S], where the rays meet the person; each of them does.
+      centre: [3], mm, source frame, the camera's centre.
+      directions: [S, 3], source frame, the rays.
+      model_from_cam: [3, 3], rotation.
+      lighting: the light, camera frame.
+      disc: [S, 2], the point of the key light's unit disc that each ray looks at for shadow.
+
+    Returns:
+      [S, 3], linear RGB.
+    """
+    values = np.einsum("sc,sck->sk", hits.barycentric, scene.corners[hits.triangle])
+    part = scene.part[hits.triangle]
+    points = centre + hits.distance[:, None] * directions
+    view = -directions / _length(directions)
+    normals = values[:, _NORMAL] / _length(values[:, _NORMAL])
+    facing = _dot(normals, view)
+    # Headwear is seen from both sides; on skin, a smooth normal may turn away where the surface does not.
+    inside_out = (part >= Part.HAIR) & (facing < 0)
+    normals[inside_out] *= -1
+    facing = np.where(inside_out, -facing, facing)
+    albedo, gloss, roughness = _surface(scene, part, values)
+    ambient = values[:, _AMBIENT]
+    # What shows the inside of the head, through a nostril or between the lips, is dark.
+    inside = np.flatnonzero(facing < -0.25)
+    albedo[inside], ambient[inside] = albedo[inside] * 0.2, 0.1
+    normals += np.maximum(0.02 - facing, 0)[:, None] * view
+    key, rim, up = ((model_from_cam @ d).astype(np.float32) for d in (lighting.key, lighting.rim, (0, -1, 0)))
+    irradiance = lighting.ground + (0.5 + 0.5 * (normals @ up))[:, None] * (lighting.sky - lighting.ground)
+    irradiance = (irradiance + np.maximum(normals @ rim, 0)[:, None] * lighting.rim_colour) * ambient[:, None]
+    cosine = normals @ key
+    visible = np.ones(len(points), np.float32)
+    if lighting.shadows:
+        lit = np.flatnonzero(cosine > -_WRAP[0])
+        visible[lit] = _key_visible(scene.caster, points[lit], normals[lit], key, lighting.key_radius * disc[lit])
+    irradiance += lighting.key_colour * (np.maximum(cosine[:, None] + _WRAP, 0) / (1 + _WRAP) * visible[:, None])
+    highlight = _highlight(normals, view, key, roughness) * gloss * visible * np.maximum(cosine, 0)
+    grazing = 0.03 * gloss * ambient * (1 - np.clip(facing, 0, 1)) ** 4
+    return albedo * irradiance + lighting.key_colour * highlight[:, None] + lighting.sky * grazing[:, None]
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return np.einsum("sk,sk->s", a, b)
+
+
+def _length(vectors: Array) -> Array:
+    """[S, 1], never 0."""
+    return np.sqrt(_dot(vectors, vectors) + np.float32(1e-12))[:, None]
+
+
+def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[Array, Array, Array]:
+    """Albedo [S, 3], strength of the highlight [S] and roughness [S]."""
+    look = scene.appearance
+    painted = sample_bilinear(look.canvas, values[:, _TEXEL])
+    albedo, gloss = painted[:, :3], painted[:, 3] * np.float32(look.gloss)
+    roughness = np.full(len(part), look.roughness, np.float32)
+    eye = np.flatnonzero((part == Part.SCLERA) | (part == Part.IRIS))
+    if len(eye):
+        radius = np.hypot(*(values[eye, _EYE] - scene.gaze).T) / PROFILE_STEP
+        albedo[eye] = look.eye_profile[np.minimum(radius.astype(np.intp), len(look.eye_profile) - 1)]
+        gloss[eye], roughness[eye] = 1.5, 0.12
+    inner = part == Part.INNER
+    albedo[inner], gloss[inner] = (0.10, 0.02, 0.02), 0.2
+    for kind, colour in ((Part.HAIR, look.hair), (Part.CLOTH, scene.cloth)):
+        mine = np.flatnonzero(part == kind)
+        if len(mine):
+            column, row = values[mine, _TEXEL].T.astype(np.intp)
+            albedo[mine] = colour * headwear.strands()[row, column][:, None]
+            gloss[mine], roughness[mine] = 0.5, 0.45 if kind == Part.HAIR else 0.8
+    return albedo, gloss, roughness
+
+
+def sample_bilinear(image: Array, xy: Array) -> Array:
+    """Values [S, C] of an image [H, W, C] at xy [S, 2], texels' centres lying at +0.5; its border goes on beyond it."""
+    height, width = image.shape[:2]
+    x = np.clip(xy[:, 0] - 0.5, 0, width - 1.001)
+    y = np.clip(xy[:, 1] - 0.5, 0, height - 1.001)
+    column, row = x.astype(np.intp), y.astype(np.intp)
+    right, down = (x - column)[:, None].astype(np.float32), (y - row)[:, None].astype(np.float32)
+    flat = image.reshape(height * width, -1)
+    index = row * width + column
+    top = flat[index] + right * (flat[index + 1] - flat[index])
+    bottom = flat[index + width] + right * (flat[index + width + 1] - flat[index + width])
+    return top + down * (bottom - top)
+
+
+def _key_visible(caster: raycast.Raycaster, points: Array, normals: Array, key: Array, disc: Array) -> Array:
+    """1 where the key light reaches a point, 0 in its cast shadow, [S]; `disc` is [S, 2], the point of the light."""
+    across = np.cross(key, (0.0, 1.0, 0.0) if abs(key[1]) < 0.9 else (1.0, 0.0, 0.0))
+    across /= np.linalg.norm(across)
+    axes = np.stack((across, np.cross(key, across))).astype(np.float32)
+    return (~caster.occluded(points + _SHADOW_OFFSET * normals, key + disc @ axes)).astype(np.float32)
+
+
+def _highlight(normals: Array, view: Array, light: Array, roughness: Array) -> Array:
+    """Specular reflection over cosine of a GGX surface with Fresnel term 0.04 (Walter et al., EGSR 2007), [S].
+
+    Masking and the denominator 4 (n.l)(n.v) are together approximated by 1 / (4 (l.h)^2) (Kelemen, Szirmay-Kalos 2001).
+    """
+    half = view + light
+    half /= _length(half)
+    alpha2 = (roughness * roughness) ** 2
+    n_h = np.maximum(_dot(normals, half), 0)
+    l_h = np.maximum(half @ light, 0.1)
+    spread = alpha2 / (n_h * n_h * (alpha2 - 1) + 1) ** 2
+    fresnel = 0.04 + 0.96 * (1 - l_h) ** 5
+    return np.minimum(fresnel * spread / (4 * l_h * l_h), 2.0)

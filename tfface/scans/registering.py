@@ -1,0 +1,202 @@
+"""One scan file registered: the function that a pool of processes and a Beam pipeline both run, and what it leaves."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfface import files
+from tfface.drawing import registration
+from tfface.face.morphable_model import MorphableModel
+from tfface.face.register import PreparedTemplate, RegistrationSettings, prepare, register_scan
+from tfface.face.registration.quality import Quality
+from tfface.geometry import mesh
+from tfface.photographs.detector import shared_mtcnn
+from tfface.scans import face_search, scan_files
+
+REGISTERED, DOUBTFUL, FAILED = "registered", "doubtful", "failed"
+"""What became of a scan: fit to build on; registered, but look at it; not registered, and why."""
+
+MESHES, RECORDS, PICTURES = "meshes", "scans", "pictures"
+"""Folders of the output: registered meshes (PLY), what became of each scan (JSON), pictures (JPEG)."""
+
+_FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the scans of a collection are registered; sent to every worker.
+
+    Attributes:
+      template: what they are registered to; a 3DMM is a prior as well.
+      unit: of the scans.
+      output: the folder.
+      detector: whether a face detector proposes where the face is; otherwise the geometry alone does.
+      settings: of the registration.
+    """
+
+    template: mesh.Mesh | MorphableModel
+    unit: str
+    output: Path
+    detector: bool = False
+    settings: RegistrationSettings = dataclasses.field(default_factory=RegistrationSettings)
+
+    @property
+    def face(self) -> mesh.Mesh:
+        """The template as a mesh."""
+        if isinstance(self.template, MorphableModel):
+            return mesh.Mesh(self.template.mean, self.template.triangles, self.template.landmarks)
+        return self.template
+
+    @functools.cached_property
+    def prepared(self) -> PreparedTemplate:
+        """The template ready for many registrations, once a process."""
+        return prepare(self.template, self.settings)
+
+    def digest(self) -> str:
+        """SHA-256 of all that decides a registration, beside the scan."""
+        face = self.face
+        digest = hashlib.sha256(repr((self.unit, self.detector, self.settings)).encode())
+        for array in (np.ascontiguousarray(face.vertices, "<f4"), np.ascontiguousarray(face.triangles, "<i4")):
+            digest.update(array.tobytes())
+        if isinstance(self.template, MorphableModel):
+            digest.update(self.template.digest().encode())
+        return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one scan.
+
+    Attributes:
+      subject: its name.
+      status: `REGISTERED`, `DOUBTFUL` or `FAILED`.
+      fault: what is wrong, empty if nothing is.
+      notes: what was changed in the scan before.
+      quality: measures, None if it failed.
+      digest: of the scan, its landmarks and the plan.
+    """
+
+    subject: str
+    status: str
+    fault: str
+    notes: tuple[str, ...]
+    quality: Quality | None
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it; NaN, which JSON does not know, becomes null."""
+        content = dataclasses.asdict(self)
+        if self.quality is not None:
+            measures = dataclasses.asdict(self.quality)
+            content["quality"] = {name: value if np.isfinite(value) else None for name, value in measures.items()}
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Outcome":
+        """The inverse of `to_json`.
+
+        Raises:
+          ValueError: if a field is missing or unknown.
+        """
+        try:
+            measures = content["quality"]
+            quality = measures and Quality(**{k: float("nan") if v is None else v for k, v in measures.items()})
+            return cls(**{**content, "quality": quality, "notes": tuple(content["notes"])})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not what became of a scan: {error}") from error
+
+
+def register_file(plan: Plan, scan: scan_files.ScanFile) -> Outcome:
+    """Registers one scan and writes its mesh, its picture and, last, its record.
+
+    Args:
+      plan: how.
+      scan: the files.
+
+    Returns:
+      What became of it. A fault of the scan is no exception but part of the answer.
+    """
+    digest = _digest(plan, scan)
+    before = finished(plan, scan, digest)
+    if before is not None:
+        return before
+    attempt = plan.output / RECORDS / f"{scan.subject}.attempt"
+    attempt.parent.mkdir(parents=True, exist_ok=True)
+    attempts = int(attempt.read_text() or 0) if attempt.exists() else 0
+    if attempts >= 2:
+        outcome = Outcome(
+            scan.subject, FAILED, f"ended the process that registered it, {attempts} times", (), None, digest
+        )
+    else:
+        attempt.write_text(str(attempts + 1))
+        outcome = _register(plan, scan, digest)
+    files.write_bytes(plan.output / RECORDS / f"{scan.subject}.json", json.dumps(outcome.to_json(), indent=1).encode())
+    attempt.unlink(missing_ok=True)
+    return outcome
+
+
+def finished(plan: Plan, scan: scan_files.ScanFile, digest: str | None = None) -> Outcome | None:
+    """What became of a scan in an earlier run with the same plan and the same file, or None.
+
+    Args:
+      plan: how.
+      scan: the files.
+      digest: of both, if known.
+    """
+    path = plan.output / RECORDS / f"{scan.subject}.json"
+    if not path.exists():
+        return None
+    try:
+        outcome = Outcome.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:
+        return None  # A record that is not whole is written again.
+    same = outcome.digest == (digest or _digest(plan, scan))
+    whole = outcome.status == FAILED or mesh_path(plan.output, scan.subject).exists()
+    return outcome if same and whole else None
+
+
+def mesh_path(output: Path, subject: str) -> Path:
+    """Where the registered mesh of a subject lies."""
+    return output / MESHES / f"{subject}.ply"
+
+
+def picture_path(output: Path, subject: str) -> Path:
+    """Where the picture of a subject lies."""
+    return output / PICTURES / f"{subject}.jpg"
+
+
+def _register(plan: Plan, scan: scan_files.ScanFile, digest: str) -> Outcome:
+    notes: tuple[str, ...] = ()
+    try:
+        cleaned = scan_files.read_scan(scan.path, plan.unit)
+        notes = cleaned.notes
+        landmarks = scan_files.read_landmarks(scan)
+        proposals = []
+        if plan.detector and landmarks is None:
+            proposals = face_search.propose(cleaned.mesh, plan.face, shared_mtcnn())
+        done = register_scan(cleaned.mesh, plan.prepared, landmarks, settings=plan.settings, proposals=proposals)
+        registered = mesh.Mesh(done.vertices, plan.face.triangles)
+        for folder in (MESHES, PICTURES):
+            (plan.output / folder).mkdir(parents=True, exist_ok=True)
+        mesh.write_mesh(mesh_path(plan.output, scan.subject), registered)
+        picture = registration.draw(cleaned.mesh, done.vertices, plan.face, done.matched)
+        files.write_bytes(picture_path(plan.output, scan.subject), registration.jpeg(picture))
+    except ModuleNotFoundError:
+        raise
+    except _FAULTS as error:
+        return Outcome(scan.subject, FAILED, str(error) or type(error).__name__, notes, None, digest)
+    fault = done.quality.fault()
+    return Outcome(scan.subject, DOUBTFUL if fault else REGISTERED, fault or "", notes, done.quality, digest)
+
+
+def _digest(plan: Plan, scan: scan_files.ScanFile) -> str:
+    digest = hashlib.sha256(plan.digest().encode())
+    for path in filter(None, (scan.path, scan.landmarks)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

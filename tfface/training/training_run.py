@@ -1,0 +1,345 @@
+"""A training run from top to bottom: records, model, stages, checkpoints."""
+
+import dataclasses
+import functools
+import itertools
+import os
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+import tfface
+from tfface import files, models, schema
+from tfface.data.source import Worker
+from tfface.models import merge
+from tfface.models.cut import Halves, cut
+from tfface.training import interruption, loop, objectives, ridge, stages
+from tfface.training import strategy as strategies
+from tfface.training.adam import FusedAdam
+from tfface.training.checkpoints import Checkpoints
+from tfface.training.examples import Examples
+from tfface.training.logs import Logger, describe
+from tfface.training.run_directory import Position, RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What decides a run; the flags of `tfface.train`, by the same names."""
+
+    records: str
+    output: str
+    model_kind: str = "single_view"
+    num_views: int = 3
+    merge: str = "concat"
+    hidden_units: int = 256
+    dropout: float = 0.0
+    encoder_weights: str = "hed"
+    encoder_dtype: str = "float32"
+    encoder_output: str = "block5_pool"
+    initialize_from: str | None = None
+    head_start: str = "zeros"
+    average_pooling: bool = True
+    strategy: str = "auto"
+    batch_size: int = 32
+    stages: Sequence[str] = ("all:20000",)
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    virtual_views: int = 0
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    max_unreadable: float = 0.01
+    mirror: bool = True
+    augment: str = "none"
+    cached_variants: int = 1
+    validate_every: int = 500
+    patience: int = 0
+    checkpoint_every: int = 500
+    best_by: str = "similarity_mm"
+    cache_dir: str | None = None
+    overfit_one_batch: bool = False
+    deterministic: bool = False
+    pictures: int = 4
+    seed: int = 0
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The default of every option that has one."""
+        fields = dataclasses.fields(cls)
+        return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+
+    @property
+    def views(self) -> int:
+        """Views an example."""
+        return 1 if self.model_kind == "single_view" else self.num_views
+
+
+NOT_THE_RUN = frozenset({"output", "cache_dir", "pictures", "max_unreadable", "checkpoint_every"})
+"""Options that may change when a run goes on."""
+
+
+def train(options: Options, flagfile: str = "") -> str:
+    """Trains a model, or goes on where a run in the same folder was stopped.
+
+    Args:
+      options: What decides the run.
+      flagfile: Text of a flagfile that repeats the run, kept as ``flags.cfg``.
+
+    Returns:
+      The path of the best model, ``<output>/best.keras``.
+
+    Raises:
+      ValueError: If the records are damaged, an option is wrong, or the folder is in use or holds a run with other
+        options.
+      OSError: If the folder cannot be written to.
+      NonFiniteLossError: At the first loss that is not finite.
+      NonFiniteWeightsError: If a checkpoint would hold weights that are not finite.
+      StoppedError: After SIGTERM; the position is saved.
+      WorkerLostError: If another worker does not answer any more.
+    """
+    plan = stages.parse(options.stages, options.learning_rate)
+    _check_head_start(options, plan)
+    worker = strategies.worker(options.strategy)
+    run = RunDirectory(options.output, chief=worker[0] == 0)
+    with run.held(), interruption.StopRequest() as stop:
+        try:
+            return _train(options, flagfile, plan, run, worker, stop)
+        except interruption.LOST as error:
+            if worker[1] == 1:
+                raise
+            raise interruption.WorkerLostError(
+                f"worker {worker[0]} of {worker[1]} lost another one ({type(error).__name__}); start all of them again "
+                "with the same command"
+            ) from error
+
+
+def _train(
+    options: Options,
+    flagfile: str,
+    plan: Sequence[stages.Stage],
+    run: RunDirectory,
+    worker: Worker,
+    stop: interruption.StopRequest,
+) -> str:
+    keras.utils.set_random_seed(options.seed)
+    training_objective = objectives.training_objective(options.model_kind, options.virtual_views, options.seed)
+    if options.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = strategies.make_strategy(options.strategy)
+    if options.batch_size % strategy.num_replicas_in_sync:
+        raise ValueError(
+            f"batch_size: expected a multiple of the {strategy.num_replicas_in_sync} replicas, got {options.batch_size}"
+        )
+    examples = Examples(
+        options.records,
+        num_views=options.views,
+        batch_size=options.batch_size,
+        mirror=options.mirror,
+        augmentation=options.augment,
+        seed=options.seed,
+        overfit_one_batch=options.overfit_one_batch,
+        max_unreadable=options.max_unreadable,
+    )
+    start = options.initialize_from
+    started_from = files.sha256(start) if start and os.path.isfile(start) else None
+    described = describe(dataclasses.asdict(options), records=examples.digest, initialize_from=started_from)
+    run.claim(described, flagfile, NOT_THE_RUN, Options.defaults())
+    checkpoints = Checkpoints(run.file("checkpoints"), run.chief)
+    with strategy.scope():
+        model = build_model(options, examples)
+        position = Position(random_states(model))
+    checkpoints.restore(model=model, position=position)
+    run.forget_after(int(position.total_steps.numpy()))
+    session = _Session(
+        options=options,
+        model=model,
+        position=position,
+        run=run,
+        checkpoints=checkpoints,
+        strategy=strategy,
+        training_objective=training_objective,
+        worker=worker,
+        examples=examples,
+        logger=Logger(run, model, examples.sample(options.pictures)),
+        stop=stop,
+        cache_dir=options.cache_dir or run.file("cache"),
+    )
+    for index in range(int(position.stage.numpy()), len(plan)):
+        stop.check(f"before stage {plan[index]}")
+        _run_stage(plan[index], session)
+    run.save_model(model, "last")
+    if options.cache_dir is None and run.chief:
+        shutil.rmtree(session.cache_dir, ignore_errors=True)
+    return run.file("best.keras")
+
+
+def _check_head_start(options: Options, plan: Sequence[stages.Stage]) -> None:
+    if options.head_start == "zeros":
+        return
+    if plan[0].part != "heads" or (options.views == 1 and options.initialize_from):
+        raise ValueError(
+            "head_start: ridge expects a first stage of the part heads and, of a single view, no initialize_from; "
+            f"got {plan[0]} and {options.initialize_from}"
+        )
+    if strategies.worker(options.strategy)[1] > 1:
+        raise ValueError("head_start: ridge is solved on one machine, it does not go with several workers")
+
+
+def build_model(options: Options, examples: Examples) -> keras.Model:
+    """The network that the options describe, started from ``--initialize_from`` if that is given.
+
+    Raises:
+      ValueError: If the model to start from does not fit.
+    """
+    source = tfface.load(options.initialize_from) if options.initialize_from else None
+    common: dict[str, Any] = {
+        "image_size": examples.image_size,
+        "encoder_weights": "none" if source else options.encoder_weights,
+        "encoder_dtype": options.encoder_dtype,
+        "encoder_output": options.encoder_output,
+        "hidden_units": options.hidden_units,
+        "dropout": options.dropout,
+    }
+    if options.model_kind != "shape_only":
+        has_poses = source is not None and schema.QUATERNIONS.key in source.output
+        common["camera"] = models.camera_statistics(source) if has_poses else examples.camera_statistics()
+    if options.model_kind == "single_view":
+        model = models.single_view(examples.face_model, **common)
+    else:
+        builder = models.multi_view
+        if options.model_kind == "shape_only":
+            builder = functools.partial(models.shape_only, average_pooling=options.average_pooling)
+        model = builder(examples.face_model, num_views=options.num_views, merge=options.merge, **common)
+    if source is not None:
+        copied = models.initialize(model, source)
+        tqdm.write(f"started from {options.initialize_from}: {', '.join(copied)}")
+    return model
+
+
+def make_optimizer(
+    schedule: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float
+) -> keras.optimizers.Optimizer:
+    """Adam, or AdamW (Loshchilov and Hutter 2019), which decays all but biases and the scales of normalisations."""
+    if not weight_decay:
+        return FusedAdam(schedule)
+    optimizer = FusedAdam(schedule, weight_decay=weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def random_states(model: keras.Model) -> list[tf.Variable]:
+    """The states of a model's random layers, which `tf.train.Checkpoint` leaves out of the model."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable.value for variable in model.variables if id(variable) not in weights]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Session:
+    """What the stages of a run share."""
+
+    options: Options
+    model: keras.Model
+    position: Position
+    run: RunDirectory
+    checkpoints: Checkpoints
+    strategy: tf.distribute.Strategy
+    training_objective: objectives.TrainingObjective
+    worker: Worker
+    examples: Examples
+    logger: Logger
+    stop: interruption.StopRequest
+    cache_dir: str
+
+
+def _run_stage(stage: stages.Stage, session: _Session) -> None:
+    """Trains one stage, from its beginning or from the newest checkpoint inside it."""
+    options, model, position, checkpoints = session.options, session.model, session.position, session.checkpoints
+    stream: loop.Stream
+    validation: loop.Validation
+    with session.strategy.scope():
+        if stage.part == "all":
+            network, variables = model, model.trainable_variables
+            stream, validation = session.examples.stream, session.examples.validation
+        else:
+            halves = cut(model, stage.part)
+            network, variables = halves.upper, halves.upper.trainable_variables
+            stream, validation = session.examples.cached(
+                halves,
+                session.cache_dir,
+                options.cached_variants,
+                worker=session.worker,
+                barrier=functools.partial(strategies.barrier, session.strategy),
+                stop=session.stop,
+            )
+            if options.head_start == "ridge" and int(position.total_steps.numpy()) == 0:
+                _start_by_ridge(halves, stream, validation, session)
+        schedule = stages.WarmupThen(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
+        optimizer = make_optimizer(schedule, options.weight_decay)
+        trainer = loop.StageTrainer(
+            network,
+            variables,
+            objectives.objective(options.model_kind),
+            optimizer,
+            session.strategy,
+            options.batch_size,
+            session.training_objective,
+        )
+    if int(position.step.numpy()) > 0:
+        checkpoints.restore(model=model, position=position, optimizer=optimizer)
+    checkpoints.track(model=model, position=position, optimizer=optimizer)
+    loop.run_stage(
+        trainer,
+        stage,
+        stream,
+        validation,
+        records=options.records,
+        model=model,
+        position=position,
+        run=session.run,
+        checkpoints=checkpoints,
+        stop=session.stop,
+        best_by=options.best_by,
+        validate_every=options.validate_every,
+        checkpoint_every=options.checkpoint_every,
+        patience=options.patience,
+        on_validation=lambda total_steps, measured: session.logger.validation(total_steps, str(stage), measured),
+    )
+    position.stage.assign_add(1)
+    position.step.assign(0)
+    position.without_better.assign(0)
+    position.training_loss.assign(float("nan"))
+    checkpoints.save(int(position.total_steps.numpy()))
+
+
+def _start_by_ridge(halves: Halves, stream: loop.Stream, validation: loop.Validation, session: _Session) -> None:
+    """Sets the MLPs to the ridge regression of their targets on the features that the first stage has cached.
+
+    With several views the poses are those of the model to start from, if there is one, and the shape is fitted to the
+    mean of the views.
+    """
+    options, examples = session.options, session.examples
+    explained: dict[str, float] = {}
+    if options.model_kind != "shape_only" and not options.initialize_from:
+        views = (
+            examples.cached_views(split, halves, session.cache_dir, options.cached_variants)
+            for split in ("train", "validation")
+        )
+        explained |= ridge.start(halves.upper, tqdm(next(views), desc="ridge regression", unit="batch"), next(views))
+    if options.views > 1 or options.model_kind == "shape_only":
+        if merge.is_trained(halves.upper):
+            raise ValueError(
+                f"head_start: ridge gives the views another shape MLP than the one that the merge block of "
+                f"{options.initialize_from} was trained with; start from a single view model"
+            )
+        batches = ridge.SETS_OF_VIEWS * examples.batches_a_round(options.cached_variants)
+        subjects = itertools.islice(stream(0, session.worker).as_numpy_iterator(), batches)
+        explained |= ridge.start_merged(
+            halves.upper,
+            tqdm(subjects, desc="ridge regression of merged views", unit="batch", total=batches),
+            validation(session.worker).as_numpy_iterator(),
+        )
+    told = ", ".join(f"{name.removesuffix('_mlp')} {100 * share:.0f} %" for name, share in explained.items())
+    tqdm.write(f"ridge regression explains of the variance on the validation split: {told}")
