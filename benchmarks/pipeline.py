@@ -66,8 +66,9 @@ def measure(options: argparse.Namespace, records: str) -> list[Row]:
     rows = []
     for num_views in (1, 3):
         for augmentation, preset in augment.PRESETS.items():
+            variation = pipeline.Variation(mirrored=0.5, augmentation=preset)
             dataset = pipeline.training_examples(
-                records, num_views=num_views, batch_size=options.batch_size, seed=0, augmentation=preset
+                records, num_views=num_views, batch_size=options.batch_size, variation=variation
             )
             deliver = functools.partial(_deliver, dataset, options.batches)
             rounds = in_turn({"pipeline": deliver, **steps}, options.rounds, warm_up=1)

@@ -64,9 +64,7 @@ def fine_tune(model: keras.Model, records: str, steps: int, learning_rate: float
 
     views = model.input["images"].shape[1]
     size = tuple(model.input["images"].shape[2:4])
-    batches = pipeline.training_examples(
-        records, "train", num_views=views, batch_size=16, seed=0, start_step=0, image_size=size
-    )
+    batches = pipeline.training_examples(records, "train", num_views=views, batch_size=16, image_size=size)
     for number, batch in enumerate(batches.take(steps), start=1):
         loss = step(batch)
         if number % 50 == 0 or number == steps:

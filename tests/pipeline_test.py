@@ -15,11 +15,19 @@ from tfface.geometry import rotation
 from tfface.people.base import View
 
 KEYS = [field.key for field in schema.EXAMPLE]
+MIRRORED = pipeline.Variation(mirrored=1.0)
 
 
-def training(num_views=3, batch_size=4, seed=0, folder=None, **options):
-    folder = folder or tiny_people.records_folder()
-    return pipeline.training_examples(folder, num_views=num_views, batch_size=batch_size, seed=seed, **options)
+def training(num_views=3, batch_size=4, seed=0, folder=None, *, mirrored=0.5, augmentation=None, **options):
+    order = {name: options.pop(name) for name in ("start_step", "worker", "shuffle_buffer") if name in options}
+    return pipeline.training_examples(
+        folder or tiny_people.records_folder(),
+        num_views=num_views,
+        batch_size=batch_size,
+        variation=pipeline.Variation(seed, mirrored, augmentation),
+        order=pipeline.Order(**order),
+        **options,
+    )
 
 
 def take(dataset, count):
@@ -73,7 +81,7 @@ def test_mirrored_or_not_the_shape_lies_on_the_photographs():
     batches = default_batches()[:6]
     mirrored = [assert_projects(batch) for batch in batches]
     assert 0 < sum(mirrored) < sum(int(batch[schema.VIEW_MASK.key].sum()) for batch in batches)
-    assert sum(assert_projects(batch) for batch in take(training(mirror=False), 3)) == 0
+    assert sum(assert_projects(batch) for batch in take(training(mirrored=0.0), 3)) == 0
 
 
 def test_augmented_and_resized_the_shape_still_does():
@@ -114,7 +122,7 @@ def test_an_epoch_shows_every_subject_once_and_every_epoch_in_another_order():
 
 
 def test_single_views_in_training_vary():
-    batches = take(training(1, 9, mirror=False), 8)
+    batches = take(training(1, 9, mirrored=0.0), 8)
     turns = {}
     for batch in batches:
         for name, yaw in zip(batch[schema.SUBJECT.key], yaws(batch)[:, 0], strict=True):
@@ -185,7 +193,7 @@ def test_all_views_of_everybody():
     masks = np.concatenate([batch[schema.VIEW_MASK.key] for batch in batches])
     assert masks.sum() == manifest.read(folder).views["train"]
     assert sum(assert_projects(batch) for batch in batches) == 0
-    mirrored = take(pipeline.all_views(folder, "train", batch_size=4, mirrored=True), 3)
+    mirrored = take(pipeline.all_views(folder, "train", batch_size=4, variation=MIRRORED), 3)
     assert sum(assert_projects(batch) for batch in mirrored) == masks.sum()
     for one, other in zip(batches, mirrored, strict=True):
         np.testing.assert_array_equal(one[schema.SUBJECT.key], other[schema.SUBJECT.key])
@@ -195,8 +203,8 @@ def test_all_views_of_everybody():
 
 def test_a_part_of_all_views():
     folder = tiny_people.records_folder()
-    whole = take(pipeline.all_views(folder, "train", batch_size=1, mirrored=True), 99)
-    part = take(pipeline.all_views(folder, "train", batch_size=1, mirrored=True, subjects=(3, 7)), 99)
+    whole = take(pipeline.all_views(folder, "train", batch_size=1, variation=MIRRORED), 99)
+    part = take(pipeline.all_views(folder, "train", batch_size=1, variation=MIRRORED, subjects=(3, 7)), 99)
     assert_same(part, whole[3:7])
 
 
@@ -204,7 +212,8 @@ def test_variants_of_all_views_differ_and_repeat():
     def views(variant):
         augmentation = augment.Augmentation(roll=10)
         folder = tiny_people.records_folder()
-        return take(pipeline.all_views(folder, "test", batch_size=2, augmentation=augmentation, variant=variant), 1)
+        variation = pipeline.Variation(augmentation=augmentation)
+        return take(pipeline.all_views(folder, "test", batch_size=2, variation=variation, variant=variant), 1)
 
     assert_same(views(1), views(1))
     assert np.abs(views(1)[0][schema.IMAGES.key] - views(2)[0][schema.IMAGES.key]).max() > 10

@@ -6,6 +6,7 @@ step. An endless stream of training examples walks through the split in another 
 the end of one epoch and the beginning of the next, and no subject is ever left out.
 """
 
+import dataclasses
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,19 +28,51 @@ SHUFFLE_BUFFER = 2048
 """Records that wait to be drawn, in their encoded form."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Variation:
+    """What is varied of the scenes, at random.
+
+    Attributes:
+      seed: of everything random.
+      mirrored: share of the scenes that are mirrored: 0 none, 1 all; one half gives each scene and its mirror image in
+        as many epochs.
+      augmentation: of the crops; none by default.
+    """
+
+    seed: int = 0
+    mirrored: float = 0.0
+    augmentation: augment.Augmentation | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Which batches of an endless stream come, and who gets what of them.
+
+    Attributes:
+      start_step: the step whose batch comes first; what lies before it is skipped undecoded.
+      worker: (index, number of workers). Worker i gets the i-th part of every batch and decodes nothing else.
+      shuffle_buffer: number of records that wait to be drawn.
+    """
+
+    start_step: int = 0
+    worker: Worker = (0, 1)
+    shuffle_buffer: int = SHUFFLE_BUFFER
+
+
+AS_STORED = Variation()
+EACH_AND_MIRRORED = Variation(mirrored=0.5)
+FROM_THE_START = Order()
+
+
 def training_examples(
     folder: str | os.PathLike[str],
     split: str = "train",
     *,
     num_views: int,
     batch_size: int,
-    seed: int,
-    start_step: int = 0,
-    mirror: bool = True,
-    augmentation: augment.Augmentation | None = None,
+    variation: Variation = EACH_AND_MIRRORED,
+    order: Order = FROM_THE_START,
     image_size: tuple[int, int] | None = None,
-    shuffle_buffer: int = SHUFFLE_BUFFER,
-    worker: Worker = (0, 1),
     readable: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Endless batches for training; the same arguments give the same batches, whatever the machine.
@@ -49,13 +82,9 @@ def training_examples(
       split: which subjects.
       num_views: N; one view is any of the subject's, more are those near the targets of `selection`, with variation.
       batch_size: B, subjects a step over all workers.
-      seed: of everything random.
-      start_step: the step whose batch comes first; what lies before it is skipped undecoded.
-      mirror: whether each scene appears mirrored in half of the epochs, at random.
-      augmentation: what to vary.
+      variation: what is varied; its seed decides the order and the choice of views too.
+      order: where the stream begins, and whose part of it this is.
       image_size: height and width of the crops, px; by default that of the stored images.
-      shuffle_buffer: number of records that wait to be drawn.
-      worker: (index, number of workers). Worker i gets the i-th part of every batch and decodes nothing else.
       readable: [S, V] bool, which stored views can be used (`inspection.inspect`); all of them by default.
 
     Returns:
@@ -65,17 +94,18 @@ def training_examples(
       ValueError: if a shard is damaged (it is named), or an argument does not fit.
     """
     source = Source.open(folder, split, readable)
-    index, workers = worker
+    index, workers = order.worker
     if batch_size < 1 or not 0 <= index < workers or batch_size % workers:
         raise ValueError(
-            f"batch_size: expected a positive multiple of the number of workers, got {batch_size} for worker {worker}"
+            f"batch_size: expected a positive multiple of the number of workers, got {batch_size} for worker "
+            f"{order.worker}"
         )
     subjects = len(source.usable)
-    epoch, skipped = divmod(start_step * batch_size, subjects)
+    epoch, skipped = divmod(order.start_step * batch_size, subjects)
     # Element e of the stream is at place e % batch_size of its batch, wherever an epoch ends.
-    stream = source.shuffled(epoch, seed, min(shuffle_buffer, subjects)).skip(skipped)
+    stream = source.shuffled(epoch, variation.seed, min(order.shuffle_buffer, subjects)).skip(skipped)
     if workers > 1:
-        stream = part(stream, batch_size, worker)
+        stream = part(stream, batch_size, order.worker)
 
     def choose(yaws: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
         return selection.sample_views_in_graph(yaws, num_views, draw)
@@ -86,9 +116,7 @@ def training_examples(
         choose,
         num_views,
         batch_size // workers,
-        seed=seed,
-        mirror=None if mirror else False,
-        augmentation=augmentation,
+        variation=variation,
         image_size=image_size,
         drop_remainder=True,
     )
@@ -136,10 +164,8 @@ def all_views(
     split: str,
     *,
     batch_size: int,
-    mirrored: bool = False,
-    augmentation: augment.Augmentation | None = None,
+    variation: Variation = AS_STORED,
     variant: int = 0,
-    seed: int = 0,
     image_size: tuple[int, int] | None = None,
     subjects: tuple[int, int] | None = None,
     readable: np.ndarray | None = None,
@@ -150,10 +176,8 @@ def all_views(
       folder: of the records.
       split: which subjects.
       batch_size: B; the last batch may be smaller.
-      mirrored: whether to give the mirror images of the scenes.
-      augmentation: what to vary.
-      variant: stands for the epoch where numbers for the augmentation are drawn.
-      seed: of the augmentation.
+      variation: what is varied.
+      variant: stands for the epoch where numbers for the variation are drawn.
       image_size: height and width of the crops, px; by default that of the stored images.
       subjects: begin and end of a part of them; nothing else is decoded.
       readable: [S, V] bool, which stored views can be used (`inspection.inspect`); all of them by default.
@@ -178,9 +202,7 @@ def all_views(
         choose,
         source.contents.max_views,
         batch_size,
-        seed=seed,
-        mirror=mirrored,
-        augmentation=augmentation,
+        variation=variation,
         image_size=image_size,
     )
 
@@ -258,24 +280,19 @@ def _batches(
     batch_size: int,
     *,
     image_size: tuple[int, int] | None,
-    seed: int = 0,
-    mirror: bool | None = False,
-    augmentation: augment.Augmentation | None = None,
+    variation: Variation = AS_STORED,
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
-    """Decodes the chosen views of a stream of records, batches them, mirrors and varies them.
-
-    `mirror` is True for all, False for none and None for a random half.
-    """
+    """Decodes the chosen views of a stream of records, batches them, mirrors and varies them."""
     stored = source.contents.image_size
     blank = _blank_image(stored)
 
     def decode(epoch: tf.Tensor, position: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         mirror_seed, view_seed, augment_seed, noise_seed = tf.unstack(
-            tf.random.split(tf.random.fold_in(seed_of(seed, epoch), position), 4)
+            tf.random.split(tf.random.fold_in(seed_of(variation.seed, epoch), position), 4)
         )
         subject = source.parse(position, record)
-        mirrored = tf.random.stateless_uniform([], mirror_seed) < 0.5 if mirror is None else tf.constant(mirror)
+        mirrored = tf.random.stateless_uniform([], mirror_seed) < variation.mirrored  # from [0, 1)
         yaws = selection.yaws_in_graph(subject["quaternion"])
         chosen = choose(tf.where(mirrored, -yaws, yaws), view_seed)
         exists, rows = chosen >= 0, tf.maximum(chosen, 0)
@@ -299,10 +316,10 @@ def _batches(
         batch[schema.IMAGES.key], batch[schema.INTRINSICS.key] = preprocess.resize(
             batch[schema.IMAGES.key], batch[schema.INTRINSICS.key], image_size or stored
         )
-        if mirror is not False:
+        if variation.mirrored:
             batch = symmetrise.mirror_where(batch, source.symmetry, mirrored)
-        if augmentation is not None:
-            batch = augment.augment(batch, draws, noise_seeds[0], augmentation)
+        if variation.augmentation is not None:
+            batch = augment.augment(batch, draws, noise_seeds[0], variation.augmentation)
         return {field.key: batch[field.key] for field in schema.EXAMPLE}
 
     decoded = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -112,11 +112,8 @@ class Examples:
             self.folder,
             num_views=self._num_views,
             batch_size=self._batch_size,
-            seed=self._seed,
-            start_step=0 if self._overfit_one_batch else start_step,
-            mirror=self._mirror,
-            augmentation=augment.PRESETS[self._augmentation],
-            worker=worker,
+            variation=pipeline.Variation(self._seed, 0.5 if self._mirror else 0.0, augment.PRESETS[self._augmentation]),
+            order=pipeline.Order(0 if self._overfit_one_batch else start_step, worker),
             readable=self._inspected["train"].readable,
         )
         return _endless(batches.take(1).cache().repeat() if self._overfit_one_batch else batches)
@@ -196,11 +193,17 @@ class Examples:
         )
 
         def subjects(variant: int, mirrored: bool, part: tuple[int, int]) -> tf.data.Dataset:
-            options: dict[str, Any] = {"mirrored": mirrored, "variant": variant, "seed": self._seed, "subjects": part}
-            options["readable"] = self._inspected[split].readable
             # The first variant is the crop as it is.
-            options["augmentation"] = augment.PRESETS[augmentation] if variant else None
-            return pipeline.all_views(self.folder, split, batch_size=16, **options)
+            varied = augment.PRESETS[augmentation] if variant else None
+            return pipeline.all_views(
+                self.folder,
+                split,
+                batch_size=16,
+                variation=pipeline.Variation(self._seed, float(mirrored), varied),
+                variant=variant,
+                subjects=part,
+                readable=self._inspected[split].readable,
+            )
 
         return FeatureCache.build(cache_dir, spec, halves.lower, subjects, self.face_model, **together)
 
