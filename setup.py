@@ -32,6 +32,8 @@ INSTALL_REQUIRES = [
     "matplotlib>=3.10.8",
     "numpy>=2.0",
     "pillow>=11.0",
+    "pooch>=1.8.2",
+    "requests>=2.32",
     "scipy>=1.14",
     "tensorboard>=2.20",
     "tensorflow>=2.20",
@@ -56,13 +58,22 @@ EXTRAS_REQUIRE = {
     "gpu": ["tensorflow[and-cuda]>=2.20"],
     # Raw scans: closest points on a surface, a face detector, and marching cubes for the simulated scanner.
     "scans": ["libigl>=2.6.1", "mtcnn>=1.0", "scikit-image>=0.25"],
-    # Photographs: a face detector. Videos: FFmpeg's libraries, in the smallest wheel that has them.
-    "reconstruct": ["mtcnn>=1.0"],
+    # Photographs: a face detector, and phones' HEIC files. Videos: FFmpeg's libraries, in the smallest wheel there is.
+    "reconstruct": ["mtcnn>=1.0", "pillow-heif>=0.22"],
     "video": ["av>=15.0"],
     # Registration on many machines. It holds protobuf, pillow and pyarrow back, hence an environment of its own.
     "beam": ["apache-beam>=2.70"],
-    # gRPC's health service for the embedded server.
-    "serving": ["grpcio-health-checking>=1.76"],
+    # The embedded server: gRPC's health service, REST as an ASGI application, metrics. Of the two parsers that uvicorn
+    # takes, httptools refuses every request of two lengths, h11 only those whose lengths differ.
+    "serving": [
+        "grpcio-health-checking>=1.76",
+        "httptools>=0.6.3",
+        "prometheus-client>=0.20",
+        "starlette>=0.46",
+        "uvicorn>=0.34",
+    ],
+    # Avatars as USDZ.
+    "usd": ["usd-core>=25.5"],
     # The documentation site: generator, Markdown, and a theme that fetches nothing from elsewhere. On Python 3.10 the
     # newest of them do not go with the newest Keras.
     "docs": [
@@ -76,12 +87,12 @@ EXTRAS_REQUIRE = {
         "mypy>=1.13",
         "pre-commit>=4.0",
         "pre-commit-hooks>=5.0",
-        "prometheus-client>=0.20",  # reads the embedded server's metrics page in a test
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "pyyaml>=6.0",  # reads the deployment files in a test
         "rtree>=1.3",  # trimesh's registration, a peer in benchmarks/, asks for it
         "ruff>=0.9",
+        "selenium>=4.25",  # drives a Chromium in the tests of pages
         "uv>=0.5",
     ],
 }

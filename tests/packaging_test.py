@@ -16,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 ROOT = pathlib.Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # "" is what all install; beam and gpu have pins of their own.
-EXTRAS = ("", "dev", "docs", "eos", "hed", "reconstruct", "scans", "serving", "video")
+EXTRAS = ("", "dev", "docs", "eos", "hed", "reconstruct", "scans", "serving", "usd", "video")
 DOCUMENTS = [name for name in ("README.md", "BUILD.md", "CONTRIBUTING.md") if (ROOT / name).exists()]
 
 
@@ -139,7 +139,7 @@ def test_tensorflow_addons_is_asked_for_only_where_it_has_a_wheel():
 
 def test_importing_the_package_and_what_workers_import_loads_no_tensorflow():
     names = ["tfface", "tfface.schema"]
-    for folder in ("geometry", "face", "data/people", "data/rendering"):
+    for folder in ("geometry", "face", "people"):
         paths = (ROOT / "tfface" / folder).rglob("*.py")
         names += sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
     code = (
