@@ -113,7 +113,7 @@ def test_a_dataset_of_compressed_zeros_is_refused(whole, tmp_path, monkeypatch):
     path = tmp_path / "model.h5"
     path.write_bytes(whole)
     replaced(path, "shape/model/mean", np.zeros(2**22, np.float32), compression="gzip", compression_opts=9)
-    monkeypatch.setattr("tfface.face.statismo.MAX_DATASET_BYTES", 2**23)
+    monkeypatch.setattr("tfface.face.hdf5_reading.MAX_DATASET_BYTES", 2**23)
     assert fuzzing.answer(MorphableModel.load, path, 8) is None
 
 

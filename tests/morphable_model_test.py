@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfface.face import MorphableModel
+from tfface.face import Expressions, Head, MorphableModel
 from tfface.schema import CONVENTIONS_VERSION
 
 GRID = np.array([[x, y, 0.1 * x * x] for y in (-1.0, 0, 1) for x in (-1.0, 0, 1)]) * 30
@@ -237,6 +237,75 @@ def test_files_of_other_programs_open(tmp_path, root, scaled):
     np.testing.assert_array_equal(loaded.symmetry, SYMMETRY)
 
 
+def expressive():
+    rng = np.random.default_rng(8)
+    moves = rng.normal(0, 3, (3, 12, 3)).astype(np.float32)
+    moves[1, :9] = 0  # one that moves the eyes of the head alone
+    names = ("jawOpen", "eyeLookUp_L", "mouthSmile_L")
+    face = model(expressions=Expressions(moves[:, :9], names), regions={"narrow": [1, 4], "nose/tip": [4]})
+    uv, corners = rng.random((5, 2)), rng.integers(0, 5, TRIANGLES.shape)
+    head = Head(
+        mean=np.concatenate((face.mean, rng.normal(0, 30, (3, 3)))),
+        scaled_basis=np.concatenate((face.scaled_basis, rng.normal(0, 2, (3, 3, 3))), axis=1),
+        triangles=np.concatenate((TRIANGLES, [[9, 10, 11]])),
+        face_index=np.arange(9),
+        expressions=Expressions(moves, names),
+        regions={"eyes": [9, 10, 11]},
+        uv=rng.random((3, 2)),
+        uv_triangles=np.zeros((len(TRIANGLES) + 1, 3), int),
+    )
+    return dataclasses.replace(face, uv=uv, uv_triangles=corners, head=head)
+
+
+def test_expressions_regions_texture_layout_and_head_are_kept_to_the_last_bit(tmp_path):
+    face = expressive()
+    face.save(tmp_path / "model.h5")
+    loaded = MorphableModel.load(tmp_path / "model.h5")
+    assert loaded.digest() == face.digest()
+    for ours, theirs in ((face, loaded), (face.head, loaded.head)):
+        assert theirs.expressions.names == ours.expressions.names
+        assert theirs.expressions.kind == "blendshapes"
+        np.testing.assert_array_equal(theirs.expressions.deltas, ours.expressions.deltas)
+        assert list(theirs.regions) == list(ours.regions)
+        for name, indices in ours.regions.items():
+            np.testing.assert_array_equal(theirs.regions[name], indices)
+        np.testing.assert_array_equal(theirs.uv, ours.uv)
+        np.testing.assert_array_equal(theirs.uv_triangles, ours.uv_triangles)
+    for name in ("mean", "scaled_basis", "triangles", "face_index"):
+        np.testing.assert_array_equal(getattr(loaded.head, name), getattr(face.head, name))
+
+
+def test_other_programs_find_the_expressions_where_basel_has_them(tmp_path):
+    face = expressive()
+    face.save(tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5") as file:
+        group = file["expression/model"]
+        np.testing.assert_array_equal(group["mean"], np.zeros(27))
+        deltas = (group["pcaBasis"][:] * np.sqrt(group["pcaVariance"][:])).T.reshape(3, 9, 3)
+        np.testing.assert_allclose(deltas, face.expressions.deltas, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(group["pcaBasis"], axis=0), 1, atol=1e-6)
+        np.testing.assert_array_equal(file["expression/representer/cells"], face.triangles.T)
+        assert file["catalog/MorphableModel.expression/modelPath"][()] == b"/expression"
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.7])
+def test_expressions_of_other_programs_open(tmp_path, offset):
+    face, moves = model(), expressive().expressions.deltas[::2]
+    write_foreign(tmp_path / "bfm.h5", face)
+    with h5py.File(tmp_path / "bfm.h5", "r+") as file:
+        lengths = np.linalg.norm(moves.reshape(2, -1), axis=1)
+        file["expression/model/mean"] = np.full(27, offset)
+        file["expression/model/pcaBasis"] = moves.reshape(2, -1).T / lengths
+        file["expression/model/pcaVariance"] = lengths**2
+    expressions = MorphableModel.load(tmp_path / "bfm.h5").expressions
+    assert expressions.kind == "components"
+    assert expressions.names[-2:] == ("component_000", "component_001")
+    np.testing.assert_allclose(expressions.deltas[-2:], moves, atol=1e-5)
+    assert (expressions.names[0] == "mean") == (offset != 0)
+    if offset:
+        np.testing.assert_allclose(expressions.deltas[0], offset, atol=1e-6)
+
+
 def test_a_foreign_model_without_landmarks_or_symmetry_opens(tmp_path):
     lopsided = np.random.default_rng(0).normal(0, 30, (9, 3))
     face = model(mean=lopsided, triangles=TRIANGLES[:5], symmetry=None)
@@ -275,6 +344,28 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, name, value, message):
     model().save(path)
     rewrite(path, name, value)
     with pytest.raises(ValueError, match=f"model.h5: .*{message}"):
+        MorphableModel.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("tfface/expressions/deltas", None, "face and head must both have expressions"),
+        ("tfface/expressions/names", '["a"]', "names must be 3 different texts"),
+        ("tfface/expressions/names", "5", "not iterable"),
+        ("tfface/expressions/kind", "visemes", "kind must be one of"),
+        ("tfface/regions/indices", np.arange(5), "must hold as many indices as sizes says"),
+        ("tfface/regions/sizes", '["a"]', "not a 3DMM in the layout of statismo"),
+        ("tfface/uv", None, "uv and uv_triangles must be given together"),
+        ("tfface/head/scaled_basis", np.zeros((3, 12, 3)), r"head\.scaled_basis: its vertices of the face are"),
+        ("tfface/head/face_index", None, "the dataset tfface/head/face_index is missing"),
+    ],
+)
+def test_what_is_wrong_with_expressions_and_head_is_named(tmp_path, name, value, message):
+    path = tmp_path / "model.h5"
+    expressive().save(path)
+    rewrite(path, name, value)
+    with pytest.raises(ValueError, match=rf"model\.h5: .*{message}"):
         MorphableModel.load(path)
 
 

@@ -20,10 +20,13 @@ are defined by ``R = Rz(roll) Rx(pitch) Ry(yaw)``; yaw is the head's turn about 
 ``yaw = +45`` turns the nose to the viewer's left and shows the LEFT side.
 
 Coefficients count standard deviations: ``vertices = mean + sum_k c_k sqrt(eigenvalue_k) basis_k``, with an orthonormal
-basis and eigenvalues in mm^2.
+basis and eigenvalues in mm^2. They are a person's; expression is a view's: ``posed = vertices + sum_e w_e delta_e``,
+with weights 0..1 and deltas in mm for named blendshapes, and weights in standard deviations for components of an
+analysis. ``vertices`` always means the neutral shape of the identity, ``posed`` what a view shows.
 
 Tensors have their batch dimensions first; a dimension of views stands as ``[batch, views, ...]``. In shapes, B is the
-batch, N the number of views, P the number of vertices, K the number of modes, F the number of triangles.
+batch, N the number of views, P the number of vertices, K the number of modes, E the number of expressions, F the
+number of triangles.
 """
 
 import dataclasses
@@ -57,12 +60,17 @@ VERTICES = Field("vertices", ("B", "P", 3), "float32", "mm", "model", "The face'
 QUATERNIONS = Field("quaternions", ("B", "N", 4), "float32", "unit", "cam_from_model", "Rotation of each view.")
 TRANSLATIONS = Field("translations", ("B", "N", 3), "float32", "mm", "cam_from_model", "Translation of each view.")
 COEFFICIENTS = Field("coefficients", ("B", "K"), "float32", "standard deviations", "3DMM", "Shape coefficients.")
+EXPRESSIONS = Field("expressions", ("B", "N", "E"), "float32", "weights", "3DMM", "Expression of each view; 0 unknown.")
+EXPRESSIONS_KNOWN = Field("expressions_known", ("B", "N"), "float32", "0 or 1", "-", "1 where a view's are known.")
+POSED = Field("posed", ("B", "N", "P", 3), "float32", "mm", "model", "What each view shows; neutral where unknown.")
 SUBJECT = Field("subject", ("B",), "string", "-", "-", "Subject id; a mirrored subject keeps its id.")
 
 MODEL_INPUTS = (IMAGES, INTRINSICS, VIEW_MASK)
 MODEL_OUTPUTS = (COEFFICIENTS, VERTICES, QUATERNIONS, TRANSLATIONS)
 EXAMPLE = (SUBJECT, IMAGES, INTRINSICS, VIEW_MASK, VERTICES, QUATERNIONS, TRANSLATIONS)
 """What the pipeline yields, as a dict by key."""
+EXAMPLE_EXPRESSIONS = (EXPRESSIONS, EXPRESSIONS_KNOWN, POSED)
+"""What it yields besides, from records with expressions."""
 
 IBUG68 = tuple(
     [f"jaw_{i}" for i in range(17)]

@@ -1,4 +1,4 @@
-"""The 3D morphable model (3DMM) of section 3.1 of the paper: a mean shape and orthonormal modes around it."""
+"""The 3D morphable model (3DMM) of section 3.1 of the paper, with expressions and a head: all linear, around a mean."""
 
 import dataclasses
 import functools
@@ -12,7 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface.face import statismo, symmetry
-from tfface.geometry import mesh
+from tfface.face.expressions import Expressions
+from tfface.face.head import Head
+from tfface.face.surface_data import checked_regions, checked_texture_layout, read_only
+from tfface.geometry import mesh, tensors
 from tfface.schema import CONVENTIONS_VERSION
 
 Array = npt.NDArray[np.floating]
@@ -24,7 +27,10 @@ _ORTHONORMALITY = 1e-3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MorphableModel:
-    """vertices = mean + sum_k c_k sqrt(eigenvalue_k) basis_k, checked when it is made; its arrays cannot be written.
+    """posed = mean + sum_k c_k sqrt(eigenvalue_k) basis_k + sum_e w_e delta_e: identity and, maybe, expression.
+
+    It is checked when it is made; its arrays cannot be written. All but mean, basis, eigenvalues and triangles may be
+    missing.
 
     Attributes:
       mean: [P, 3] float32, mm, model frame.
@@ -34,6 +40,11 @@ class MorphableModel:
       landmarks: Vertex index by name.
       symmetry: [P] int32, index of the mirror image of each vertex, or None if the template is not symmetric.
       metadata: What the maker notes about the model, of JSON types.
+      expressions: E expressions of the P vertices, model frame.
+      regions: Vertex indices [R] int32, ascending, by the name of the region (``narrow``: where errors are measured).
+      uv: [T, 2] float32, places in a texture, v up; beyond 0..1 they lie in further textures.
+      uv_triangles: [F, 3] int32, the corners' places in `uv`.
+      head: The whole head that the face belongs to, decoded from the same coefficients and weights.
     """
 
     mean: Array
@@ -43,6 +54,11 @@ class MorphableModel:
     landmarks: Mapping[str, int] = dataclasses.field(default_factory=dict)
     symmetry: Indices | None = None
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    expressions: Expressions | None = None
+    regions: Mapping[str, Indices] = dataclasses.field(default_factory=dict)
+    uv: Array | None = None
+    uv_triangles: Indices | None = None
+    head: Head | None = None
 
     def __post_init__(self) -> None:
         template = mesh.Mesh(np.asarray(self.mean, np.float32), self.triangles, self.landmarks)
@@ -62,16 +78,26 @@ class MorphableModel:
         permutation = self.symmetry
         if permutation is not None:
             permutation = symmetry.check_symmetry(permutation, template.triangles)
+        uv, uv_triangles = checked_texture_layout(self.uv, self.uv_triangles, len(template.triangles))
         for name, array in (
             ("mean", template.vertices),
             ("basis", basis),
             ("eigenvalues", eigenvalues),
             ("triangles", template.triangles),
             ("symmetry", permutation),
+            ("uv", uv),
+            ("uv_triangles", uv_triangles),
         ):
-            object.__setattr__(self, name, None if array is None else _read_only(array))
+            object.__setattr__(self, name, None if array is None else read_only(array))
         object.__setattr__(self, "landmarks", template.landmarks)
         object.__setattr__(self, "metadata", dict(self.metadata))
+        object.__setattr__(self, "regions", checked_regions(self.regions, template.num_vertices))
+        if self.expressions is not None and self.expressions.deltas.shape[1] != template.num_vertices:
+            raise ValueError(
+                f"expressions must move {template.num_vertices} vertices, got {self.expressions.deltas.shape[1]}."
+            )
+        if self.head is not None:
+            self.head.check_face(template.vertices, self.scaled_basis, self.expressions)
 
     @property
     def num_modes(self) -> int:
@@ -83,10 +109,15 @@ class MorphableModel:
         """P."""
         return len(self.mean)
 
+    @property
+    def num_expressions(self) -> int:
+        """E, 0 without expressions."""
+        return 0 if self.expressions is None else len(self.expressions)
+
     @functools.cached_property
     def scaled_basis(self) -> Array:
         """[K, P, 3] float32, mm: displacement of the vertices by one standard deviation of each mode."""
-        return _read_only(self.basis * np.sqrt(self.eigenvalues)[:, None, None])
+        return read_only(self.basis * np.sqrt(self.eigenvalues)[:, None, None])
 
     def decode(self, coefficients: Any) -> Any:
         """Vertices of faces; NumPy for arrays, TensorFlow (differentiable, any unknown batch) for tensors.
@@ -100,15 +131,27 @@ class MorphableModel:
         Raises:
           ValueError: If the last dimension is not K, or a tensor is of half precision.
         """
-        if not _is_tensor(coefficients):
-            coefficients = _floating(coefficients)
-            self._check("coefficients", coefficients, (self.num_modes,))
-            return np.tensordot(coefficients, self.scaled_basis.astype(coefficients.dtype, copy=False), 1) + self.mean
-        import tensorflow as tf
+        return tensors.combination("coefficients", coefficients, self.scaled_basis, self.mean)
 
-        self._check("coefficients", coefficients, (self.num_modes,))
-        basis, mean = tf.cast(self.scaled_basis, coefficients.dtype), tf.cast(self.mean, coefficients.dtype)
-        return tf.tensordot(coefficients, basis, 1) + mean
+    def posed(self, coefficients: Any, weights: Any) -> Any:
+        """Vertices of faces with expressions: `decode` and `Expressions.displacement`.
+
+        Args:
+          coefficients: [..., K], standard deviations, float32 or float64, arrays or tensors.
+          weights: [..., E], of the same kind and dtype. Leading dimensions broadcast: [B, 1, K] and [B, N, E] give N
+            views of each of B people.
+
+        Returns:
+          [..., P, 3], mm, model frame.
+
+        Raises:
+          ValueError: If a last dimension is wrong, E of a 3DMM without expressions being 0.
+        """
+        vertices = self.decode(coefficients)
+        if self.expressions is None:
+            tensors.check("weights", tensors.floating(weights), (0,))
+            return vertices
+        return vertices + self.expressions.displacement(weights)
 
     def encode(self, vertices: Any) -> Any:
         """Coefficients of the least-squares fit: c_k = <vertices - mean, basis_k> / sqrt(eigenvalue_k).
@@ -125,23 +168,15 @@ class MorphableModel:
           ValueError: If the last dimensions are not [P, 3], or a tensor is of half precision.
         """
         dual = self.basis / np.sqrt(self.eigenvalues)[:, None, None]
-        if not _is_tensor(vertices):
-            vertices = _floating(vertices)
-            self._check("vertices", vertices, self.mean.shape)
+        vertices = tensors.floating(vertices)
+        tensors.check("vertices", vertices, self.mean.shape)
+        if not tensors.is_tensor(vertices):
             return np.tensordot(vertices - self.mean, dual.astype(vertices.dtype, copy=False), ((-2, -1), (1, 2)))
         import tensorflow as tf
 
-        self._check("vertices", vertices, self.mean.shape)
         rank = len(vertices.shape)
         dual, mean = tf.cast(dual, vertices.dtype), tf.cast(self.mean, vertices.dtype)
         return tf.tensordot(vertices - mean, dual, ((rank - 2, rank - 1), (1, 2)))
-
-    def _check(self, name: str, value: Any, trailing: tuple[int, ...]) -> None:
-        if list(value.shape)[-len(trailing) :] != list(trailing):
-            expected = ", ".join(str(size) for size in trailing)
-            raise ValueError(f"{name} must have the shape [..., {expected}], got {list(value.shape)}.")
-        if _is_tensor(value) and value.dtype.name not in ("float32", "float64"):
-            raise ValueError(f"{name} must be float32 or float64, got {value.dtype.name}.")
 
     def truncate(self, num_modes: int) -> "MorphableModel":
         """The model with its first `num_modes` modes only.
@@ -151,10 +186,16 @@ class MorphableModel:
         """
         if not 1 <= num_modes <= self.num_modes:
             raise ValueError(f"num_modes must lie between 1 and {self.num_modes}, got {num_modes}.")
-        return dataclasses.replace(self, basis=self.basis[:num_modes], eigenvalues=self.eigenvalues[:num_modes])
+        head = None if self.head is None else self.head.truncate(num_modes)
+        return dataclasses.replace(
+            self, basis=self.basis[:num_modes], eigenvalues=self.eigenvalues[:num_modes], head=head
+        )
 
     def digest(self) -> str:
-        """SHA-256, hexadecimal, of all that changes what the model means; `metadata` does not."""
+        """SHA-256, hexadecimal, of all that changes what coefficients and weights mean for the face.
+
+        Regions, texture layout, head and `metadata` do not, so that what is trained on the face alone knows its 3DMM.
+        """
         digest = hashlib.sha256(f"tfface 3DMM, conventions {CONVENTIONS_VERSION}".encode())
         symmetric = () if self.symmetry is None else self.symmetry
         for array, dtype in (
@@ -168,6 +209,9 @@ class MorphableModel:
             digest.update(str(array.shape).encode())
             digest.update(array.tobytes())
         digest.update(json.dumps(dict(self.landmarks), sort_keys=True).encode())
+        if self.expressions is not None:
+            digest.update(json.dumps([self.expressions.kind, *self.expressions.names]).encode())
+            digest.update(np.ascontiguousarray(self.expressions.deltas, "<f4").tobytes())
         return digest.hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -198,18 +242,3 @@ class MorphableModel:
             return cls(**fields)
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
-
-
-def _is_tensor(value: Any) -> bool:
-    return hasattr(value, "dtype") and hasattr(value.dtype, "as_numpy_dtype")
-
-
-def _floating(values: npt.ArrayLike) -> npt.NDArray[np.floating]:
-    array = np.asarray(values)
-    return array if array.dtype == np.float32 else array.astype(np.float64)
-
-
-def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view

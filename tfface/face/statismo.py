@@ -6,19 +6,17 @@
   /shape/representer                  attributes name and datasetType; points [3, P], cells [3, F]
   /shape/version, /version            majorVersion, minorVersion: 0.9
   /shape/modelinfo/scores             a dummy [1, 1] of 0 stands for none
+  /expression                         the same for expressions: displacements, to be added to a shape
   /metadata/landmarks/json            a list of {"id": name, "coordinates": [x, y, z] on the representer}
   /catalog                            what models the file holds
 
-Plain statismo files have the same without /shape. Ours add a group /tfface, with what that layout has no place for:
-landmarks as vertex indices, symmetry, metadata, conventions_version.
-
-What a dataset claims is held against the bytes that are stored for it before it is read, and neither links nor storage
-in other files are followed.
+Plain statismo files have the same without /shape. Ours add a group /tfface, with what that layout has no place for: see
+`statismo_extras`. The mean expression of another program's file is not the neutral face of its shape model, where
+weights of 0 are; if it is not 0, it becomes an expression of its own, `MEAN_EXPRESSION`.
 """
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -30,19 +28,17 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from tfface import files
-from tfface.schema import CONVENTIONS_VERSION
+from tfface.face import hdf5_reading, statismo_extras
+from tfface.face.expressions import COMPONENTS, Expressions
+from tfface.face.head import Head
 
 Array = npt.NDArray[np.floating]
 
-MAX_DATASET_BYTES = 1 << 32
-"""A dataset that claims more bytes is refused before it is read."""
+MEAN_EXPRESSION = "mean"
+"""Name of the expression that a file has on the average."""
 
-_MAX_MAGNITUDE = 1e12
 _SCALE_TOLERANCE = 0.01
 """Relative error up to which a column of pcaBasis has length 1, or the standard deviation of its mode."""
-
-_MAX_INFLATION = 1032
-"""How many times its own size deflated data can become at most (zlib, "maximum compression factor")."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +52,11 @@ class Content:
     landmarks: Mapping[str, int]
     symmetry: npt.NDArray[np.integer] | None
     metadata: Mapping[str, Any]
+    expressions: Expressions | None = None
+    regions: Mapping[str, npt.NDArray[np.integer]] = dataclasses.field(default_factory=dict)
+    uv: Array | None = None
+    uv_triangles: npt.NDArray[np.integer] | None = None
+    head: Head | None = None
     foreign: bool = False
 
 
@@ -64,26 +65,14 @@ def write(path: str | os.PathLike[str], content: Content) -> None:
     path = pathlib.Path(path)
     with files.written(path) as beside, h5py.File(beside, "w") as file:
         _write_statismo(file, content)
-        _write_extras(file, content)
+        if content.expressions is not None:
+            _write_expressions(file, content, content.expressions)
+        statismo_extras.write(file, content)
 
 
 def _write_statismo(file: h5py.File, content: Content) -> None:
-    for group in ("version", "shape/version"):
-        file[f"{group}/majorVersion"], file[f"{group}/minorVersion"] = np.int32(0), np.int32(9)
-    file["catalog/MorphableModel.shape/modelPath"] = "/shape"
-    file["catalog/MorphableModel.shape/modelType"] = "POLYGON_MESH_MODEL"
-    model = file.create_group("shape/model")
-    model["mean"] = content.mean.reshape(-1).astype(np.float32)
-    model["pcaBasis"] = content.basis.reshape(len(content.basis), -1).T.astype(np.float32)
-    model["pcaVariance"] = content.eigenvalues.astype(np.float32)
-    model["noiseVariance"] = np.zeros(1, np.float32)
-    representer = file.create_group("shape/representer")
-    representer.attrs["name"] = "gravis::MeshShapeRepresenter"
-    representer.attrs["version"] = "0.1"
-    representer.attrs["datasetType"] = "POLYGON_MESH"
-    representer["points"] = content.mean.T.astype(np.float32)
-    representer["cells"] = content.triangles.T.astype(np.int32)
-    file["shape/modelinfo/scores"] = np.zeros((1, 1), np.float32)
+    _write_version(file, "version")
+    _write_model(file, "shape", content, content.mean, content.basis, content.eigenvalues)
     file["metadata/landmarks/json"] = json.dumps(
         [
             {"id": name, "coordinates": [float(value) for value in content.mean[index]]}
@@ -92,13 +81,36 @@ def _write_statismo(file: h5py.File, content: Content) -> None:
     )
 
 
-def _write_extras(file: h5py.File, content: Content) -> None:
-    extras = file.create_group("tfface")
-    extras["conventions_version"] = np.int32(CONVENTIONS_VERSION)
-    extras["landmarks"] = json.dumps(dict(content.landmarks))
-    extras["metadata"] = json.dumps(dict(content.metadata), sort_keys=True)
-    if content.symmetry is not None:
-        extras["symmetry"] = content.symmetry.astype(np.int32)
+def _write_model(file: h5py.File, name: str, content: Content, mean: Array, basis: Array, eigenvalues: Array) -> None:
+    """A model of the catalogue: mean [P, 3], basis [K, P, 3] and eigenvalues [K] on the content's mean shape."""
+    _write_version(file, f"{name}/version")
+    file[f"catalog/MorphableModel.{name}/modelPath"] = f"/{name}"
+    file[f"catalog/MorphableModel.{name}/modelType"] = "POLYGON_MESH_MODEL"
+    model = file.create_group(f"{name}/model")
+    model["mean"] = mean.reshape(-1).astype(np.float32)
+    model["pcaBasis"] = basis.reshape(len(basis), -1).T.astype(np.float32)
+    model["pcaVariance"] = eigenvalues.astype(np.float32)
+    model["noiseVariance"] = np.zeros(1, np.float32)
+    representer = file.create_group(f"{name}/representer")
+    representer.attrs["name"] = "gravis::MeshShapeRepresenter"
+    representer.attrs["version"] = "0.1"
+    representer.attrs["datasetType"] = "POLYGON_MESH"
+    representer["points"] = content.mean.T.astype(np.float32)
+    representer["cells"] = content.triangles.T.astype(np.int32)
+    file[f"{name}/modelinfo/scores"] = np.zeros((1, 1), np.float32)
+
+
+def _write_version(file: h5py.File, group: str) -> None:
+    file[f"{group}/majorVersion"], file[f"{group}/minorVersion"] = np.int32(0), np.int32(9)
+
+
+def _write_expressions(file: h5py.File, content: Content, expressions: Expressions) -> None:
+    """Each delta as a column of length 1 and, as its variance, the square of its own length, which may be 0."""
+    flat = expressions.deltas.reshape(len(expressions), -1).astype(np.float64)
+    lengths = np.linalg.norm(flat, axis=1)
+    basis = np.where(lengths[:, None] > 0, flat / np.where(lengths > 0, lengths, 1)[:, None], 0)
+    basis[lengths == 0, 0] = 1
+    _write_model(file, "expression", content, np.zeros_like(content.mean), basis, lengths**2)
 
 
 def read(path: str | os.PathLike[str]) -> Content:
@@ -116,71 +128,19 @@ def read(path: str | os.PathLike[str]) -> Content:
     try:
         with h5py.File(path, "r") as file:
             content = _read_statismo(file)
-            return _with_extras(file, content) if "tfface" in file else _with_landmarks(file, content)
+            if "tfface" in file:
+                return dataclasses.replace(content, **statismo_extras.read(file), foreign=False)
+            return _with_expressions(file, _with_landmarks(file, content))
     except (OSError, RuntimeError) as error:  # What h5py raises for damage, depending on where it is.
         raise ValueError(f"{path}: not a readable HDF5 file: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: not a 3DMM in the layout of statismo: {error}") from error
 
 
-def _found(file: h5py.File, name: str) -> h5py.Dataset:
-    """A dataset of the file itself, that is not larger than what is stored for it allows."""
-    place: Any = file
-    for part in name.strip("/").split("/"):
-        if not isinstance(place, h5py.Group) or part not in place:
-            raise ValueError(f"the dataset {name} is missing.")
-        if not isinstance(place.get(part, getlink=True), h5py.HardLink):
-            raise ValueError(f"{name}: a link, which may lead to another file, is not followed.")
-        place = place[part]
-    if not isinstance(place, h5py.Dataset):
-        raise ValueError(f"the dataset {name} is missing.")
-    if place.external or place.is_virtual:
-        raise ValueError(f"{name}: its data are in another file.")
-    stored = min(place.id.get_storage_size(), file.id.get_filesize())
-    chunk = math.prod(place.chunks) * place.dtype.itemsize if place.chunks else 0
-    claimed = max(place.nbytes, chunk)  # a chunk is unpacked whole, however little of it is used
-    if claimed > min(MAX_DATASET_BYTES, _MAX_INFLATION * stored):
-        raise ValueError(f"the dataset {name} claims {claimed} bytes, where {stored} are stored.")
-    return place
-
-
-def _dataset(file: h5py.File, name: str) -> npt.NDArray[Any]:
-    """Numbers of a dataset, all of them finite and of a magnitude that can be computed with."""
-    found = _found(file, name)
-    if found.dtype.kind not in "fiu":
-        raise ValueError(f"{name} must hold numbers, got {found.dtype}.")
-    values = np.asarray(found[()])
-    if not (np.abs(values) < _MAX_MAGNITUDE).all():
-        raise ValueError(f"{name} must be finite and below {_MAX_MAGNITUDE:g}.")
-    return values
-
-
-def _text(file: h5py.File, name: str) -> str:
-    found = _found(file, name)
-    if found.shape not in ((), (1,)) or h5py.check_string_dtype(found.dtype) is None:
-        raise ValueError(f"{name} must be a text, got {found.dtype} {found.shape}.")
-    value = found[()] if found.shape == () else found[0]  # Scalismo writes an array of one text.
-    return (value.decode() if isinstance(value, bytes) else str(value)).rstrip("\0")
-
-
-def _matrix(file: h5py.File, name: str) -> Array:
-    value = _dataset(file, name)
-    if value.ndim != 2:
-        raise ValueError(f"{name} must be a matrix, got the shape {list(value.shape)}.")
-    return value
-
-
 def _read_statismo(file: h5py.File) -> Content:
     root = "/shape" if "shape" in file else ""
-    mean = np.asarray(_dataset(file, f"{root}/model/mean"), np.float64).reshape(-1)
-    basis = _matrix(file, f"{root}/model/pcaBasis").astype(np.float64)
-    variance = np.asarray(_dataset(file, f"{root}/model/pcaVariance"), np.float64).reshape(-1)
-    cells = _matrix(file, f"{root}/representer/cells")
-    if basis.shape != (len(mean), len(variance)) or len(mean) % 3 or not len(variance):
-        raise ValueError(
-            f"{root}/model/pcaBasis must have the shape [3 P, K] of mean [3 P] and pcaVariance [K], got "
-            f"{list(basis.shape)}, [{len(mean)}] and [{len(variance)}]."
-        )
+    mean, basis, variance = _read_model(file, root)
+    cells = hdf5_reading.matrix(file, f"{root}/representer/cells")
     if len(cells) != 3:
         raise ValueError(f"{root}/representer/cells must have the shape [3, F], got {list(cells.shape)}.")
     return Content(
@@ -193,6 +153,19 @@ def _read_statismo(file: h5py.File) -> Content:
         metadata={},
         foreign=True,
     )
+
+
+def _read_model(file: h5py.File, root: str) -> tuple[Array, Array, Array]:
+    """Mean [3P], pcaBasis [3P, K] and pcaVariance [K], float64."""
+    mean = np.asarray(hdf5_reading.dataset(file, f"{root}/model/mean"), np.float64).reshape(-1)
+    basis = hdf5_reading.matrix(file, f"{root}/model/pcaBasis").astype(np.float64)
+    variance = np.asarray(hdf5_reading.dataset(file, f"{root}/model/pcaVariance"), np.float64).reshape(-1)
+    if basis.shape != (len(mean), len(variance)) or len(mean) % 3 or not len(variance):
+        raise ValueError(
+            f"{root}/model/pcaBasis must have the shape [3 P, K] of mean [3 P] and pcaVariance [K], got "
+            f"{list(basis.shape)}, [{len(mean)}] and [{len(variance)}]."
+        )
+    return mean, basis, variance
 
 
 def _orthonormal(basis: Array, variance: Array) -> Array:
@@ -211,23 +184,25 @@ def _with_landmarks(file: h5py.File, content: Content) -> Content:
     if "metadata/landmarks/json" not in file:
         return content
     root = "/shape" if "shape" in file else ""
-    points = _matrix(file, f"{root}/representer/points").T
-    landmarks = json.loads(_text(file, "metadata/landmarks/json"))
+    points = hdf5_reading.matrix(file, f"{root}/representer/points").T
+    landmarks = json.loads(hdf5_reading.text(file, "metadata/landmarks/json"))
     nearest = cKDTree(points).query([landmark["coordinates"] for landmark in landmarks])[1] if landmarks else ()
     named = {landmark["id"]: int(index) for landmark, index in zip(landmarks, nearest, strict=True)}
     return dataclasses.replace(content, landmarks=named)
 
 
-def _with_extras(file: h5py.File, content: Content) -> Content:
-    version = int(_dataset(file, "tfface/conventions_version"))
-    if version != CONVENTIONS_VERSION:
-        raise ValueError(
-            f"it follows version {version} of the conventions, this program version {CONVENTIONS_VERSION}."
-        )
-    return dataclasses.replace(
-        content,
-        landmarks=json.loads(_text(file, "tfface/landmarks")),
-        symmetry=_dataset(file, "tfface/symmetry") if "tfface/symmetry" in file else None,
-        metadata=json.loads(_text(file, "tfface/metadata")),
-        foreign=False,
-    )
+def _with_expressions(file: h5py.File, content: Content) -> Content:
+    """The content with the file's group of expressions, if it has one."""
+    if "expression" not in file:
+        return content
+    mean, basis, variance = _read_model(file, "/expression")
+    if len(mean) != content.mean.size:
+        raise ValueError(f"/expression/model/mean must have {content.mean.size} numbers, got {len(mean)}.")
+    if (variance < 0).any():
+        raise ValueError("/expression/model/pcaVariance must not be negative.")
+    deltas = _orthonormal(basis, variance) * np.sqrt(variance)
+    names = [f"component_{number:03d}" for number in range(len(variance))]
+    if mean.any():
+        deltas, names = np.column_stack((mean, deltas)), [MEAN_EXPRESSION, *names]
+    expressions = Expressions(deltas.T.reshape(len(names), -1, 3), tuple(names), COMPONENTS)
+    return dataclasses.replace(content, expressions=expressions)

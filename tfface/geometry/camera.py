@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tfface.geometry import rotation
+from tfface.geometry import rotation, tensors
 from tfface.schema import MIN_DEPTH
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def crop_intrinsics(intrinsics: Any, x: Any, y: Any) -> Any:
     Raises:
       ValueError: If the shape of `intrinsics` is not [..., 3, 3].
     """
-    intrinsics = _as_array(intrinsics)
+    intrinsics = tensors.floating(intrinsics)
     _check_intrinsics(intrinsics)
     along_x = _constant([[0, 0, 1], [0, 0, 0], [0, 0, 0]], intrinsics)
     along_y = _constant([[0, 0, 0], [0, 0, 1], [0, 0, 0]], intrinsics)
@@ -211,7 +211,7 @@ def resize_intrinsics(intrinsics: Any, from_hw: tuple[float, float], to_hw: tupl
     Raises:
       ValueError: If the shape of `intrinsics` is not [..., 3, 3].
     """
-    intrinsics = _as_array(intrinsics)
+    intrinsics = tensors.floating(intrinsics)
     _check_intrinsics(intrinsics)
     scale_y, scale_x = to_hw[0] / from_hw[0], to_hw[1] / from_hw[1]
     return (
@@ -234,7 +234,7 @@ def flip_intrinsics(intrinsics: Any, width: Any) -> Any:
     Raises:
       ValueError: If the shape of `intrinsics` is not [..., 3, 3].
     """
-    intrinsics = _as_array(intrinsics)
+    intrinsics = tensors.floating(intrinsics)
     _check_intrinsics(intrinsics)
     signs = _constant([[1, -1, -1], [1, 1, 1], [1, 1, 1]], intrinsics)
     along_x = _constant([[0, 0, 1], [0, 0, 0], [0, 0, 0]], intrinsics)
@@ -254,32 +254,20 @@ def flip_pose(quaternion: Any, translation: Any) -> tuple[Any, Any]:
     Returns:
       The quaternion [..., 4] and the translation [..., 3] of the mirrored scene; w keeps its sign.
     """
-    quaternion, translation = _as_array(quaternion), _as_array(translation)
+    quaternion, translation = tensors.floating(quaternion), tensors.floating(translation)
     return (
         quaternion * _constant([1, -1, -1, 1], quaternion),
         translation * _constant([-1, 1, 1], translation),
     )
 
 
-def _is_tensor(value: Any) -> bool:
-    return hasattr(value, "dtype") and hasattr(value.dtype, "as_numpy_dtype")
-
-
-def _as_array(value: Any) -> Any:
-    """A TensorFlow tensor as it is, everything else as a float32 or float64 array."""
-    if _is_tensor(value):
-        return value
-    array = np.asarray(value)
-    return array if array.dtype == np.float32 else array.astype(np.float64)
-
-
 def _constant(values: Any, like: Any) -> Array:
-    return np.asarray(values, like.dtype.as_numpy_dtype if _is_tensor(like) else like.dtype)
+    return np.asarray(values, like.dtype.as_numpy_dtype if tensors.is_tensor(like) else like.dtype)
 
 
 def _as_matrix(value: Any, like: Any) -> Any:
     """A number, array or tensor [...] as [..., 1, 1] in the dtype of `like`."""
-    if _is_tensor(value):
+    if tensors.is_tensor(value):
         import tensorflow as tf
 
         return tf.cast(value, like.dtype)[..., None, None]

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from tfface import schema
+from tfface.face import Expressions
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,12 +19,15 @@ class View:
       intrinsics: [3, 3] float32, px_from_cam of this image.
       quaternion: [4] float32, cam_from_source, unit length, w >= 0.
       translation: [3] float32, mm, cam_from_source.
+      expressions: [E] float32, weights of the template's expressions in this photograph; of length 0 (the default, and
+        all that a template without expressions allows) for a neutral face; None where the expression is unknown.
     """
 
     image: bytes
     intrinsics: np.ndarray
     quaternion: np.ndarray
     translation: np.ndarray
+    expressions: np.ndarray | None = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +41,8 @@ class Template:
       triangles: [F, 3] int32.
       landmarks: vertex index by name, for those of `schema.IBUG68` that lie on the face surface.
       symmetry: [P] int32, the vertex that each vertex becomes in a mirror.
+      expressions: what a photograph may add to a subject's shape, in the source frame: ``posed = shape(index) +
+        expressions.displacement(weights)`` for the weights of a `View`; None if all people are neutral.
 
     Raises:
       ValueError: if an array has another shape, or an index points outside the vertices.
@@ -46,6 +52,7 @@ class Template:
     triangles: np.ndarray
     landmarks: Mapping[str, int]
     symmetry: np.ndarray
+    expressions: Expressions | None = None
 
     def __post_init__(self) -> None:
         if self.vertices.ndim != 2 or self.vertices.shape[1] != 3:
@@ -59,6 +66,8 @@ class Template:
             if indices.size and (indices.min() < 0 or indices.max() >= count):
                 raise ValueError(f"{name}: expected indices in 0..{count - 1}, got {indices.min()}..{indices.max()}")
         check_landmarks(self.landmarks, count)
+        if self.expressions is not None and self.expressions.deltas.shape[1] != count:
+            raise ValueError(f"expressions: expected {count} vertices, got {self.expressions.deltas.shape[1]}")
 
 
 def check_landmarks(landmarks: Mapping[str, int], num_vertices: int) -> None:
@@ -95,7 +104,7 @@ class PeopleSource(Protocol):
         ...
 
     def shape(self, index: int) -> np.ndarray:
-        """The subject's face, [P, 3] float32, mm, source frame, without any rendering."""
+        """The subject's neutral face, [P, 3] float32, mm, source frame, without any rendering."""
         ...
 
     def views(self, index: int) -> list[View]:
