@@ -1,0 +1,7 @@
+"""Bundle adjustment: from points in photographs and a 3DMM to identity, expressions, poses and their covariance."""
+
+from tfface.fitting.adjustment import Adjustment, Settings, Start, adjust
+from tfface.fitting.priors import IdentityPrior
+from tfface.fitting.surface_points import SurfacePoints
+
+__all__ = ["Adjustment", "IdentityPrior", "Settings", "Start", "SurfacePoints", "adjust"]
