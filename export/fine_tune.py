@@ -22,15 +22,13 @@ import tensorflow as tf
 import tfface  # noqa: F401 - Keras now knows the layers
 from tfface import losses, metrics
 from tfface.data import pipeline
-
-POSES = ("quaternions", "translations")
+from tfface.geometry import scene
 
 
 def loss_of(model: keras.Model, batch: dict[str, tf.Tensor], training: bool) -> tuple[tf.Tensor, tf.Tensor]:
     """Eq. 2 [B] in px^2 and the vertices [B, P, 3] of a batch of the pipeline."""
     outputs = model({key: batch[key] for key in model.input}, training=training)
-    true, predicted = ([given[key] for key in ("vertices", *POSES)] for given in (batch, outputs))
-    return losses.reprojection(*true, *predicted, batch["intrinsics"], batch["view_mask"]), outputs["vertices"]
+    return losses.reprojection(*scene.compared(batch, outputs), batch["view_mask"]), outputs["vertices"]
 
 
 def evaluate(model: keras.Model, records: str, split: str) -> tuple[float, float]:

@@ -1,11 +1,14 @@
 """Validation measures against slow references and known values."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfface import metrics
 from tfface.geometry import alignment, rotation
+from tfface.geometry.scene import Scene
 
 RNG = np.random.default_rng(5)
 
@@ -62,5 +65,10 @@ def test_reprojection_error_known_value():
     vertices, quaternions = tf.zeros((1, 5, 3)), tf.constant([[[0.0, 0, 0, 1]]])
     true, moved = tf.constant([[[0.0, 0, 600]]]), tf.constant([[[0.0, 6, 600]]])
     intrinsics = tf.constant([[[[80.0, 0, 32], [0, 80, 32], [0, 0, 1]]]])
-    error = metrics.reprojection_error(vertices, quaternions, true, vertices, quaternions, moved, intrinsics)
+    scene = Scene(vertices, quaternions, true, intrinsics)
+    error = metrics.reprojection_error(scene, dataclasses.replace(scene, translations=moved))
     np.testing.assert_allclose(error, [[0.8]], rtol=1e-5)
+    posed = dataclasses.replace(scene, vertices=tf.constant([[[[3.0, 0, 0]] * 5]]))
+    np.testing.assert_allclose(metrics.reprojection_error(scene, posed), [[0.4]], rtol=1e-5)
+    with pytest.raises(ValueError, match="vertices: expected 4 points as predicted, got 5"):
+        metrics.reprojection_error(scene, dataclasses.replace(scene, vertices=tf.zeros((1, 4, 3))))

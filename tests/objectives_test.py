@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfface import losses, schema
+from tfface.geometry import scene
 from tfface.training import objectives
 
 RNG = np.random.default_rng(0)
@@ -51,9 +52,7 @@ def test_without_virtual_cameras_a_step_minimises_the_objective():
     for kind in ("multi_view", "shape_only"):
         loss = objectives.training_objective(kind)(TRUE, PREDICTED, tf.constant(1))
         np.testing.assert_array_equal(loss, objectives.objective(kind)(TRUE, PREDICTED))
-    scene = [TRUE[field.key] for field in (schema.VERTICES, schema.QUATERNIONS, schema.TRANSLATIONS)]
-    predicted = [PREDICTED[field.key] for field in (schema.VERTICES, schema.QUATERNIONS, schema.TRANSLATIONS)]
-    expected = losses.reprojection(*scene, *predicted, TRUE[schema.INTRINSICS.key])
+    expected = losses.reprojection(*scene.compared(TRUE, PREDICTED))
     np.testing.assert_allclose(objectives.training_objective("single_view")(TRUE, PREDICTED, tf.constant(1)), expected)
 
 

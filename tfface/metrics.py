@@ -5,7 +5,7 @@ The protocols of the evaluation live in `tfface.evaluation`.
 
 import tensorflow as tf
 
-from tfface.geometry import camera
+from tfface.geometry.scene import Scene, check_same_points
 
 
 def _centred(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -74,24 +74,18 @@ def translation_error(predicted: tf.Tensor, translations: tf.Tensor) -> tf.Tenso
     return tf.norm(predicted - translations, axis=-1)
 
 
-def reprojection_error(
-    vertices: tf.Tensor,
-    quaternions: tf.Tensor,
-    translations: tf.Tensor,
-    predicted_vertices: tf.Tensor,
-    predicted_quaternions: tf.Tensor,
-    predicted_translations: tf.Tensor,
-    intrinsics: tf.Tensor,
-) -> tf.Tensor:
+def reprojection_error(true: Scene, predicted: Scene) -> tf.Tensor:
     """Mean distance in the picture between true and predicted vertices.
 
-    Its arguments are those of `tfface.losses.reprojection`.
+    Args:
+      true: N views of each of B people.
+      predicted: The same views, with the same K.
 
     Returns:
       ``[B, N]``, px.
+
+    Raises:
+      ValueError: If the two shapes differ in their number of points.
     """
-    true_px = camera.project(vertices[:, None], quaternions, translations, intrinsics)
-    predicted_px = camera.project(
-        predicted_vertices[:, None], predicted_quaternions, predicted_translations, intrinsics
-    )
-    return tf.reduce_mean(tf.norm(true_px - predicted_px, axis=-1), axis=-1)
+    check_same_points(true, predicted)
+    return tf.reduce_mean(tf.norm(true.project_rows() - predicted.project_rows(), axis=-2), axis=-1)

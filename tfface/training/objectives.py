@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from tfface import losses, metrics, schema
+from tfface.geometry import scene
 
 Batch = Mapping[str, tf.Tensor]
 Objective = Callable[[Batch, Batch], tf.Tensor]
@@ -15,7 +16,7 @@ TrainingObjective = Callable[[Batch, Batch, tf.Tensor], tf.Tensor]
 
 def reprojection(batch: Batch, outputs: Batch) -> tf.Tensor:
     """Eq. 2 per example, ``[B]``, px^2."""
-    return losses.reprojection(*_scene(batch), *_scene(outputs), _intrinsics(batch), batch[schema.VIEW_MASK.key])
+    return losses.reprojection(*scene.compared(batch, outputs), batch[schema.VIEW_MASK.key])
 
 
 def shape(batch: Batch, outputs: Batch) -> tf.Tensor:
@@ -54,9 +55,7 @@ def training_objective(model_kind: str, virtual_views: int = 0, seed: int = 0) -
         num_views = outputs[schema.QUATERNIONS.key].shape[1]
         key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
         virtual = tf.random.stateless_normal([1, num_views, virtual_views, 4], key)
-        return losses.virtual_projections(
-            *_scene(batch), *_scene(outputs), _intrinsics(batch), virtual, batch[schema.VIEW_MASK.key]
-        )
+        return losses.virtual_projections(*scene.compared(batch, outputs), virtual, batch[schema.VIEW_MASK.key])
 
     return with_virtual_views
 
@@ -75,7 +74,7 @@ def measures(batch: Batch, outputs: Batch, loss: Objective) -> dict[str, tf.Tens
     if schema.QUATERNIONS.key in outputs:
         quaternions, translations = outputs[schema.QUATERNIONS.key], outputs[schema.TRANSLATIONS.key]
         per_view = {
-            "reprojection_px": metrics.reprojection_error(*_scene(batch), *_scene(outputs), _intrinsics(batch)),
+            "reprojection_px": metrics.reprojection_error(*scene.compared(batch, outputs)),
             "rotation_deg": metrics.rotation_error(quaternions, batch[schema.QUATERNIONS.key]),
             "translation_mm": metrics.translation_error(translations, batch[schema.TRANSLATIONS.key]),
         }
@@ -95,11 +94,3 @@ def means(sums: Mapping[str, float]) -> dict[str, float]:
         for key, value in sums.items()
         if key not in {"count", "views"}
     }
-
-
-def _scene(tensors: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    return tensors[schema.VERTICES.key], tensors[schema.QUATERNIONS.key], tensors[schema.TRANSLATIONS.key]
-
-
-def _intrinsics(batch: Batch) -> tf.Tensor:
-    return batch[schema.INTRINSICS.key]
