@@ -19,7 +19,7 @@ import numpy as np
 from tfface.face import MorphableModel, build, model_quality
 from tfface.geometry import alignment, mesh
 from tfface.people.ict import NUM_NARROW_FACE_VERTICES
-from tfface.scans import face_model, registering, simulate
+from tfface.scans import model_from_scans, registering, simulate
 
 
 def main() -> None:
@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("--modes", type=int, default=64)
     parser.add_argument("--narrow", action="store_true")
     arguments = parser.parse_args()
-    reference = MorphableModel.load(arguments.model / face_model.FACE_MODEL)
-    split = json.loads((arguments.model / face_model.SUBJECTS).read_text())
+    reference = MorphableModel.load(arguments.model / model_from_scans.FACE_MODEL)
+    split = json.loads((arguments.model / model_from_scans.SUBJECTS).read_text())
     truth = {path.stem: mesh.read_mesh(path).vertices for path in (arguments.capture / simulate.TRUTH).glob("*.ply")}
     train = [subject for subject in split["train"] if subject in truth]
     unseen = sorted(set(truth) - set(train))

@@ -11,8 +11,8 @@ from tfface.face import MorphableModel
 from tfface.geometry import rotation
 from tfface.people import PeopleSource, photographer
 from tfface.people.photographer import appearance, framing, lighting, renderer, shading
-from tfface.people.photographer.canvas import layout_of
-from tfface.reconstruction.result import Reconstruction, View
+from tfface.people.photographer.unrolled_skin import unroll
+from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 _BACKGROUND = 0.3
 """Linear grey."""
@@ -30,9 +30,9 @@ def one_light(image_size: int, supersampling: int = 1, seed: int = 4) -> Reconst
     source = people.open_source("anthropometric", num_subjects=1, settings=settings)
     head, full = source.head, np.ascontiguousarray(source.head_shape(0), np.float32)
     rng = np.random.default_rng(seed)
-    layout = layout_of(head)
-    look = appearance.sample_appearance(layout, settings, rng)
-    scene = shading.build_scene(head, layout, full, look, [])
+    unrolled = unroll(head)
+    look = appearance.sample_appearance(unrolled, settings, rng)
+    scene = shading.build_scene(head, unrolled, full, look, [])
     landmarks = full[[head.landmarks[name] for name in schema.IBUG68]]
     light = lighting.sample_lighting(settings, rng)
     centre = source.shape(0).mean(axis=0)

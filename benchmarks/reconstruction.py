@@ -55,7 +55,7 @@ def at_work(call: Callable[[], object]) -> float:
 
 def folder_row(options: argparse.Namespace) -> Row:
     """How many threads a folder of photographs keeps at work."""
-    from tfface.reconstruction import run
+    from tfface.reconstruction import reconstruction_run
 
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
@@ -64,8 +64,8 @@ def folder_row(options: argparse.Namespace) -> Row:
         for number in range(options.copies):
             shutil.copy(options.image, folder / "in" / f"{number}{pathlib.Path(options.image).suffix}")
         images = [str(folder / "in")]
-        made = run.Options(images, str(folder / "out"), model=options.model, each=True)
-        found = at_work(lambda: run.reconstruct(made, progress=False))
+        made = reconstruction_run.Options(images, str(folder / "out"), model=options.model, each=True)
+        found = at_work(lambda: reconstruction_run.reconstruct(made, progress=False))
     described = f"folder of {options.copies} photographs with meshes, threads at work"
     return Row(NAME, described, f"{found:.2f}", "cores", str(cores), Ratio.once(found / cores), ">= 0.85")
 
@@ -76,23 +76,23 @@ def measure(options: argparse.Namespace) -> list[Row]:
     from tfface.photographs.detector import find_faces, shared_mtcnn
     from tfface.photographs.lens import Lens
     from tfface.reconstruction.assembly import Models, assemble
+    from tfface.reconstruction.cropping import CropSettings, crop_faces
+    from tfface.reconstruction.input_files import Person
     from tfface.reconstruction.loaded_model import LoadedModel
-    from tfface.reconstruction.people import Person
     from tfface.reconstruction.predictor import Crop
-    from tfface.reconstruction.run import MAX_PIXELS
-    from tfface.reconstruction.sighting import Look, look
+    from tfface.reconstruction.reconstruction_run import MAX_PIXELS
 
     path = pathlib.Path(options.image)
     model, detector = LoadedModel(options.model, 1), shared_mtcnn()
-    how = Look(model.size, detector, Lens(), "largest", MAX_PIXELS, 1)
+    how = CropSettings(model.size, detector, Lens(), "largest", MAX_PIXELS, 1)
     person = Person(path.stem, (path,), path.parent)
-    (seen,) = look(person, how)
+    (seen,) = crop_faces(person, how)
     if not seen.found:
         raise SystemExit("; ".join(seen.faults))
     pixels = photograph.read(path, MAX_PIXELS).pixels
     crop = Crop(seen.found[0].crop, seen.found[0].crop_intrinsics)
     calls = {
-        "whole": lambda: assemble(look(person, how), Models(model), 1),
+        "whole": lambda: assemble(crop_faces(person, how), Models(model), 1),
         "detector": functools.partial(find_faces, pixels, detector),
         "both": lambda: (find_faces(pixels, detector), model.predict([[crop] * model.num_views])),
     }

@@ -33,7 +33,7 @@ from tfface import people  # noqa: E402
 from tfface.face import build  # noqa: E402
 from tfface.face.register import PreparedTemplate, RegistrationSettings, prepare, register_scan  # noqa: E402
 from tfface.face.registration import model_fit, residual_field, search  # noqa: E402
-from tfface.face.registration.scan_surface import Surface  # noqa: E402
+from tfface.face.registration.scan_surface import ScanSurface  # noqa: E402
 from tfface.geometry import mesh  # noqa: E402
 from tfface.people.ict import NUM_NARROW_FACE_VERTICES  # noqa: E402
 from tfface.scans import scan_files, scanner  # noqa: E402
@@ -132,13 +132,13 @@ def _registering(template: PreparedTemplate) -> Callable[[mesh.Mesh], np.ndarray
 
 def _from_placement(case: Case, template: PreparedTemplate) -> dict[str, dict]:
     """Our fit and trimesh's from the placement that our search finds."""
-    surface = Surface(case.scan)
+    surface = ScanSurface(case.scan)
     placed = search.find(template.face, surface, exposure=template.exposed).best.scan_from_template
     start, triangles = placed.apply(template.face.vertices.astype(np.float64)), template.face.triangles
     settings = RegistrationSettings()
 
     def ours(scan: mesh.Mesh) -> np.ndarray:
-        tree = Surface(scan)
+        tree = ScanSurface(scan)
         fitted, _ = model_fit.fit(template.model, placed, tree, None, template.exposed, settings.smooth_fit)
         return residual_field.fit(fitted, triangles, tree, template.exposed, settings.residual)[0]
 
@@ -164,10 +164,10 @@ def _measured(case: Case, template: PreparedTemplate, register: Callable[[mesh.M
     seconds = time.process_time() - begun
     error = np.linalg.norm(vertices - case.truth, axis=1)
     narrow = np.arange(len(error)) < NUM_NARROW_FACE_VERTICES
-    true_surface = Surface(mesh.Mesh(case.truth, template.face.triangles))
+    true_surface = ScanSurface(mesh.Mesh(case.truth, template.face.triangles))
     seen = narrow & (template.exposed > 0)
     # The noise floor: the scan itself where it shows the face, that is, where it is nearest to what can be seen.
-    nearest = Surface(case.scan).closest(case.truth[seen])
+    nearest = ScanSurface(case.scan).closest(case.truth[seen])
     shown = ~nearest.on_border & (nearest.distances < 3)
     figures = (
         seconds,

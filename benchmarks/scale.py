@@ -102,7 +102,7 @@ class People:
 
     @property
     def template(self):  # noqa: D102
-        from tfface.people.base import Template
+        from tfface.people.people_source import Template
 
         vertices, triangles, symmetry = _grid(self.num_vertices)
         return Template(vertices, triangles, {}, symmetry)
@@ -117,7 +117,7 @@ class People:
         return _shapes(index, 1, self.num_vertices)[0]
 
     def views(self, index: int) -> list:  # noqa: D102
-        from tfface.people.base import View
+        from tfface.people.people_source import View
 
         intrinsics = np.array([[24, 0, 4], [0, 24, 4], [0, 0, 1]], np.float32)
         return [View(_photograph(), intrinsics, np.array([0, 0, 0, 1], np.float32), np.array([0, 0, 600], np.float32))]

@@ -28,7 +28,7 @@ from tfface.geometry import raycast, rotation
 from tfface.reconstruction import outputs
 from tfface.reconstruction.outputs import texture
 from tfface.reconstruction.outputs.rendering import render
-from tfface.reconstruction.result import Reconstruction
+from tfface.reconstruction.reconstructed_face import Reconstruction
 
 NAME = "texture"
 

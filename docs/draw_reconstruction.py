@@ -25,7 +25,7 @@ from tfface.people.photographer import PhotographySettings
 from tfface.reconstruction import outputs
 from tfface.reconstruction.outputs.mesh_files import FILE_FROM_MODEL
 from tfface.reconstruction.outputs.pictures import portrait
-from tfface.reconstruction.result import Reconstruction, View
+from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 FOLDER = pathlib.Path(__file__).parent / "images" / "reconstruction"
 Array = npt.NDArray[np.floating]

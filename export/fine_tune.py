@@ -38,7 +38,7 @@ def evaluate(model: keras.Model, records: str, split: str) -> tuple[float, float
     measured = []
     for batch in pipeline.evaluation_examples(records, split, num_views=views, batch_size=16, image_size=size):
         loss, vertices = loss_of(model, batch, training=False)
-        measured.append(tf.stack([loss, metrics.vertex_error(vertices, batch["vertices"], "similarity")], axis=-1))
+        measured.append(tf.stack([loss, metrics.mean_vertex_error(vertices, batch["vertices"], "similarity")], axis=-1))
     loss, distance = tf.reduce_mean(tf.concat(measured, axis=0), axis=0).numpy()
     return float(loss), float(distance)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfface import schema
-from tfface.people.photographer import PhotographySettings, appearance, canvas, masks, skin
+from tfface.people.photographer import PhotographySettings, appearance, masks, skin, unrolled_skin
 
 LANDMARKS = masks.Landmarks(egg.landmark_positions().astype(np.float64))
 
@@ -48,11 +48,6 @@ def test_typology_angle_of_known_colours():
     yellow, red = np.degrees(np.arctan2((47.14, 3.24), (94.48, 67.20)))
     colours = [[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 0, 0]]
     np.testing.assert_allclose(skin.typology_angle(colours), [yellow, red, 90, -90], atol=0.2)
-
-
-def test_smoothstep_rises_or_falls():
-    np.testing.assert_allclose(masks.smoothstep(1, 3, np.array([0.0, 1, 2, 3, 4])), [0, 0, 0.5, 1, 1])
-    np.testing.assert_allclose(masks.smoothstep(3, 1, np.array([0.0, 1, 2, 3, 4])), [1, 1, 0.5, 0, 0])
 
 
 def test_inside_distance_of_a_circle():
@@ -96,8 +91,8 @@ def test_masks_hold_their_landmarks():
 
 
 def test_layout_unrolls_the_skin():
-    head, unrolled = egg.head(), canvas.layout_of(egg.head())
-    assert unrolled is canvas.layout_of(head)
+    head, unrolled = egg.head(), unrolled_skin.unroll(egg.head())
+    assert unrolled is unrolled_skin.unroll(head)
     on_ellipsoid = ((unrolled.texel_points / egg.SEMI_AXES) ** 2).sum(axis=-1)
     # The eyeballs stand out, and between vertices triangles are flat.
     assert np.mean(np.abs(on_ellipsoid - 1) < 0.02) > 0.97
@@ -113,7 +108,7 @@ def test_layout_unrolls_the_skin():
 
 
 def test_people_differ_and_albedo_stays_an_albedo():
-    unrolled, settings = canvas.layout_of(egg.head()), PhotographySettings()
+    unrolled, settings = unrolled_skin.unroll(egg.head()), PhotographySettings()
     looks = [appearance.sample_appearance(unrolled, settings, np.random.default_rng(i)) for i in range(12)]
     cheeks = unrolled.cheeks > 0.9
     tones = np.array([look.canvas[cheeks, :3].mean(axis=0) for look in looks])
@@ -139,7 +134,7 @@ def test_people_differ_and_albedo_stays_an_albedo():
 
 
 def test_strength_of_appearance_is_a_dial():
-    unrolled = canvas.layout_of(egg.head())
+    unrolled = unrolled_skin.unroll(egg.head())
     plain = dataclasses.replace(PhotographySettings(), appearance=0.0)
     spots = []
     for settings in (plain, PhotographySettings()):

@@ -8,11 +8,11 @@ import tiny
 
 from tfface.geometry import camera, rotation
 from tfface.photographs import face_crop
-from tfface.photographs.detector import Face
+from tfface.photographs.detector import DetectedFace
 from tfface.photographs.photograph import Photograph
 from tfface.reconstruction.assembly import Models, assemble
+from tfface.reconstruction.cropping import CroppedFace, PersonCrops
 from tfface.reconstruction.predictor import Prediction, batches
-from tfface.reconstruction.sighting import Sighting, Sightings
 
 K = np.array([[80.0, 0, 32], [0, 80, 32], [0, 0, 1]])
 FACE_MODEL = tiny.face_model()
@@ -50,11 +50,11 @@ class Oracle:
 
 
 def person(name, numbers, turn=None):
-    """Sightings whose crops carry their numbers."""
+    """PersonCrops whose crops carry their numbers."""
     crop_camera = face_crop.CropCamera(np.eye(3) if turn is None else turn, 0.3)
-    face = Face(np.zeros((5, 2)), np.array([1.0, 2, 3, 4]), 0.97)
+    face = DetectedFace(np.zeros((5, 2)), np.array([1.0, 2, 3, 4]), 0.97)
     found = [
-        Sighting(
+        CroppedFace(
             Photograph(f"{name}{number}.jpg", np.zeros((64, 64, 3), np.uint8)),
             K,
             "assumed",
@@ -65,7 +65,7 @@ def person(name, numbers, turn=None):
         )
         for number in numbers
     ]
-    return Sightings(name, tuple(found), ())
+    return PersonCrops(name, tuple(found), ())
 
 
 def test_one_photograph_goes_to_a_single_view_model_and_its_pose_to_the_photograph():

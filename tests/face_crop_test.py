@@ -13,7 +13,7 @@ from tfface.people import photographer
 from tfface.people.anthropometric import AnthropometricPeople
 from tfface.people.photographer import framing
 from tfface.photographs import face_crop
-from tfface.photographs.detector import Face, find_faces, shared_mtcnn
+from tfface.photographs.detector import DetectedFace, find_faces, shared_mtcnn
 
 K = np.array([[700.0, 0, 310], [0, 720, 250], [0, 0, 1]])
 SIZE_HW = (480, 640)
@@ -35,7 +35,7 @@ def _face(points):
     """What a detector might say of five points: a box about them."""
     low, high = points.min(axis=0), points.max(axis=0)
     height = (high - low).max()
-    return Face(points, np.concatenate((low - 0.7 * height, high + 0.7 * height)), 1.0)
+    return DetectedFace(points, np.concatenate((low - 0.7 * height, high + 0.7 * height)), 1.0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -180,9 +180,9 @@ def test_the_detector_sees_no_face_in_a_drawing():
 def test_bad_arguments_are_refused():
     photograph = np.zeros((10, 10, 3), np.uint8)
     with pytest.raises(ValueError, match="5 points and a box of 4"):
-        face_crop.face_camera(Face(np.zeros((4, 2)), np.zeros(4), 1.0), K)
+        face_crop.face_camera(DetectedFace(np.zeros((4, 2)), np.zeros(4), 1.0), K)
     with pytest.raises(ValueError, match="its points and its box are one"):
-        face_crop.face_camera(Face(np.ones((5, 2)), np.ones(4), 1.0), K)
+        face_crop.face_camera(DetectedFace(np.ones((5, 2)), np.ones(4), 1.0), K)
     with pytest.raises(ValueError, match="uint8"):
         face_crop.take(photograph.astype(np.float32), K, face_crop.CropCamera(np.eye(3), 0.1), 8)
     behind = face_crop.CropCamera(rotation.matrix_from_yaw_pitch_roll(80.0, 0.0, 0.0), 2.0)
@@ -201,7 +201,7 @@ def test_a_detector_sees_large_photographs_reduced_and_looks_again():
         height, width = picture.shape[:2]
         points = np.array([[0.4, 0.4], [0.6, 0.4], [0.5, 0.5], [0.4, 0.6], [0.6, 0.6]]) * (width, height)
         box = np.array([0.3, 0.3, 0.7, 0.7]) * (width, height, width, height)
-        return [Face(points + (width * 0.1, 0), box, 1.0), Face(points, box, 0.9)]
+        return [DetectedFace(points + (width * 0.1, 0), box, 1.0), DetectedFace(points, box, 0.9)]
 
     photograph = np.zeros((1500, 2000, 3), np.uint8)
     left, right = find_faces(photograph, detector)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfface.geometry import alignment, mesh
-from tfface.people.head import deformation, fields, measures, population, relief
+from tfface.people.head import anthropometry, deformation, fields, population, relief
 from tfface.people.head.template import head_template
 
 NUM_PEOPLE = 400
@@ -36,25 +36,25 @@ def test_head_is_the_literal_sum(space):
 
 
 def test_mean_head_measures_the_means(space):
-    expected = [measure.mean for measure in measures.DISTANCES]
+    expected = [measure.mean for measure in anthropometry.DISTANCES]
     np.testing.assert_allclose(deformation.distances(space.mean), expected, atol=0.01)
 
 
-@pytest.mark.parametrize("measure", measures.DISTANCES, ids=lambda measure: measure.name)
+@pytest.mark.parametrize("measure", anthropometry.DISTANCES, ids=lambda measure: measure.name)
 def test_a_distance_changes_as_asked_and_alone(space, measure):
     change = deformation.distances(space.head(_only(space, measure.name, measure.deviation)))
     change = change - deformation.distances(space.mean)
-    asked = np.array([measure.deviation * (other.name == measure.name) for other in measures.DISTANCES])
+    asked = np.array([measure.deviation * (other.name == measure.name) for other in anthropometry.DISTANCES])
     np.testing.assert_allclose(change, asked, atol=0.06 * measure.deviation + 0.02)
 
 
-@pytest.mark.parametrize("measure", measures.DISPLACEMENTS, ids=lambda measure: measure.name)
+@pytest.mark.parametrize("measure", anthropometry.DISPLACEMENTS, ids=lambda measure: measure.name)
 def test_displacements_keep_the_distances(space, measure):
     change = deformation.distances(space.head(_only(space, measure.name, measure.deviation)))
     assert np.abs(change - deformation.distances(space.mean)).max() < 0.25
 
 
-@pytest.mark.parametrize("name", [measure.name for measure in measures.DISTANCES + measures.DISPLACEMENTS])
+@pytest.mark.parametrize("name", [measure.name for measure in anthropometry.DISTANCES + anthropometry.DISPLACEMENTS])
 def test_symmetric_fields(space, name):
     head = head_template()
     field = space.basis[space.names.index(name)].reshape(-1, 3)
@@ -64,7 +64,7 @@ def test_symmetric_fields(space, name):
 
 def test_population_measures_as_the_table(space, drawn):
     measured = np.stack([deformation.distances(space.head(deviations)) for deviations in drawn])
-    for column, measure in zip(measured.T, measures.DISTANCES, strict=True):
+    for column, measure in zip(measured.T, anthropometry.DISTANCES, strict=True):
         deviation = np.hypot(measure.deviation, 0.5 * (measure.men - measure.women))
         assert abs(column.mean() - measure.mean) < 4.0 * deviation / np.sqrt(NUM_PEOPLE), measure.name
         assert 0.87 < column.std() / deviation < 1.13, measure.name
@@ -92,7 +92,9 @@ def test_no_folds(space, drawn):
     triangles = head_template().triangles
     usual = mesh.triangle_normals(space.mean, triangles)
     extremes = [
-        _only(space, measure.name, sign * 3.0 * measure.deviation) for measure in measures.MEASURES for sign in (-1, 1)
+        _only(space, measure.name, sign * 3.0 * measure.deviation)
+        for measure in anthropometry.MEASURES
+        for sign in (-1, 1)
     ]
     flipped = [
         int((np.einsum("ij,ij->i", mesh.triangle_normals(space.head(d), triangles), usual) < 0.0).sum())
@@ -116,21 +118,21 @@ def test_eyeballs_stay_within_their_lids(space, drawn):
 
 
 def test_every_measure_has_its_field():
-    names = [measure.name for measure in measures.MEASURES]
+    names = [measure.name for measure in anthropometry.MEASURES]
     assert len(set(names)) == len(names)
     assert set(names) == set(fields.FIELDS) | {"ear_length", "ear_protrusion"}
 
 
 def test_loadings_leave_room_for_the_measure_itself():
-    for measure in measures.MEASURES:
-        assert set(measure.loadings) <= set(measures.FACTORS), measure.name
+    for measure in anthropometry.MEASURES:
+        assert set(measure.loadings) <= set(anthropometry.FACTORS), measure.name
         assert sum(loading**2 for loading in measure.loadings.values()) < 0.95, measure.name
         assert measure.source in ("NIOSH", "Farkas", "chosen"), measure.name
 
 
 def test_population_covariance():
     people = np.stack([population.deviations(np.random.default_rng([1, i])) for i in range(6000)])
-    people = people[:, : len(measures.MEASURES)]
+    people = people[:, : len(anthropometry.MEASURES)]
     expected = population.covariance()
     scale = np.sqrt(np.diag(expected))
     np.testing.assert_allclose(people.mean(axis=0) / scale, 0.0, atol=0.06)
@@ -139,7 +141,7 @@ def test_population_covariance():
 
 def test_broad_faces_are_tall_ones_too():
     people = np.stack([population.deviations(np.random.default_rng([2, i])) for i in range(2000)])
-    names = [measure.name for measure in measures.MEASURES]
+    names = [measure.name for measure in anthropometry.MEASURES]
     height, breadth = (people[:, names.index(n)] for n in ("lower_face_height_sn_gn", "bizygomatic_breadth_zy_zy"))
     assert 0.25 < np.corrcoef(height, breadth)[0, 1] < 0.75
 
@@ -148,5 +150,5 @@ def test_truncated_and_repeatable():
     first, again = (population.deviations(np.random.default_rng([3, 4])) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     people = np.stack([population.deviations(np.random.default_rng([4, i])) for i in range(500)])
-    limits = np.array([3.0 * m.deviation + 0.5 * abs(m.men - m.women) for m in measures.MEASURES])
+    limits = np.array([3.0 * m.deviation + 0.5 * abs(m.men - m.women) for m in anthropometry.MEASURES])
     assert (np.abs(people[:, : len(limits)]) <= limits + 1e-9).all()

@@ -5,10 +5,10 @@ import pytest
 
 from tfface import schema
 from tfface.geometry import mesh, raycast
-from tfface.people.head import grid, skull
+from tfface.people.head import skull, vertex_grid
 from tfface.people.head.half import Half
 from tfface.people.head.template import HeadTemplate, head_template
-from tfface.people.photographer.head import Part
+from tfface.people.photographer.head_model import Part
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +47,14 @@ def test_loft_passes_through_its_sections():
 
 @pytest.mark.parametrize("lower_lid", [False, True])
 def test_rows_keep_their_order(lower_lid):
-    heights = grid.led_heights(grid.half_breadths(), lower_lid)
+    heights = vertex_grid.led_heights(vertex_grid.half_breadths(), lower_lid)
     assert (np.diff(heights, axis=0) < -0.1).all()
 
 
 def test_fissure_opens_between_the_canthi_only():
-    x = grid.half_breadths()
-    upper, lower = (grid.led_heights(x, lower_lid)[grid.EYE_ROW] for lower_lid in (False, True))
-    inner, outer = grid.EYE_COLUMNS
+    x = vertex_grid.half_breadths()
+    upper, lower = (vertex_grid.led_heights(x, lower_lid)[vertex_grid.EYE_ROW] for lower_lid in (False, True))
+    inner, outer = vertex_grid.EYE_COLUMNS
     between = slice(inner + 1, outer)
     assert (upper[between] > lower[between] + 0.5).all()
     outside = np.r_[: inner + 1, outer : len(upper)]

@@ -271,7 +271,7 @@ def test_each_kind_of_breach_is_found(tmp_path, name, text, expected):
     ("name", "text"),
     [
         ("face/build.py", "import typing\nif typing.TYPE_CHECKING:\n    import tensorflow"),
-        ("people/base.py", "def f():\n    import tensorflow_datasets"),
+        ("people/people_source.py", "def f():\n    import tensorflow_datasets"),
         ("data/records.py", "import tensorflow_datasets"),
         ("face/long.py", "\n" * 420),
         ("evaluation/study.py", "from tfface import training"),

@@ -27,23 +27,23 @@ def test_vertex_error_against_the_array_alignment(kind, align):
         np.linalg.norm(align(p.astype(np.float64), t.astype(np.float64)).apply(p) - t, axis=-1).mean()
         for p, t in zip(predicted, true, strict=True)
     ]
-    np.testing.assert_allclose(metrics.vertex_error(predicted, true, kind), expected, rtol=1e-4)
+    np.testing.assert_allclose(metrics.mean_vertex_error(predicted, true, kind), expected, rtol=1e-4)
 
 
 def test_alignment_never_mirrors():
     _, true = _pair()
     mirrored = true * np.float32([-1, 1, 1])
-    assert metrics.vertex_error(mirrored, true, "similarity").numpy().min() > 1.0
+    assert metrics.mean_vertex_error(mirrored, true, "similarity").numpy().min() > 1.0
 
 
 def test_unaligned_vertex_error_is_the_mean_distance():
     true = np.zeros((2, 5, 3), np.float32)
-    np.testing.assert_allclose(metrics.vertex_error(true + np.float32([3, 4, 0]), true, "none"), [5, 5])
+    np.testing.assert_allclose(metrics.mean_vertex_error(true + np.float32([3, 4, 0]), true, "none"), [5, 5])
 
 
 def test_unknown_alignment_is_named():
     with pytest.raises(ValueError, match="alignment: expected none, rigid or similarity, got 'affine'"):
-        metrics.vertex_error(tf.zeros((1, 4, 3)), tf.zeros((1, 4, 3)), "affine")
+        metrics.mean_vertex_error(tf.zeros((1, 4, 3)), tf.zeros((1, 4, 3)), "affine")
 
 
 @pytest.mark.parametrize("degrees", [0.0, 0.01, 1.0, 45.0, 179.0])

@@ -16,7 +16,7 @@ from tfface.data import part_files, preparation
 from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
 from tfface.people import head_completion, photographer
-from tfface.people.model import ModelPeople
+from tfface.people.model_people import ModelPeople
 from tfface.people.photographer import Part
 
 SETTINGS = photographer.PhotographySettings(image_size=32, num_views=3)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tfface.reconstruction import outputs
 from tfface.reconstruction.outputs import pictures
-from tfface.reconstruction.result import Reconstruction
+from tfface.reconstruction.reconstructed_face import Reconstruction
 
 MESHES = {"face.glb", "face.obj", "face.mtl", "face.png", "face.ply"}
 

@@ -7,7 +7,7 @@ from tfface.face import MorphableModel
 from tfface.geometry import camera, rotation
 from tfface.reconstruction.outputs import TexturedFace
 from tfface.reconstruction.outputs.unwrap import Atlas
-from tfface.reconstruction.result import Reconstruction, View
+from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 COLUMNS, ROWS = 21, 27
 SIZE = (128, 168)

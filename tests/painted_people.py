@@ -6,8 +6,8 @@ import numpy as np
 
 from tfface.face import MorphableModel, find_symmetry
 from tfface.geometry import camera, raycast, rotation
-from tfface.reconstruction.outputs.output_mesh import surface_of
-from tfface.reconstruction.result import Reconstruction, View
+from tfface.reconstruction.outputs.output_mesh import output_surface
+from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 COLUMNS, ROWS = 33, 41
 BACKGROUND = (255, 0, 255)
@@ -82,7 +82,7 @@ def photograph(model: MorphableModel, vertices: np.ndarray, yaw: float, gain: fl
     quaternion = rotation.quaternion_from_matrix(turn)
     fine_hw = size_hw[0] * SHARP, size_hw[1] * SHARP
     fine = camera.resize_intrinsics(intrinsics, size_hw, fine_hw)
-    caster = raycast.Raycaster(vertices, surface_of(model).triangles)
+    caster = raycast.Raycaster(vertices, output_surface(model).triangles)
     fragments = raycast.raster(caster, quaternion, translation, fine, fine_hw)
     picture = np.tile(np.array(BACKGROUND) / 255, (*fine_hw, 1))
     hit = fragments.triangle >= 0

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 from tfface.geometry import camera
 from tfface.photographs import lens, photograph, video
 from tfface.photographs.photograph import focal_from_exif, read, upright_intrinsics
-from tfface.reconstruction.run import MAX_PIXELS
+from tfface.reconstruction.reconstruction_run import MAX_PIXELS
 
 LIMIT = 1 << 20
 HEIGHT, WIDTH = 6, 10

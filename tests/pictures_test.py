@@ -10,7 +10,7 @@ from tfface.geometry import camera
 from tfface.reconstruction.outputs import pictures, texture
 from tfface.reconstruction.outputs.rendering import render
 from tfface.reconstruction.outputs.unwrap import Atlas
-from tfface.reconstruction.result import Reconstruction, View
+from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 SIZE = 96
 IDENTITY = np.array([0.0, 0, 0, 1])

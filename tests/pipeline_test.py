@@ -12,7 +12,7 @@ import tiny_people
 from tfface import schema
 from tfface.data import augment, manifest, part_files, pipeline, records
 from tfface.geometry import rotation
-from tfface.people.base import View
+from tfface.people.people_source import View
 
 KEYS = [field.key for field in schema.EXAMPLE]
 MIRRORED = pipeline.Variation(mirrored=1.0)

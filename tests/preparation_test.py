@@ -18,7 +18,7 @@ from tfface import files
 from tfface.data import manifest, part_files, preparation, records, splits, workers
 from tfface.face import MorphableModel, build
 from tfface.geometry import alignment, camera, rotation
-from tfface.people.base import View
+from tfface.people.people_source import View
 
 SPLIT = splits.split_subjects(12, seed=0)
 

@@ -19,8 +19,8 @@ import tfface
 from tfface import models
 from tfface.data import preprocess
 from tfface.geometry import camera
-from tfface.photographs.detector import Face
-from tfface.reconstruction import loaded_model, run
+from tfface.photographs.detector import DetectedFace
+from tfface.reconstruction import loaded_model, reconstruction_run
 from tfface.reconstruction.loaded_model import LoadedModel
 from tfface.reconstruction.predictor import Crop
 from tfface.reconstruction.results import DONE, FAILED
@@ -38,7 +38,7 @@ def detector(picture):
             rows = np.flatnonzero(red[:, run_of_columns].any(axis=1))
             low = np.array([run_of_columns[0], rows[0]], float)
             high = np.array([run_of_columns[-1] + 1, rows[-1] + 1], float)
-            found.append(Face(low + FIVE * (high - low), np.concatenate((low, high)), 0.99))
+            found.append(DetectedFace(low + FIVE * (high - low), np.concatenate((low, high)), 0.99))
     return found
 
 
@@ -49,7 +49,7 @@ def _opened(path, batch_size):
 
 @pytest.fixture(autouse=True)
 def _red_squares_are_faces_and_models_are_opened_once(monkeypatch):
-    monkeypatch.setattr(run, "shared_mtcnn", lambda: detector)
+    monkeypatch.setattr(reconstruction_run, "shared_mtcnn", lambda: detector)
     monkeypatch.setattr(loaded_model, "LoadedModel", _opened)
 
 
@@ -74,8 +74,8 @@ def reconstruct(out, images, **options):
     told = []
     given = {"model": str(serving_tiny.keras_file()), "outputs": (), "workers": 2, **options}
     images = [images] if isinstance(images, str | os.PathLike) else images
-    summary = run.reconstruct(
-        run.Options([str(path) for path in images], str(out), **given), progress=False, tell=told.append
+    summary = reconstruction_run.reconstruct(
+        reconstruction_run.Options([str(path) for path in images], str(out), **given), progress=False, tell=told.append
     )
     return summary, told
 
@@ -297,8 +297,10 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
             raise ValueError("no face can be unwrapped")
         return types.SimpleNamespace(face=face)
 
-    monkeypatch.setattr(run.outputs, "write", write)
-    monkeypatch.setattr(run.page, "write", lambda path, made, face: written.append((path, made.name, face)))
+    monkeypatch.setattr(reconstruction_run.outputs, "write", write)
+    monkeypatch.setattr(
+        reconstruction_run.page, "write", lambda path, made, face: written.append((path, made.name, face))
+    )
     path = save(tmp_path / "a.png", (20, 20, 40))
     out = tmp_path / "out"
     reconstruct(out, path, outputs=("maps", "page"), texture_size=64)
@@ -318,7 +320,7 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
 def test_the_command_ends_with_one_line_and_a_code(tmp_path):
     path = save(tmp_path / "a.png", (20, 20, 40))
     command = [sys.executable, "-m", "tfface.reconstruct", "--model=missing.keras", f"--images={path}", "--out=out"]
-    root = pathlib.Path(run.__file__).parents[2]
+    root = pathlib.Path(reconstruction_run.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=environment

@@ -14,10 +14,10 @@ from tfface.face import build, register
 from tfface.face.register import RegistrationSettings, _decided, register_scan
 from tfface.face.registration import correspondence, hypotheses, model_fit, residual_field, search, smooth_prior
 from tfface.face.registration.quality import Quality
-from tfface.face.registration.scan_surface import Surface, barycentric
+from tfface.face.registration.scan_surface import ScanSurface, barycentric
 from tfface.geometry import alignment, camera, mesh
 from tfface.people.anthropometric import AnthropometricPeople
-from tfface.photographs.detector import FIVE_POINTS, Face
+from tfface.photographs.detector import FIVE_POINTS, DetectedFace
 from tfface.scans import face_search
 
 GRID = np.stack([a.ravel() for a in np.meshgrid(np.arange(5.0), np.arange(5.0), [0.0], indexing="ij")], axis=-1)
@@ -54,12 +54,12 @@ def test_the_field_has_the_deviation_and_the_length_of_its_settings():
 def test_a_round_of_the_residual_field_minimises_the_energy_of_its_docstring():
     rng = np.random.default_rng(0)
     fine, triangles = scanned_people.subdivided(*scanned_people.subdivided(4 * GRID, GRID_TRIANGLES))
-    scan = Surface(mesh.Mesh(fine + np.stack([0 * fine[:, 0], 0 * fine[:, 0], np.sin(fine[:, 0])], -1), triangles))
+    scan = ScanSurface(mesh.Mesh(fine + np.stack([0 * fine[:, 0], 0 * fine[:, 0], np.sin(fine[:, 0])], -1), triangles))
     start = 4 * GRID + rng.normal(0, 0.1, GRID.shape)
     settings = residual_field.ResidualSettings(rounds=1, noise=0.5, length=10.0)
     exposed = np.ones(25)
     done, _ = residual_field.fit(start, GRID_TRIANGLES, scan, exposed, settings)
-    tests = correspondence.Tests(settings.max_distance[0], settings.max_angle[0], settings.robust)
+    tests = correspondence.MatchTests(settings.max_distance[0], settings.max_angle[0], settings.robust)
     normals = mesh.vertex_normals(start, GRID_TRIANGLES)
     found = correspondence.matches(start, normals, scan, exposed, tests)
     precision = residual_field.precision(start, GRID_TRIANGLES, settings.deviation, settings.length).toarray()
@@ -89,7 +89,7 @@ def test_an_old_factor_gives_the_same_solution_by_conjugate_gradients():
 def test_the_residual_field_names_what_it_cannot_solve():
     with pytest.raises(ValueError, match="1 of 26 vertices have no triangle with area"):
         residual_field.precision(np.concatenate((GRID, [[9, 9, 9]])), GRID_TRIANGLES, 1.0, 3.0)
-    far = Surface(mesh.Mesh(GRID + [0, 0, 50], GRID_TRIANGLES))
+    far = ScanSurface(mesh.Mesh(GRID + [0, 0, 50], GRID_TRIANGLES))
     with pytest.raises(ValueError, match="scan: 0 of 25 vertices of the template have a point of the scan within 6 mm"):
         residual_field.fit(GRID, GRID_TRIANGLES, far, np.ones(25))
     with pytest.raises(ValueError, match="noise: expected a positive number, got 0"):
@@ -128,12 +128,12 @@ def test_the_smooth_prior_checks_its_settings():
 
 
 def test_matches_that_cannot_be_meant_are_refused():
-    wide = Surface(mesh.Mesh(10 * GRID, GRID_TRIANGLES))
+    wide = ScanSurface(mesh.Mesh(10 * GRID, GRID_TRIANGLES))
     up = mesh.vertex_normals(GRID, GRID_TRIANGLES)[0]
     points = np.array([[20.0, 20, 1], [20, 20, 9], [20, 20, 1], [1, 1, 1], [20, 20, 1], [21, 21, 2]])
     normals = np.array([up, up, -up, up, up, up])
     exposed = np.array([1.0, 1, 1, 1, 0, 0.5])
-    found = correspondence.matches(points, normals, wide, exposed, correspondence.Tests(5.0, 45.0, 4.0))
+    found = correspondence.matches(points, normals, wide, exposed, correspondence.MatchTests(5.0, 45.0, 4.0))
     assert (found.weights > 0).tolist() == [True, False, False, False, False, True]
     # Median 1.5 of the two accepted distances 1 and 2.
     np.testing.assert_allclose(found.weights[[0, 5]], [(1 + 1 / 36) ** -2, 0.5 * (1 + 1 / 9) ** -2])
@@ -143,7 +143,7 @@ def test_closest_points_are_those_of_a_literal_search():
     rng = np.random.default_rng(3)
     bumpy = mesh.Mesh(GRID + rng.normal(0, 0.3, GRID.shape), GRID_TRIANGLES)
     points = rng.uniform(-1, 5, (30, 3))
-    found = Surface(bumpy).closest(points)
+    found = ScanSurface(bumpy).closest(points)
     a, b, c = np.moveaxis(bumpy.vertices[GRID_TRIANGLES], 1, 0)
     share = np.linspace(0, 1, 41)
     u, v = (s.ravel() for s in np.meshgrid(share, share))
@@ -153,7 +153,7 @@ def test_closest_points_are_those_of_a_literal_search():
     np.testing.assert_allclose(found.distances, literal, atol=0.04)
     assert (found.distances <= literal + 1e-9).all()
     np.testing.assert_allclose(np.linalg.norm(found.normals, axis=1), 1, atol=1e-9)
-    on_rim = Surface(bumpy).closest(bumpy.vertices[[0, 12]]).on_border
+    on_rim = ScanSurface(bumpy).closest(bumpy.vertices[[0, 12]]).on_border
     assert on_rim.tolist() == [True, False]
 
 
@@ -186,7 +186,9 @@ def _shell():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_face_is_found_whichever_way_the_scan_is_turned(seed):
     motion = scanned_people.pose(seed)
-    found = search.find(scanned_people.template(), Surface(scanned_people.moved(scanned_people.bust_of(seed), motion)))
+    found = search.find_pose(
+        scanned_people.template(), ScanSurface(scanned_people.moved(scanned_people.bust_of(seed), motion))
+    )
     assert found.fault is None
     truth = alignment.rigid(scanned_people.template().vertices, motion.apply(scanned_people.PEOPLE.shape(seed)))
     assert hypotheses.angle(found.best.scan_from_template.rotation, truth.rotation) < 10
@@ -194,16 +196,16 @@ def test_the_face_is_found_whichever_way_the_scan_is_turned(seed):
 
 def test_deforming_decides_between_placements_that_a_rigid_face_cannot_tell_apart(monkeypatch):
     face, motion = scanned_people.template(), scanned_people.pose(2)
-    scan = Surface(scanned_people.moved(scanned_people.bust_of(2), motion))
+    scan = ScanSurface(scanned_people.moved(scanned_people.bust_of(2), motion))
     truth = alignment.rigid(face.vertices, motion.apply(scanned_people.PEOPLE.shape(2)))
     turned = alignment.rigid(face.vertices, face.vertices * [-1, -1, 1])
     wrong, right = (search.Candidate(pose, 2.0) for pose in (truth.compose(turned), truth))
-    monkeypatch.setattr(search, "find", lambda *_, **__: search.Found(wrong, (right,), None))
+    monkeypatch.setattr(search, "find_pose", lambda *_, **__: search.PoseSearch(wrong, (right,), None))
     done = register(scan.mesh, face, settings=_quick())
     shape = motion.apply(scanned_people.PEOPLE.shape(2))
     assert np.linalg.norm(done - shape, axis=1).mean() < 6
     # From both sides of a plate there is no telling.
-    plate = Surface(mesh.Mesh(20 * GRID, GRID_TRIANGLES))
+    plate = ScanSurface(mesh.Mesh(20 * GRID, GRID_TRIANGLES))
     shifted = [alignment.rigid(GRID, GRID + [40.0 * i, 0, 0]) for i in range(2)]
     flat = mesh.Mesh(GRID + [0, 0, 0.01], GRID_TRIANGLES, {"nose_ridge_3": 12})
     candidates = [search.Candidate(pose, 1.0) for pose in shifted]
@@ -218,10 +220,12 @@ def test_two_heads_and_no_head_are_said_to_be_that():
         np.concatenate((one.vertices, one.vertices + [500, 0, 0])),
         np.concatenate((one.triangles, one.triangles + one.num_vertices)),
     )
-    fault = search.find(scanned_people.template(), Surface(twin)).fault
+    fault = search.find_pose(scanned_people.template(), ScanSurface(twin)).fault
     assert re.match(r"two faces: placements (4[89]|5[01])\d mm apart", fault)
     ball = GRID_TRIANGLES, np.random.default_rng(0).normal(0, 1, GRID.shape)
-    fault = search.find(scanned_people.template(), Surface(mesh.Mesh(60 * GRID + 2 * ball[1], GRID_TRIANGLES))).fault
+    fault = search.find_pose(
+        scanned_people.template(), ScanSurface(mesh.Mesh(60 * GRID + 2 * ball[1], GRID_TRIANGLES))
+    ).fault
     assert fault.startswith("no face found")
 
 
@@ -280,7 +284,9 @@ def test_the_model_fit_finds_coefficients_and_pose():
     start = alignment.rigid(prior.mean, prior.mean + np.array([3.0, 2.0, 4.0]))
     settings = model_fit.ModelFitSettings(deviation=(5.0, 1.0))
     exposed = correspondence.exposure(prior.mean, prior.triangles)
-    fitted, coefficients = model_fit.fit(prior, start, Surface(mesh.Mesh(vertices, triangles)), None, exposed, settings)
+    fitted, coefficients = model_fit.fit(
+        prior, start, ScanSurface(mesh.Mesh(vertices, triangles)), None, exposed, settings
+    )
     np.testing.assert_allclose(coefficients, wanted, atol=0.1)
     assert np.linalg.norm(fitted - prior.decode(wanted), axis=1).mean() < 0.2
 
@@ -290,7 +296,7 @@ def test_what_a_scan_hides_follows_what_it_shows():
     truth = prior.decode(np.random.default_rng(0).standard_normal(prior.num_modes)).astype(np.float64)
     shown = truth[:, 0] > -10
     half, _ = mesh.submesh(mesh.Mesh(truth, prior.triangles), shown)
-    scan = Surface(mesh.Mesh(*scanned_people.subdivided(half.vertices, half.triangles)))
+    scan = ScanSurface(mesh.Mesh(*scanned_people.subdivided(half.vertices, half.triangles)))
     start = alignment.rigid(prior.mean, truth)
     exposed = correspondence.exposure(prior.mean, prior.triangles)
     fitted, _ = model_fit.fit(prior, start, scan, None, exposed)
@@ -348,13 +354,13 @@ def test_a_detector_s_points_are_cast_back_onto_the_scan(monkeypatch):
     def detector(picture):
         view = next(coming)
         px = camera.project_array(points, view.quaternion, view.translation, view.intrinsics)
-        return [Face(px, np.concatenate([px.min(axis=0), px.max(axis=0)]), 1.0)]
+        return [DetectedFace(px, np.concatenate([px.min(axis=0), px.max(axis=0)]), 1.0)]
 
     proposals = face_search.propose(scan, face, detector)
     truth = alignment.rigid(face.vertices, shape)
     assert 0 < len(proposals) < len(views)
     assert hypotheses.angle(proposals[0].rotation, truth.rotation) < 8
-    found = search.find(face, Surface(scan), proposals=proposals[:3])
+    found = search.find_pose(face, ScanSurface(scan), proposals=proposals[:3])
     assert hypotheses.angle(found.best.scan_from_template.rotation, truth.rotation) < 8
 
 

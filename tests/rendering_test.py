@@ -12,9 +12,8 @@ from PIL import Image
 from tfface import schema
 from tfface.geometry import camera, rotation
 from tfface.people import photographer
-from tfface.people.base import View
-from tfface.people.photographer import appearance, framing, headwear, lighting, renderer, sensor, shading
-from tfface.people.photographer import canvas as paint_canvas
+from tfface.people.people_source import View
+from tfface.people.photographer import appearance, framing, headwear, lighting, renderer, sensor, shading, unrolled_skin
 
 SETTINGS = photographer.PhotographySettings(image_size=48)
 WHITE_ROOM = lighting.Lighting(
@@ -31,9 +30,9 @@ WHITE_ROOM = lighting.Lighting(
 
 
 def _look(canvas: np.ndarray | None = None) -> appearance.Appearance:
-    head_layout = paint_canvas.layout_of(egg.head())
+    unrolled = unrolled_skin.unroll(egg.head())
     if canvas is None:
-        canvas = np.ones((*head_layout.shape, 4), np.float32)
+        canvas = np.ones((*unrolled.shape, 4), np.float32)
     return appearance.Appearance(
         canvas=canvas,
         eye_profile=np.zeros((200, 3), np.float32),
@@ -46,7 +45,7 @@ def _look(canvas: np.ndarray | None = None) -> appearance.Appearance:
 
 def _scene(look: appearance.Appearance | None = None, worn: list | None = None) -> shading.Scene:
     head = egg.head()
-    scene = shading.build_scene(head, paint_canvas.layout_of(head), head.template_vertices, look or _look(), worn or [])
+    scene = shading.build_scene(head, unrolled_skin.unroll(head), head.template_vertices, look or _look(), worn or [])
     # The paint alone: the egg's eyeballs stand before its skin and would shade it.
     scene.corners[..., 5] = 1
     return scene
@@ -86,10 +85,10 @@ def test_silhouette_is_where_the_true_vertices_project(yaw, pitch, roll):
 @pytest.mark.parametrize("yaw", [-30.0, 0.0, 30.0])
 @pytest.mark.parametrize("landmark", ["nose_ridge_3", "lip_outer_3", "brow_left_2", "brow_right_2", "jaw_8"])
 def test_paint_around_a_landmark_is_where_it_projects(yaw, landmark):
-    head_layout = paint_canvas.layout_of(egg.head())
+    unrolled = unrolled_skin.unroll(egg.head())
     point = egg.head().template_vertices[egg.head().landmarks[landmark]]
-    canvas = np.zeros((*head_layout.shape, 4), np.float32)
-    canvas[((head_layout.texel_points - point) ** 2).sum(axis=-1) < 3.0**2] = 1
+    canvas = np.zeros((*unrolled.shape, 4), np.float32)
+    canvas[((unrolled.texel_points - point) ** 2).sum(axis=-1) < 3.0**2] = 1
     shot = _shot(yaw, roll=6.0)
     picture, _ = renderer.render(_scene(_look(canvas)), shot, WHITE_ROOM, 4)
     expected = camera.project_array(point[None], shot.quaternion, shot.translation, shot.intrinsics)[0]
@@ -113,10 +112,10 @@ def _centroid(weights: np.ndarray) -> np.ndarray:
 
 
 def test_yaw_shows_the_side_that_the_schema_names():
-    head_layout = paint_canvas.layout_of(egg.head())
-    canvas = np.zeros((*head_layout.shape, 4), np.float32)
-    canvas[head_layout.texel_points[..., 0] < 0, 0] = 1  # The person's right is red, the left green.
-    canvas[head_layout.texel_points[..., 0] > 0, 1] = 1
+    unrolled = unrolled_skin.unroll(egg.head())
+    canvas = np.zeros((*unrolled.shape, 4), np.float32)
+    canvas[unrolled.texel_points[..., 0] < 0, 0] = 1  # The person's right is red, the left green.
+    canvas[unrolled.texel_points[..., 0] > 0, 1] = 1
     scene = _scene(_look(canvas))
     seen = {yaw: renderer.render(scene, _shot(yaw), WHITE_ROOM, 1)[0].sum(axis=(0, 1)) for yaw in (-45.0, 0.0, 45.0)}
     assert seen[-45.0][0] > 2 * seen[-45.0][1]
@@ -129,7 +128,7 @@ def test_yaw_shows_the_side_that_the_schema_names():
 
 
 def test_adaptive_sampling_agrees_with_many_rays_everywhere(monkeypatch):
-    look = appearance.sample_appearance(paint_canvas.layout_of(egg.head()), SETTINGS, np.random.default_rng(1))
+    look = appearance.sample_appearance(unrolled_skin.unroll(egg.head()), SETTINGS, np.random.default_rng(1))
     light = dataclasses.replace(
         WHITE_ROOM, key=lighting.direction(30, 30), key_colour=np.ones(3, np.float32), shadows=True, key_radius=0.02
     )

@@ -5,8 +5,8 @@ import scipy.ndimage
 
 from tfface.geometry import camera, raycast, rotation
 from tfface.reconstruction.outputs import sampling, texels, unwrap
-from tfface.reconstruction.outputs.output_mesh import Surface, surface_of
-from tfface.reconstruction.result import View
+from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface
+from tfface.reconstruction.reconstructed_face import View
 
 K = np.array([[400.0, 0, 60], [0, 400.0, 80], [0, 0, 1]])
 SIZE_HW = 160, 120
@@ -17,11 +17,11 @@ def view(pixels: np.ndarray, yaw: float = 0.0, translation=(0.0, 0.0, 500.0)) ->
     return View("view.png", pixels, K, quaternion, np.array(translation), np.array([0.0, 0, 1, 1]), 1.0)
 
 
-def laid_out(surface: Surface, size: int = 64) -> texels.Texels:
+def laid_out(surface: OutputSurface, size: int = 64) -> texels.Texels:
     return texels.rasterise(surface, unwrap.unwrap(surface.template, surface.triangles), size)
 
 
-def two_squares() -> Surface:
+def two_squares() -> OutputSurface:
     """A square of 100 mm, and 60 mm before its middle one of 40 mm, both facing the camera."""
     corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32)
     steps = np.linspace(-1, 1, 9)
@@ -31,7 +31,7 @@ def two_squares() -> Surface:
     a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
     triangles = np.concatenate((np.stack((a, c, b), 1), np.stack((b, c, d), 1), [[81, 83, 82], [81, 84, 83]]))
     vertices = np.concatenate((large, 20 * corners - (0, 0, 60))).astype(np.float32)
-    return Surface(vertices, triangles.astype(np.int32), 0, None)
+    return OutputSurface(vertices, triangles.astype(np.int32), 0, None)
 
 
 def test_bilinear_agrees_with_scipy_and_keeps_to_the_image():
@@ -116,7 +116,7 @@ def test_less_is_taken_at_an_angle_and_beside_folds():
 
 def test_the_outline_is_not_taken_but_where_a_mesh_ends_it_is():
     model = painted_people.face_model()
-    surface = surface_of(model)
+    surface = output_surface(model)
     found = laid_out(surface, 96)
     caster = raycast.Raycaster(surface.template, surface.triangles)
     reconstruction = painted_people.person(yaws=(70.0,), size=96)

@@ -12,10 +12,19 @@ import scanned_people
 from tfface.face import MorphableModel
 from tfface.face.register import RegistrationSettings
 from tfface.face.registration import smooth_prior
-from tfface.face.registration.scan_surface import Surface
+from tfface.face.registration.scan_surface import ScanSurface
 from tfface.geometry import mesh
 from tfface.people import capture_files
-from tfface.scans import beam, collection, face_model, registering, report, scan_files, scanner, simulate
+from tfface.scans import (
+    beam,
+    collection,
+    model_from_scans,
+    registering,
+    registration_report,
+    scan_files,
+    scanner,
+    simulate,
+)
 from tfface.scans.registering import Plan
 from tfface.scans.scanner_settings import ScannerSettings
 
@@ -36,7 +45,7 @@ def test_a_scan_is_read_in_every_format_and_unit(tmp_path, suffix, unit):
     path = _write(tmp_path / f"scan{suffix}", scan, 1 / scanner.MM_PER_UNIT[unit])
     read = scan_files.read_scan(path, unit)
     assert read.mesh.num_vertices <= scan.num_vertices  # STL's corners are merged again
-    distances = Surface(scan).closest(read.mesh.vertices).distances
+    distances = ScanSurface(scan).closest(read.mesh.vertices).distances
     assert distances.max() < 0.05
     with pytest.raises(ValueError, match=rf"scan{suffix}: read in .* it would be plausible in {unit}"):
         scan_files.read_scan(path, "m" if unit != "m" else "mm")
@@ -128,7 +137,7 @@ def test_the_scanner_sees_the_true_surface_with_noise_and_holes():
     scan = mesh.Mesh(seen, first.mesh.triangles)
     nose = shape[scanned_people.PEOPLE.template.landmarks["nose_ridge_3"]]
     near = np.linalg.norm(shape - nose, axis=1) < 60
-    distances = Surface(scan).closest(shape[near]).distances
+    distances = ScanSurface(scan).closest(shape[near]).distances
     assert 0.02 < np.median(distances) < 1.0
     assert len(mesh.boundary_edges(scan.triangles)) > 0
     assert mesh.vertex_normals(seen, scan.triangles)[np.linalg.norm(seen - nose, axis=1).argmin(), 2] < 0
@@ -140,7 +149,7 @@ def test_noise_grows_with_the_square_of_the_distance():
     from tfface.scans import depth_camera
 
     wall = np.array([[-900.0, -900, 0], [900, -900, 0], [900, 900, 0], [-900, 900, 0]])
-    subject = depth_camera.Subject(raycast.Raycaster(wall, [[0, 1, 2], [0, 2, 3]]), np.ones(2))
+    subject = depth_camera.DepthTarget(raycast.Raycaster(wall, [[0, 1, 2], [0, 2, 3]]), np.ones(2))
     settings = ScannerSettings(size_hw=(60, 80), disparity_step=1e-4)
     spread = []
     for distance in (400.0, 800.0):
@@ -213,11 +222,13 @@ def test_one_broken_scan_stops_no_other(registered):
     assert [outcome.subject for outcome in outcomes] == ["broken", *(f"person-{i}" for i in range(4))]
     assert [outcome.status for outcome in outcomes] == ["failed", *["registered"] * 4]
     assert "broken/scan.ply" in outcomes[0].fault
-    page = (plan.output / report.PAGE).read_text()
+    page = (plan.output / registration_report.PAGE).read_text()
     assert page.index("broken") < page.index("person-0"), "the worst first"
     assert page.count("<img") == 4
-    assert report.summary(outcomes).startswith("5 scans: 4 registered, 0 doubtful, 1 failed; medians: residual 0.")
-    assert len((plan.output / report.TABLE).read_text().splitlines()) == 6
+    assert registration_report.summary(outcomes).startswith(
+        "5 scans: 4 registered, 0 doubtful, 1 failed; medians: residual 0."
+    )
+    assert len((plan.output / registration_report.TABLE).read_text().splitlines()) == 6
 
 
 def _as_json(outcomes: list[registering.Outcome]) -> list[dict]:
@@ -250,36 +261,36 @@ def test_a_scan_that_ended_its_process_twice_is_not_tried_again(tmp_path, captur
 
 def test_the_3dmm_of_the_registered_scans_and_a_complete_capture_folder(registered, capture):
     plan, outcomes = registered
-    built, divided = face_model.build_model(plan, outcomes, modes=64, mirrored=True)
+    built, divided = model_from_scans.build_model(plan, outcomes, modes=64, mirrored=True)
     assert sorted(itertools.chain.from_iterable(divided.values())) == [f"person-{i}" for i in range(4)]
-    loaded = MorphableModel.load(plan.output / face_model.FACE_MODEL)
+    loaded = MorphableModel.load(plan.output / model_from_scans.FACE_MODEL)
     assert loaded.digest() == built.digest()
     assert loaded.num_modes == 2 * len(divided["train"]) - 1
     # Mirrored twins make the mean symmetric.
     np.testing.assert_allclose(loaded.mean[loaded.symmetry] * [-1, 1, 1], loaded.mean, atol=0.02)
     (capture / "person-2" / capture_files.UNREGISTERED).write_text("{}")  # of an earlier run
-    assert face_model.complete_capture_folder(plan, scan_files.find_scans(capture), outcomes) == 4
+    assert model_from_scans.complete_capture_folder(plan, scan_files.find_scans(capture), outcomes) == 4
     assert [path.parent.name for path in capture.glob("*/unregistered.json")] == ["broken"]
     marker = json.loads((capture / "broken" / capture_files.UNREGISTERED).read_text())
     assert marker == {"status": "failed", "reason": outcomes[0].fault}
     read = mesh.read_mesh(capture / "person-2" / capture_files.REGISTERED)
     truth = scanned_people.pose(2).apply(scanned_people.PEOPLE.shape(2).astype(np.float64))
-    surface = Surface(mesh.Mesh(truth, plan.face.triangles))
+    surface = ScanSurface(mesh.Mesh(truth, plan.face.triangles))
     assert surface.closest(read.vertices).distances.mean() < 1
     with pytest.raises(ValueError, match="at least 3 well registered scans, got 1"):
-        face_model.build_model(plan, outcomes[:2])
+        model_from_scans.build_model(plan, outcomes[:2])
 
 
 def test_a_template_mesh_comes_with_its_landmarks(tmp_path):
     face = scanned_people.template()
     path = _write(tmp_path / "face.obj", face)
     with pytest.raises(ValueError, match=r"face\.json: not found"):
-        face_model.read_template(path)
+        model_from_scans.read_template(path)
     (tmp_path / "face.json").write_text(json.dumps({"nose_ridge_3": 10**6}))
     with pytest.raises(ValueError, match=r"face\.json: .*1000000"):
-        face_model.read_template(path)
+        model_from_scans.read_template(path)
     (tmp_path / "face.json").write_text(json.dumps(dict(face.landmarks)))
-    assert face_model.read_template(path).landmarks == face.landmarks
+    assert model_from_scans.read_template(path).landmarks == face.landmarks
 
 
 def test_simulated_captures_are_written_with_photographs_and_truth(tmp_path):
@@ -293,7 +304,7 @@ def test_simulated_captures_are_written_with_photographs_and_truth(tmp_path):
     (subject,) = (scan.subject for scan in scan_files.find_scans(tmp_path))
     truth = mesh.read_mesh(tmp_path / simulate.TRUTH / f"{subject}.ply")
     scan = scan_files.read_scan(tmp_path / subject / "scan.ply", "cm").mesh
-    assert np.median(Surface(scan).closest(truth.vertices).distances) < 1.5
+    assert np.median(ScanSurface(scan).closest(truth.vertices).distances) < 1.5
     views = capture_files.read_views(tmp_path / subject / capture_files.VIEWS)
     assert len(views) == 3
     from tfface.geometry import camera

@@ -14,8 +14,7 @@ from tfface.face.registration import smooth_prior
 from tfface.geometry import mesh
 from tfface.people import open_source, photographer
 from tfface.people.anthropometric import AnthropometricPeople
-from tfface.scans import collection, registering, scan_files, simulate
-from tfface.scans import face_model as scanned_model
+from tfface.scans import collection, model_from_scans, registering, scan_files, simulate
 from tfface.scans.registering import Plan
 from tfface.scans.scanner_settings import ScannerSettings
 from tfface.training import training_run
@@ -42,16 +41,16 @@ def test_raw_scans_become_a_trained_model(capture, tmp_path):
     scans = scan_files.find_scans(root)
     outcomes = collection.register_collection(plan, scans, num_workers=1, progress=False)
     assert [outcome.status for outcome in outcomes] == [*["registered"] * 5, "failed"], [o.fault for o in outcomes]
-    built, divided = scanned_model.build_model(plan, outcomes, modes=2)
-    training, unseen = (scanned_model.registered_shapes(plan, divided[split]) for split in ("train", "validation"))
+    built, divided = model_from_scans.build_model(plan, outcomes, modes=2)
+    training, unseen = (model_from_scans.registered_shapes(plan, divided[split]) for split in ("train", "validation"))
     measures = face_model_report.measure(built, training, unseen, samples=20)
     assert measures.generalisation.mean[-1] < measures.generalisation.mean[0]
-    assert scanned_model.complete_capture_folder(plan, scans, outcomes) == 5
+    assert model_from_scans.complete_capture_folder(plan, scans, outcomes) == 5
     again = [registering.finished(plan, scan) for scan in scan_files.find_scans(root)]
     assert [outcome and outcome.to_json() for outcome in again] == [outcome.to_json() for outcome in outcomes]
     source = open_source("capture", root=str(root), image_size=32)
     assert source.left_out.keys() == {"unreadable"}
-    face_model = str(plan.output / scanned_model.FACE_MODEL)
+    face_model = str(plan.output / model_from_scans.FACE_MODEL)
     made = preparation.prepare(source, tmp_path / "records", face_model=face_model, num_workers=1, progress=False)
     assert {split: sorted(ids) for split, ids in made.subjects.items()} == {
         split: sorted(ids) for split, ids in divided.items()

@@ -10,7 +10,7 @@ from tfface.reconstruction.outputs import output_mesh
 
 def test_the_eyes_are_closed_and_the_rim_is_not():
     model = painted_people.face_model()
-    closed = output_mesh.surface_of(model)
+    closed = output_mesh.output_surface(model)
     rims = output_mesh.boundary_loops(model.triangles)
     assert sorted(map(len, rims)) == [10, 10, 2 * (painted_people.COLUMNS + painted_people.ROWS - 2)]
     assert closed.num_closing == 2 * (10 - 2)
@@ -32,7 +32,7 @@ def test_a_long_rim_and_the_outline_are_no_openings():
 def test_a_model_that_is_wound_inwards_is_turned_round():
     model = painted_people.face_model()
     inwards = dataclasses.replace(model, triangles=model.triangles[:, ::-1])
-    for closed in (output_mesh.surface_of(model), output_mesh.surface_of(inwards)):
+    for closed in (output_mesh.output_surface(model), output_mesh.output_surface(inwards)):
         normals = mesh.vertex_normals(closed.template, closed.triangles)
         assert normals[closed.triangles].mean(axis=(0, 1))[2] < -0.5  # towards the viewer
 
@@ -81,7 +81,7 @@ def test_shade_is_one_on_a_convex_shape_and_small_in_a_pit():
     shades = []
     for depth in (dome, dome + pit):
         vertices = np.stack((50 * u, 50 * v, depth), axis=-1).reshape(-1, 3).astype(np.float32)
-        shades.append(output_mesh.shade_of(output_mesh.Surface(vertices, triangles, 0, None)).reshape(41, 41))
+        shades.append(output_mesh.shade_of(output_mesh.OutputSurface(vertices, triangles, 0, None)).reshape(41, 41))
     assert shades[0].min() > 0.97
     assert shades[1][20, 20] < 0.6
     assert shades[1][5, 5] > 0.97

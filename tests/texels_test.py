@@ -4,14 +4,14 @@ import numpy as np
 import painted_people
 
 from tfface.reconstruction.outputs import texels, unwrap
-from tfface.reconstruction.outputs.output_mesh import Surface, surface_of
+from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface
 
 SIZE = 64
 
 
 @functools.cache
-def laid_out() -> tuple[Surface, unwrap.Atlas, texels.Texels]:
-    surface = surface_of(painted_people.face_model())
+def laid_out() -> tuple[OutputSurface, unwrap.Atlas, texels.Texels]:
+    surface = output_surface(painted_people.face_model())
     atlas = unwrap.unwrap(surface.template, surface.triangles)
     return surface, atlas, texels.rasterise(surface, atlas, SIZE)
 

@@ -10,7 +10,7 @@ import pytest
 from tfface.reconstruction import outputs
 from tfface.reconstruction.outputs import texture
 from tfface.reconstruction.outputs.rendering import render
-from tfface.reconstruction.result import Reconstruction, View
+from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 PHOTOGRAPHED = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "benchmarks" / "photographed.py"))
 SIZE = 192

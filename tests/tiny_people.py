@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from tfface.geometry import camera, rotation
-from tfface.people.base import Template, View
+from tfface.people.people_source import Template, View
 
 COLUMNS, ROWS = 9, 11
 BLOBS = {"eye_right_0": 0, "eye_left_3": 1, "jaw_8": 2}

@@ -25,8 +25,8 @@ from tfface import config
 from tfface.geometry import mesh
 from tfface.people import photographer
 from tfface.people.anthropometric import AnthropometricPeople
-from tfface.photographs.detector import Face
-from tfface.reconstruction import run
+from tfface.photographs.detector import DetectedFace
+from tfface.reconstruction import reconstruction_run
 from tfface.scans import simulate
 
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "tutorials"
@@ -167,11 +167,11 @@ def reader(started, tmp_path, monkeypatch):
     keras.backend.clear_session()
 
 
-def face_that_fills(picture: np.ndarray) -> list[Face]:
+def face_that_fills(picture: np.ndarray) -> list[DetectedFace]:
     """Stands for the detector, which takes seconds to load: the five points of a frontal face in the middle."""
     size = np.array(picture.shape[1::-1], np.float64)
     points = np.array([[0.42, 0.42], [0.58, 0.42], [0.5, 0.52], [0.44, 0.62], [0.56, 0.62]])
-    return [Face(points * size, np.concatenate((0.3 * size, 0.75 * size)), 0.99)]
+    return [DetectedFace(points * size, np.concatenate((0.3 * size, 0.75 * size)), 0.99)]
 
 
 def small_capture(folder: pathlib.Path) -> None:
@@ -194,7 +194,7 @@ def small_capture(folder: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_tutorial_works(page, reader, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "shared_mtcnn", lambda: face_that_fills)
+    monkeypatch.setattr(reconstruction_run, "shared_mtcnn", lambda: face_that_fills)
     if page == "train":
         small_capture(tmp_path / "runs" / "capture")
     reader.read(page)

@@ -48,8 +48,8 @@ def sphere() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def face() -> tuple[output_mesh.Surface, unwrap.Atlas]:
-    closed = output_mesh.surface_of(painted_people.face_model())
+def face() -> tuple[output_mesh.OutputSurface, unwrap.Atlas]:
+    closed = output_mesh.output_surface(painted_people.face_model())
     return closed, unwrap.unwrap(closed.template, closed.triangles)
 
 
@@ -121,7 +121,7 @@ def test_a_closed_surface_is_cut_in_two():
 
 def test_a_face_with_eyeballs_has_a_chart_more_for_each_half_of_them():
     ball, ball_triangles = sphere()
-    closed = output_mesh.surface_of(painted_people.face_model())
+    closed = output_mesh.output_surface(painted_people.face_model())
     used, triangles = np.unique(closed.triangles, return_inverse=True)
     vertices = np.concatenate((closed.template[used], ball / 4, ball / 4 + (60, 0, 0)))
     triangles = triangles.reshape(-1, 3)

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     options = config.values("build_model")
     from tfface.evaluation import face_model_report
-    from tfface.scans import collection, face_model, report, scan_files
+    from tfface.scans import collection, model_from_scans, registration_report, scan_files
     from tfface.scans.registering import Plan
 
     try:
@@ -36,21 +36,21 @@ def main(argv: list[str]) -> None:
             outcomes = beam.register_collection(plan, scans, [f"--{argument}" for argument in options["beam"]])
         else:
             outcomes = collection.register_collection(plan, scans, num_workers=options["workers"] or None)
-        print(report.summary(outcomes))
-        print(f"{plan.output / report.PAGE}: every scan, the worst first")
+        print(registration_report.summary(outcomes))
+        print(f"{plan.output / registration_report.PAGE}: every scan, the worst first")
         if options["complete"]:
-            count = face_model.complete_capture_folder(plan, scans, outcomes)
+            count = model_from_scans.complete_capture_folder(plan, scans, outcomes)
             print(
                 f"{options['scans']}: {count} subjects completed with their registered meshes, {len(scans) - count} "
                 f"marked as not registered"
             )
-        built, divided = face_model.build_model(
+        built, divided = model_from_scans.build_model(
             plan, outcomes, seed=options["seed"], modes=options["modes"], mirrored=options["mirrored"]
         )
         measures = face_model_report.measure(
             built,
-            face_model.registered_shapes(plan, divided["train"], mirrored=options["mirrored"]),
-            face_model.registered_shapes(plan, divided["validation"]),
+            model_from_scans.registered_shapes(plan, divided["train"], mirrored=options["mirrored"]),
+            model_from_scans.registered_shapes(plan, divided["validation"]),
             seed=options["seed"],
         )
         page = face_model_report.write(plan.output, built, measures)
@@ -58,8 +58,8 @@ def main(argv: list[str]) -> None:
         sys.exit(f"tfface.build_model: {error}")
     share = built.metadata["variance_share"]
     print(
-        f"{plan.output / face_model.FACE_MODEL}: {built.num_modes} modes of {built.num_vertices} vertices, {share:.2%} "
-        f"of the variance of {len(divided['train'])} people"
+        f"{plan.output / model_from_scans.FACE_MODEL}: {built.num_modes} modes of {built.num_vertices} vertices, "
+        f"{share:.2%} of the variance of {len(divided['train'])} people"
     )
     print(
         f"{page}: on {measures.num_unseen} people of the validation split the mean face errs by "
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
 def _template(options: dict[str, Any]) -> mesh.Mesh | MorphableModel:
     """What the flag --template names."""
     from tfface.people import ict, open_source
-    from tfface.scans import face_model
+    from tfface.scans import model_from_scans
 
     named = options["template"]
     if named in ("ict", "anthropometric"):
@@ -80,7 +80,7 @@ def _template(options: dict[str, Any]) -> mesh.Mesh | MorphableModel:
     path = Path(named)
     if not path.is_file():
         raise ValueError(f"template: expected ict, anthropometric or a file, got {named!r}")
-    return MorphableModel.load(path) if path.suffix == ".h5" else face_model.read_template(path)
+    return MorphableModel.load(path) if path.suffix == ".h5" else model_from_scans.read_template(path)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ _FLAGS: dict[str, _Flag] = {
     "capture_dir": _text(None, "Capture folder with one folder a subject, for --people=capture."),
     "subjects": _integer(3000, "How many synthetic people.", 3),
     "views": _integer(5, "Photographs a person, for synthetic people.", 1),
-    "measures": _names([], "Means of --people=anthropometric to move, as name=standard deviations (head/measures.py)."),
+    "measures": _names([], "Means of --people=anthropometric to move, as name=deviations (head/anthropometry.py)."),
     "image_size": _integer(64, "Side of the crops in px.", 32, 1024),
     "modes": _integer(64, "Modes of the 3DMM (fewer if there are fewer training subjects).", 1),
     "only_splits": _names([], "Which splits to photograph; all by default. The others stay empty."),

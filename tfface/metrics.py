@@ -39,7 +39,7 @@ def aligned(points: tf.Tensor, target: tf.Tensor, scale: bool) -> tf.Tensor:
     return moved + target_center
 
 
-def vertex_error(predicted: tf.Tensor, vertices: tf.Tensor, alignment: str) -> tf.Tensor:
+def mean_vertex_error(predicted: tf.Tensor, vertices: tf.Tensor, alignment: str) -> tf.Tensor:
     """Mean distance between corresponding vertices, in mm.
 
     Args:

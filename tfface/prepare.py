@@ -84,7 +84,7 @@ def _shifts(given: list[str]) -> dict[str, float]:
 
 def _face_model(options: dict[str, Any], source: PeopleSource) -> str | os.PathLike[str] | None:
     """The 3DMM that is not built: of people who are drawn from one, that one's first modes."""
-    from tfface.people.model import ModelPeople
+    from tfface.people.model_people import ModelPeople
 
     return source.face_model_file(options["modes"]) if isinstance(source, ModelPeople) else options["face_model"]
 

@@ -22,11 +22,11 @@ def main(argv: list[str]) -> None:
     # TensorFlow warns of the detector's smallest scales at every photograph; a fault's one line would drown.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.ERROR)
-    from tfface.reconstruction import run
+    from tfface.reconstruction import reconstruction_run
 
-    options = run.Options(**config.values("reconstruct"))
+    options = reconstruction_run.Options(**config.values("reconstruct"))
     try:
-        summary = run.reconstruct(options)
+        summary = reconstruction_run.reconstruct(options)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"tfface.reconstruct: {error}")
     before = f", {summary.reused} of them before" if summary.reused else ""

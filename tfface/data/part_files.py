@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tfface import files
-from tfface.people.base import View
+from tfface.people.people_source import View
 
 MAX_PIXELS = 1 << 26
 """A stored image with more pixels is refused by its header, before it is decoded."""

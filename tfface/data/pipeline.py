@@ -18,7 +18,7 @@ from PIL import Image
 
 from tfface import schema
 from tfface.data import augment, preprocess, records, selection, symmetrise
-from tfface.data.source import Source, Worker, as_it_is, part, seed_of
+from tfface.data.record_streams import RecordStreams, Worker, as_it_is, part, seed_of
 
 Batch = TypeVar("Batch")
 Choice = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -93,17 +93,17 @@ def training_examples(
     Raises:
       ValueError: if a shard is damaged (it is named), or an argument does not fit.
     """
-    source = Source.open(folder, split, readable)
+    streams = RecordStreams.open(folder, split, readable)
     index, workers = order.worker
     if batch_size < 1 or not 0 <= index < workers or batch_size % workers:
         raise ValueError(
             f"batch_size: expected a positive multiple of the number of workers, got {batch_size} for worker "
             f"{order.worker}"
         )
-    subjects = len(source.usable)
+    subjects = len(streams.usable)
     epoch, skipped = divmod(order.start_step * batch_size, subjects)
     # Element e of the stream is at place e % batch_size of its batch, wherever an epoch ends.
-    stream = source.shuffled(epoch, variation.seed, min(order.shuffle_buffer, subjects)).skip(skipped)
+    stream = streams.shuffled(epoch, variation.seed, min(order.shuffle_buffer, subjects)).skip(skipped)
     if workers > 1:
         stream = part(stream, batch_size, order.worker)
 
@@ -111,7 +111,7 @@ def training_examples(
         return selection.sample_views_in_graph(yaws, num_views, draw)
 
     return _batches(
-        source,
+        streams,
         stream,
         choose,
         num_views,
@@ -149,14 +149,14 @@ def evaluation_examples(
     Raises:
       ValueError: if a shard is damaged; it is named.
     """
-    source = Source.open(folder, split, readable)
+    streams = RecordStreams.open(folder, split, readable)
     index, workers = worker
 
     def choose(yaws: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
         return selection.nearest_views_in_graph(yaws, num_views)
 
-    stream = source.in_order().shard(workers, index)
-    return _batches(source, stream, choose, num_views, batch_size, image_size=image_size)
+    stream = streams.in_order().shard(workers, index)
+    return _batches(streams, stream, choose, num_views, batch_size, image_size=image_size)
 
 
 def all_views(
@@ -189,18 +189,18 @@ def all_views(
     Raises:
       ValueError: if a shard is damaged; it is named.
     """
-    source = Source.open(folder, split, readable)
-    begin, end = subjects or (0, len(source.usable))
-    places = tf.range(source.contents.max_views)
+    streams = RecordStreams.open(folder, split, readable)
+    begin, end = subjects or (0, len(streams.usable))
+    places = tf.range(streams.contents.max_views)
 
     def choose(yaws: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
         return tf.where(places < tf.size(yaws), places, -1)
 
     return _batches(
-        source,
-        source.in_order(variant).skip(begin).take(end - begin),
+        streams,
+        streams.in_order(variant).skip(begin).take(end - begin),
         choose,
-        source.contents.max_views,
+        streams.contents.max_views,
         batch_size,
         variation=variation,
         image_size=image_size,
@@ -221,13 +221,13 @@ def cameras(folder: str | os.PathLike[str], split: str, readable: np.ndarray | N
     Raises:
       ValueError: if a shard is damaged; it is named.
     """
-    source = Source.open(folder, split, readable)
+    streams = RecordStreams.open(folder, split, readable)
 
     def of_subject(_: tf.Tensor, position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        subject = source.parse(position, record)
+        subject = streams.parse(position, record)
         return subject["quaternion"], subject["translation"], subject["intrinsics"]
 
-    return source.in_order().map(as_it_is(of_subject))
+    return streams.in_order().map(as_it_is(of_subject))
 
 
 def single_views(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
@@ -273,7 +273,7 @@ def naming_faults(batches: Iterable[Batch], folder: str | os.PathLike[str], spli
 
 @as_it_is
 def _batches(
-    source: Source,
+    streams: RecordStreams,
     stream: tf.data.Dataset,
     choose: Choice,
     num_views: int,
@@ -284,14 +284,14 @@ def _batches(
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
     """Decodes the chosen views of a stream of records, batches them, mirrors and varies them."""
-    stored = source.contents.image_size
+    stored = streams.contents.image_size
     blank = _blank_image(stored)
 
     def decode(epoch: tf.Tensor, position: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         mirror_seed, view_seed, augment_seed, noise_seed = tf.unstack(
             tf.random.split(tf.random.fold_in(seed_of(variation.seed, epoch), position), 4)
         )
-        subject = source.parse(position, record)
+        subject = streams.parse(position, record)
         mirrored = tf.random.stateless_uniform([], mirror_seed) < variation.mirrored  # from [0, 1)
         yaws = selection.yaws_in_graph(subject["quaternion"])
         chosen = choose(tf.where(mirrored, -yaws, yaws), view_seed)
@@ -317,7 +317,7 @@ def _batches(
             batch[schema.IMAGES.key], batch[schema.INTRINSICS.key], image_size or stored
         )
         if variation.mirrored:
-            batch = symmetrise.mirror_where(batch, source.symmetry, mirrored)
+            batch = symmetrise.mirror_where(batch, streams.symmetry, mirrored)
         if variation.augmentation is not None:
             batch = augment.augment(batch, draws, noise_seeds[0], variation.augmentation)
         return {field.key: batch[field.key] for field in schema.EXAMPLE}

@@ -25,7 +25,7 @@ from tfface import files, schema, version
 from tfface.data import manifest, part_files, splits, workers
 from tfface.face import MorphableModel, build
 from tfface.geometry import alignment, rotation
-from tfface.people.base import PeopleSource, View
+from tfface.people.people_source import PeopleSource, View
 
 IN_PROGRESS = "in_progress"
 CHUNK = 16

@@ -137,7 +137,7 @@ class Faces(tfds.core.GeneratorBasedBuilder):
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
+class WrittenRecords:
     """What `write` wrote; the fields are those of `manifest.Manifest`."""
 
     num_vertices: int
@@ -155,7 +155,7 @@ def write(
     *,
     total: int | None = None,
     progress: bool = True,
-) -> Written:
+) -> WrittenRecords:
     """Assembles part files to TFRecord files in `folder`, replacing unfinished ones, and reads them back.
 
     Args:
@@ -200,7 +200,7 @@ def write(
             )
             for path, (names, _) in zip(paths, contents, strict=True)
         )
-    return Written(
+    return WrittenRecords(
         num_vertices=num_vertices,
         image_size=image_size,
         shards=shards,

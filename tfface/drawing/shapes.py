@@ -21,7 +21,7 @@ _DISTANCE = 1200.0  # mm
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Studio:
+class ShapeCameras:
     """Cameras that look at shapes in the model frame, all from the same distance through the same lens.
 
     Attributes:
@@ -35,7 +35,7 @@ class Studio:
     intrinsics: tuple[Array, ...]
 
     @classmethod
-    def holding(cls, points: Array, height: int, yaws: tuple[float, ...] = YAWS) -> "Studio":
+    def holding(cls, points: Array, height: int, yaws: tuple[float, ...] = YAWS) -> "ShapeCameras":
         """Cameras in whose pictures of a given height all points [Q, 3] have their place."""
         projected = [camera.project_array(points, *_pose(yaw), np.eye(3)) for yaw in yaws]
         low = np.array([px.min(axis=0) for px in projected])

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from tfface import files
 from tfface.drawing import document
-from tfface.drawing.shapes import GAP, Studio, grid
+from tfface.drawing.shapes import GAP, ShapeCameras, grid
 from tfface.face import MorphableModel, model_quality
-from tfface.face.model_quality import Curve
+from tfface.face.model_quality import QualityCurve
 from tfface.geometry import mesh
 
 Array = npt.NDArray[np.floating]
@@ -52,8 +52,8 @@ class Measures:
     num_unseen: int
     num_samples: int
     compactness: Array
-    generalisation: Curve
-    specificity: Curve
+    generalisation: QualityCurve
+    specificity: QualityCurve
 
 
 def measure(
@@ -129,7 +129,7 @@ def draw_curves(path: Path, measures: Measures) -> None:
     _save(figure, path)
 
 
-def _draw_curve(axes: Axes, curve: Curve) -> None:
+def _draw_curve(axes: Axes, curve: QualityCurve) -> None:
     modes = np.arange(len(curve.mean))
     axes.plot(modes, curve.mean, color=_COLOR, linewidth=1.8)
     width = 2 * np.nan_to_num(curve.standard_error)
@@ -151,14 +151,14 @@ def draw_modes(path: Path, model: MorphableModel) -> None:
     normals = mesh.vertex_normals(model.mean, model.triangles)
     outwards = np.einsum("mdpk,pk->mdp", faces - model.mean, normals)
     top = max(float(np.ceil(np.quantile(np.abs(outwards), 0.995))), 1.0)
-    studio = Studio.holding(faces.reshape(-1, 3), _HEIGHT)
+    cameras = ShapeCameras.holding(faces.reshape(-1, 3), _HEIGHT)
     colors = _INWARDS_OUTWARDS(0.5 + 0.5 * np.clip(outwards / top, -1, 1))[..., :3]
     pictures = grid(
         [
             [
-                studio.picture(camera, faces[mode, at], model.triangles, colors[mode, at])
+                cameras.picture(camera, faces[mode, at], model.triangles, colors[mode, at])
                 for at in range(len(DEVIATIONS))
-                for camera in range(len(studio.yaws))
+                for camera in range(len(cameras.yaws))
             ]
             for mode in range(count)
         ]
@@ -201,7 +201,7 @@ def _content(model: MorphableModel, measures: Measures) -> dict[str, Any]:
     def numbers(values: Array) -> list[float | None]:
         return [round(float(value), 6) if np.isfinite(value) else None for value in values]
 
-    def curve(measured: Curve) -> dict[str, Any]:
+    def curve(measured: QualityCurve) -> dict[str, Any]:
         return {"mean_mm": numbers(measured.mean), "standard_error_mm": numbers(measured.standard_error)}
 
     return {

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tfface import files
 from tfface.drawing import overlay
-from tfface.drawing.shapes import GAP, Studio, grid
+from tfface.drawing.shapes import GAP, ShapeCameras, grid
 from tfface.evaluation import vertex_errors
 
 Array = npt.NDArray[np.floating]
@@ -106,16 +106,16 @@ def examples(
     triangles = np.asarray(triangles)
     measured = triangles if area is None else triangles[np.isin(triangles, area).all(axis=1)]
     pairs = [(vertex_errors.aligned(one.predicted, one.truth, alignment, area), one.truth) for one in shown]
-    studio = Studio.holding(np.stack(pairs)[:, :, np.unique(measured)].reshape(-1, 3), height)
+    cameras = ShapeCameras.holding(np.stack(pairs)[:, :, np.unique(measured)].reshape(-1, 3), height)
     bar = tqdm(zip(shown, pairs, strict=True), total=len(shown), desc="draw", unit="subject", disable=not progress)
     blocks = []
     for one, (aligned, truth) in bar:
         photographs = _photographs(one, triangles, scale, (height, width))
         space = np.full((len(photographs), _SPACE, 3), 255, np.uint8)
-        blocks.append(np.concatenate([photographs, space, _shapes(studio, aligned, truth, measured)], axis=1))
+        blocks.append(np.concatenate([photographs, space, _shapes(cameras, aligned, truth, measured)], axis=1))
     headings = [(0, photographs.shape[1], "photographs, and the predicted mesh over them")]
-    first, step = photographs.shape[1] + _SPACE, studio.size_hw[1] + _GAP
-    headings += [(first + step * k, studio.size_hw[1], title) for k, title in enumerate(_SHAPE_COLUMNS)]
+    first, step = photographs.shape[1] + _SPACE, cameras.size_hw[1] + _GAP
+    headings += [(first + step * k, cameras.size_hw[1], title) for k, title in enumerate(_SHAPE_COLUMNS)]
     figure = _composed(blocks, [one.label for one in shown], headings, caption)
     with files.written(path) as beside:
         FigureCanvasAgg(figure).print_png(str(beside))
@@ -140,14 +140,14 @@ def _photographs(example: Example, triangles: npt.ArrayLike, scale: int, size_hw
     return grid([upper, lower])
 
 
-def _shapes(studio: Studio, aligned: Array, truth: Array, triangles: npt.ArrayLike) -> Picture:
+def _shapes(cameras: ShapeCameras, aligned: Array, truth: Array, triangles: npt.ArrayLike) -> Picture:
     """Predicted shape, true shape and error, from the front and from the side."""
     colors = error_colors(np.linalg.norm(aligned - truth, axis=-1))
     columns = ((aligned, None), (truth, np.broadcast_to(TRUTH_COLOR, truth.shape)), (aligned, colors))
     return grid(
         [
-            [studio.picture(camera, vertices, triangles, painted) for vertices, painted in columns]
-            for camera in range(len(studio.yaws))
+            [cameras.picture(camera, vertices, triangles, painted) for vertices, painted in columns]
+            for camera in range(len(cameras.yaws))
         ]
     )
 

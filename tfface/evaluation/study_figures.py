@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from tfface import files
-from tfface.drawing.shapes import GAP, Studio, grid
+from tfface.drawing.shapes import GAP, ShapeCameras, grid
 from tfface.evaluation import statistics
 from tfface.evaluation.figures import COLORMAP
 from tfface.evaluation.learning_curves import History
@@ -100,11 +100,11 @@ def error_maps(
     shown = triangles if area is None else triangles[np.isin(triangles, area).all(axis=1)]
     used = np.unique(shown)
     top = float(np.ceil(2 * max(np.quantile(errors[used], 0.99) for errors in rows.values())) / 2)
-    studio = Studio.holding(np.asarray(shape, np.float64)[used], height)
+    cameras = ShapeCameras.holding(np.asarray(shape, np.float64)[used], height)
     pictures = []
     for errors in rows.values():
         colors = np.asarray(COLORMAP(np.clip(errors / top, 0, 1))[:, :3], np.float32)
-        pictures.append(grid([[studio.picture(camera, shape, shown, colors) for camera in range(len(studio.yaws))]]))
+        pictures.append(grid([[cameras.picture(camera, shape, shown, colors) for camera in range(len(cameras.yaws))]]))
     columns = min(columns, len(pictures))
     lines = -(-len(pictures) // columns)
     block_h, block_w = pictures[0].shape[:2]

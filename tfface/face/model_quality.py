@@ -18,7 +18,7 @@ Array = npt.NDArray[np.floating]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Curve:
+class QualityCurve:
     """A distance by the number of modes.
 
     Attributes:
@@ -53,7 +53,7 @@ def compactness(model: MorphableModel) -> Array:
     return np.concatenate(([0.0], np.cumsum(eigenvalues) / eigenvalues.sum() * min(share, 1.0)))
 
 
-def generalisation(model: MorphableModel, unseen: npt.NDArray[np.floating], *, block: int = 64) -> Curve:
+def generalisation(model: MorphableModel, unseen: npt.NDArray[np.floating], *, block: int = 64) -> QualityCurve:
     """How far the model's nearest shapes are from people that it was not built from.
 
     G(k) = mean over shapes of | x - (mean + sum_{j <= k} <x - mean, basis_j> basis_j) |, each x aligned rigidly with
@@ -82,7 +82,7 @@ def specificity(
     samples: int = 1000,
     seed: int = 0,
     block: int = 64,
-) -> Curve:
+) -> QualityCurve:
     """How far random faces of the model are from the nearest person that it was built from.
 
     S(k) = mean over samples of min_i | mean + sum_{j <= k} c_j sqrt(eigenvalue_j) basis_j - x_i |, c_j standard normal,
@@ -140,8 +140,8 @@ def _check(name: str, shapes: npt.NDArray[np.floating], model: MorphableModel) -
         raise ValueError(f"{name}: expected [N, {model.num_vertices}, 3] with N > 0, got {list(np.shape(shapes))}")
 
 
-def _curve(distances: Array) -> Curve:
+def _curve(distances: Array) -> QualityCurve:
     """The mean of distances [N, K + 1] and how sure it is."""
     count = len(distances)
     spread = distances.std(axis=0, ddof=1) if count > 1 else np.full(distances.shape[1], np.nan)
-    return Curve(distances.mean(axis=0), spread / np.sqrt(count))
+    return QualityCurve(distances.mean(axis=0), spread / np.sqrt(count))

@@ -10,7 +10,7 @@ from tfface import schema
 from tfface.face.morphable_model import MorphableModel
 from tfface.face.registration import correspondence, model_fit, residual_field, search, smooth_prior
 from tfface.face.registration.quality import Quality, measure
-from tfface.face.registration.scan_surface import Surface
+from tfface.face.registration.scan_surface import ScanSurface
 from tfface.geometry import alignment, mesh
 
 Array = npt.NDArray[np.floating]
@@ -157,19 +157,19 @@ def register_scan(
       The registration.
 
     Raises:
-      ValueError: if there is no face, more than one (`search.find`), or two ways to place it that are as good after
-        deforming, or the landmarks do not belong to the scan.
+      ValueError: if there is no face, more than one (`search.find_pose`), or two ways to place it that are as good
+        after deforming, or the landmarks do not belong to the scan.
     """
     settings = settings or RegistrationSettings()
     prepared = template if isinstance(template, PreparedTemplate) else prepare(template, settings)
     face, exposed = prepared.face, prepared.exposed
-    surface = Surface(scan)
+    surface = ScanSurface(scan)
     known = _known_landmarks(face, landmarks, surface)
     if known is not None and len(known[0]) >= 3:
         candidates = [_place_by_landmarks(face, known, surface, exposed)]
         searched = float("nan"), float("nan")
     else:
-        found = search.find(face, surface, exposure=exposed, proposals=proposals)
+        found = search.find_pose(face, surface, exposure=exposed, proposals=proposals)
         if found.fault is not None:
             raise ValueError(f"scan: {found.fault}")
         candidates, searched = [found.best, *found.rivals[:_MAX_RIVALS]], (found.best.residual, found.margin)
@@ -185,7 +185,11 @@ def register_scan(
 
 
 def _decided(
-    starts: Sequence[Array], candidates: Sequence[search.Candidate], face: mesh.Mesh, surface: Surface, exposed: Array
+    starts: Sequence[Array],
+    candidates: Sequence[search.Candidate],
+    face: mesh.Mesh,
+    surface: ScanSurface,
+    exposed: Array,
 ) -> Array:
     """Of the model fitted from candidates that a rigid face could not tell apart, the fit that is nearest to the scan.
 
@@ -208,7 +212,7 @@ def _decided(
 
 
 def _known_landmarks(
-    face: mesh.Mesh, landmarks: Mapping[str, npt.ArrayLike] | None, surface: Surface
+    face: mesh.Mesh, landmarks: Mapping[str, npt.ArrayLike] | None, surface: ScanSurface
 ) -> tuple[npt.NDArray[np.integer], Array] | None:
     """Vertex indices [L] and points [L, 3] of the landmarks that scan and template share."""
     names = sorted(set(landmarks or ()) & set(face.landmarks))
@@ -233,7 +237,7 @@ def _known_landmarks(
 
 
 def _place_by_landmarks(
-    face: mesh.Mesh, known: tuple[npt.NDArray[np.integer], Array], surface: Surface, exposed: Array
+    face: mesh.Mesh, known: tuple[npt.NDArray[np.integer], Array], surface: ScanSurface, exposed: Array
 ) -> search.Candidate:
     indices, points = known
     pose = alignment.rigid(face.vertices[indices], points)

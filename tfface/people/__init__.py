@@ -1,15 +1,15 @@
-"""Sources of people: whoever stands in front of the camera, behind one interface (``base.PeopleSource``)."""
+"""Sources of people: whoever stands in front of the camera, behind one interface (``people_source.PeopleSource``)."""
 
 import importlib
 from typing import Any
 
-from tfface.people.base import PeopleSource, Template, View
+from tfface.people.people_source import PeopleSource, Template, View
 
 SOURCES = {
     "anthropometric": ("tfface.people.anthropometric", "AnthropometricPeople"),
     "capture": ("tfface.people.capture", "CapturePeople"),
     "ict": ("tfface.people.ict", "IctPeople"),
-    "model": ("tfface.people.model", "ModelPeople"),
+    "model": ("tfface.people.model_people", "ModelPeople"),
 }
 """Module and class of each source, by name; imported when the source is opened."""
 

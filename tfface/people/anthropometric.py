@@ -1,7 +1,7 @@
 """People of our own, with no download: a parametric head whose measures vary as those of adults do.
 
 The head is built by ``tfface.people.head``: a template made by code, and a linear basis whose coefficients are
-anthropometric measures in millimetres, with published means and standard deviations (``head.measures``).
+anthropometric measures in millimetres, with published means and standard deviations (``head.anthropometry``).
 """
 
 import functools
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import schema
-from tfface.people import base, photographer
-from tfface.people.head import deformation, measures, population, template
+from tfface.people import people_source, photographer
+from tfface.people.head import anthropometry, deformation, population, template
 
 
 @functools.cache
@@ -29,13 +29,13 @@ def _head() -> photographer.HeadModel:
 
 
 @functools.cache
-def _template() -> base.Template:
+def _template() -> people_source.Template:
     """The face area, once a process."""
     made = template.head_template()
     new_index = np.full(len(made.vertices), -1, np.int32)
     new_index[made.face_index] = np.arange(len(made.face_index))
     triangles = new_index[made.triangles]
-    return base.Template(
+    return people_source.Template(
         vertices=deformation.head_space().face_mean,
         triangles=triangles[(triangles >= 0).all(axis=1)],
         landmarks={name: int(new_index[made.landmarks[name]]) for name in schema.IBUG68},
@@ -44,7 +44,7 @@ def _template() -> base.Template:
 
 
 class AnthropometricPeople:
-    """A population with the measures of ``head.measures``, photographed by `tfface.people.photographer`.
+    """A population with the measures of ``head.anthropometry``, photographed by `tfface.people.photographer`.
 
     Subject i is drawn from a generator that depends on (seed, i) alone: sex, then factors and measures
     (``head.population``), which the basis of ``head.deformation`` turns into a shape.
@@ -66,14 +66,14 @@ class AnthropometricPeople:
           num_subjects: the size of the population.
           seed: of shapes and photographs.
           settings: of the photographer; the default population if None.
-          shifts: by how many standard deviations the means of measures lie beside those of ``head.measures``, by name.
+          shifts: by how many standard deviations the means lie beside those of ``head.anthropometry``, by name.
 
         Raises:
           ValueError: if the population is empty, or a measure is unknown.
         """
         if num_subjects < 1:
             raise ValueError(f"num_subjects: expected at least 1, got {num_subjects}")
-        known = [measure.name for measure in measures.MEASURES]
+        known = [measure.name for measure in anthropometry.MEASURES]
         for measure in shifts or {}:
             if measure not in known:
                 raise ValueError(f"measures: expected names out of {', '.join(known)}, got {measure!r}")
@@ -83,7 +83,7 @@ class AnthropometricPeople:
         self._settings = settings or photographer.PhotographySettings()
 
     @property
-    def template(self) -> base.Template:
+    def template(self) -> people_source.Template:
         """The mean face: hairline to chin, ear to ear."""
         return _template()
 
@@ -100,9 +100,9 @@ class AnthropometricPeople:
         return f"anthropometric-{self._seed}-{self._checked(index):06d}"
 
     def measures(self, index: int) -> dict[str, float]:
-        """The measures that a subject was made with, mm, by name (``head.measures``)."""
+        """The measures that a subject was made with, mm, by name (``head.anthropometry``)."""
         drawn = self._deviations(index)
-        return {m.name: m.mean + float(drawn[k]) for k, m in enumerate(measures.MEASURES)}
+        return {m.name: m.mean + float(drawn[k]) for k, m in enumerate(anthropometry.MEASURES)}
 
     def shape(self, index: int) -> npt.NDArray[np.float32]:
         """The subject's face area, [P, 3] float32, mm, source frame."""
@@ -112,14 +112,14 @@ class AnthropometricPeople:
         """The subject's full head, [V, 3] float32, mm, source frame, in the topology of `head`."""
         return deformation.head_space().head(self._deviations(index))
 
-    def views(self, index: int) -> list[base.View]:
+    def views(self, index: int) -> list[people_source.View]:
         """The subject's photographs."""
         rng = np.random.default_rng([self._seed, self._checked(index), 1])
         return photographer.photograph(self.head, self.head_shape(index), self._settings, rng)
 
     def _deviations(self, index: int) -> npt.NDArray[np.float64]:
         drawn = population.deviations(np.random.default_rng([self._seed, self._checked(index), 0]))
-        for k, measure in enumerate(measures.MEASURES):
+        for k, measure in enumerate(anthropometry.MEASURES):
             drawn[k] += self._shifts.get(measure.name, 0.0) * measure.deviation
         return drawn
 

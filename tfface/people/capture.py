@@ -19,7 +19,7 @@ from tfface import schema
 from tfface.face import find_symmetry
 from tfface.geometry import alignment, camera, mesh
 from tfface.people import capture_check, capture_files
-from tfface.people.base import Template, View
+from tfface.people.people_source import Template, View
 from tfface.people.photographer import PhotographySettings, framing
 
 MARGIN = PhotographySettings.margin

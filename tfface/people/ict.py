@@ -28,7 +28,7 @@ from tfface.face.importers.ict import (
     read_vertices,
 )
 from tfface.geometry import mesh
-from tfface.people import base, photographer
+from tfface.people import people_source, photographer
 
 __all__ = [
     "NEUTRAL_FILE",
@@ -120,12 +120,12 @@ def _head(folder: str, modes_file: str) -> photographer.HeadModel:
 
 
 @functools.lru_cache(maxsize=4)
-def _template(folder: str, modes_file: str) -> base.Template:
+def _template(folder: str, modes_file: str) -> people_source.Template:
     """The face area, once a process."""
     head = _head(folder, modes_file)
     vertices = head.template_vertices[:NUM_FACE_VERTICES]
     triangles = face_triangles(head.triangles)
-    return base.Template(vertices, triangles, head.landmarks, symmetry.find_symmetry(vertices, triangles))
+    return people_source.Template(vertices, triangles, head.landmarks, symmetry.find_symmetry(vertices, triangles))
 
 
 class IctPeople:
@@ -179,7 +179,7 @@ class IctPeople:
         self._truncation = truncation
 
     @property
-    def template(self) -> base.Template:
+    def template(self) -> people_source.Template:
         """The face area of the neutral mesh."""
         return _template(*self._files)
 
@@ -211,7 +211,7 @@ class IctPeople:
         """The subject's full head, [V, 3] float32, mm, source frame, in the topology of `head`."""
         return self._deformed(index, len(_KEPT))
 
-    def views(self, index: int) -> list[base.View]:
+    def views(self, index: int) -> list[people_source.View]:
         """The subject's photographs."""
         rng = np.random.default_rng([self._seed, self._checked(index), 1])
         return photographer.photograph(self.head, self.head_shape(index), self._settings, rng)

@@ -32,7 +32,7 @@ _SMALLEST = 24  # px, the smaller side of a picture that can hold a face which t
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Face:
+class DetectedFace:
     """A face that a detector found.
 
     Attributes:
@@ -54,7 +54,7 @@ class Face:
 class Detector(Protocol):
     """Anything that finds faces in a picture."""
 
-    def __call__(self, picture: Picture) -> Sequence[Face]:
+    def __call__(self, picture: Picture) -> Sequence[DetectedFace]:
         """Finds faces in [H, W, 3] RGB."""
         ...
 
@@ -87,7 +87,7 @@ class MtcnnDetector:
         self._network: Any = MTCNN()
         self._min_confidence = min_confidence
 
-    def __call__(self, picture: Picture) -> list[Face]:
+    def __call__(self, picture: Picture) -> list[DetectedFace]:
         """See `Detector`."""
         if min(picture.shape[:2]) < _SMALLEST:
             return []
@@ -97,7 +97,7 @@ class MtcnnDetector:
         # Columns: picture, box, confidence, five x, five y. Its points are eyes, nose and mouth corners, the viewer's
         # left one first, which is the person's right one. It counts pixels by their centres.
         return [
-            Face(np.stack((row[6:11], row[11:16]), axis=-1) + 0.5, row[1:5] + 0.5, float(row[5]))
+            DetectedFace(np.stack((row[6:11], row[11:16]), axis=-1) + 0.5, row[1:5] + 0.5, float(row[5]))
             for row in rows
             if row[5] >= self._min_confidence and np.isfinite(row).all()
         ]
@@ -109,7 +109,7 @@ def shared_mtcnn() -> MtcnnDetector:
     return MtcnnDetector()
 
 
-def find_faces(photograph: Picture, detector: Detector) -> list[Face]:
+def find_faces(photograph: Picture, detector: Detector) -> list[DetectedFace]:
     """Finds the faces of a photograph of any size, which the detector sees reduced.
 
     Args:
@@ -131,7 +131,8 @@ def find_faces(photograph: Picture, detector: Detector) -> list[Face]:
             continue
         seen.add(reduced.shape[:2])
         faces = [
-            Face(face.points * scale_xy, face.box * np.tile(scale_xy, 2), face.confidence) for face in detector(reduced)
+            DetectedFace(face.points * scale_xy, face.box * np.tile(scale_xy, 2), face.confidence)
+            for face in detector(reduced)
         ]
         if faces:
             return sorted(faces, key=lambda face: float(face.points[:, 0].mean()))

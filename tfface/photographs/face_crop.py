@@ -15,7 +15,7 @@ from PIL import Image
 
 from tfface.geometry import camera, rotation
 from tfface.people.photographer.settings import PhotographySettings
-from tfface.photographs.detector import FIVE_POINTS, Face
+from tfface.photographs.detector import FIVE_POINTS, DetectedFace
 
 Array = npt.NDArray[np.floating]
 Picture = npt.NDArray[np.uint8]
@@ -76,7 +76,7 @@ class CropCamera:
         return turned.astype(np.float64), np.asarray(translation, np.float64) @ self.crop_from_photograph
 
 
-def face_camera(face: Face, intrinsics: npt.ArrayLike) -> CropCamera:
+def face_camera(face: DetectedFace, intrinsics: npt.ArrayLike) -> CropCamera:
     """The camera that frames a face as training does.
 
     Args:

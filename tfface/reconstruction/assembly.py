@@ -13,9 +13,9 @@ import numpy.typing as npt
 from tfface import schema
 from tfface.data import selection
 from tfface.evaluation import view_selection
+from tfface.reconstruction.cropping import CroppedFace, PersonCrops
 from tfface.reconstruction.predictor import Crop, Prediction, Predictor
-from tfface.reconstruction.result import Reconstruction, View
-from tfface.reconstruction.sighting import Sighting, Sightings
+from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class _Estimate:
     poses: dict[int, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 
 
-def assemble(people: Sequence[Sightings], models: Models, average: int) -> list[Reconstruction | ValueError]:
+def assemble(people: Sequence[PersonCrops], models: Models, average: int) -> list[Reconstruction | ValueError]:
     """Reconstructs people, all of them together, so that models work on whole batches.
 
     A model of N views sees the N photographs in the order of their yaw, or, of more than N, those whose yaws come
@@ -106,7 +106,7 @@ def assemble(people: Sequence[Sightings], models: Models, average: int) -> list[
     return results
 
 
-def _by_multi_view(people: Sequence[Sightings], models: Models, average: int) -> list[_Estimate]:
+def _by_multi_view(people: Sequence[PersonCrops], models: Models, average: int) -> list[_Estimate]:
     main = models.main
     crops = [_crops(person) for person in people]
     yaws, first = _yaws(crops, models)
@@ -161,7 +161,7 @@ def _yaws(
     return [np.array(of_person) for of_person in yaws], first
 
 
-def _by_single_view(people: Sequence[Sightings], model: Predictor, average: int) -> list[_Estimate]:
+def _by_single_view(people: Sequence[PersonCrops], model: Predictor, average: int) -> list[_Estimate]:
     """The mean of what a single view model says of each photograph."""
     crops = [_crops(person) for person in people]
     predicted = iter(model.predict([[crop] for of_person in crops for crop in of_person]))
@@ -174,7 +174,7 @@ def _by_single_view(people: Sequence[Sightings], model: Predictor, average: int)
     return estimates
 
 
-def _crops(person: Sightings) -> list[Crop]:
+def _crops(person: PersonCrops) -> list[Crop]:
     return [Crop(sighting.crop, sighting.crop_intrinsics) for sighting in person.found]
 
 
@@ -189,13 +189,13 @@ def _mean(predictions: Sequence[tuple[tuple[int, ...], Prediction]]) -> _Estimat
     return _Estimate(coefficients, np.mean([one.vertices for _, one in predictions], axis=0), poses)
 
 
-def _reconstruction(person: Sightings, estimate: _Estimate, main: Predictor) -> Reconstruction:
+def _reconstruction(person: PersonCrops, estimate: _Estimate, main: Predictor) -> Reconstruction:
     views = [_view(person.found[index], *pose) for index, pose in estimate.poses.items()]
     views.sort(key=lambda view: float(selection.yaws(view.quaternion)))
     return Reconstruction(person.name, estimate.coefficients, estimate.vertices, main.face_model, tuple(views))
 
 
-def _view(sighting: Sighting, quaternion: npt.NDArray[np.float32], translation: npt.NDArray[np.float32]) -> View:
+def _view(sighting: CroppedFace, quaternion: npt.NDArray[np.float32], translation: npt.NDArray[np.float32]) -> View:
     turned, moved = sighting.camera.pose_in_photograph(quaternion, translation)
     return View(
         name=sighting.photograph.name,

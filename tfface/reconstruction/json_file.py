@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tfface import schema, version
 from tfface.files import written
 from tfface.geometry import camera, rotation
-from tfface.reconstruction.result import Reconstruction, View
+from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 FILE = "reconstruction.json"
 

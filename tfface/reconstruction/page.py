@@ -20,8 +20,8 @@ from tfface import files
 from tfface.evaluation import figures
 from tfface.geometry import camera, mesh, rotation
 from tfface.reconstruction.outputs import TexturedFace, pictures
-from tfface.reconstruction.outputs.output_mesh import Surface, surface_of
-from tfface.reconstruction.result import Reconstruction, View
+from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface
+from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 Array = npt.NDArray[np.floating]
 Picture = npt.NDArray[np.uint8]
@@ -76,7 +76,7 @@ def page(
     Raises:
       ValueError: If the mesh is not sound, or an argument does not fit it.
     """
-    surface = surface_of(reconstruction.face_model) if face is None else face
+    surface = output_surface(reconstruction.face_model) if face is None else face
     triangles = mesh.checked_triangles(reconstruction.vertices, surface.triangles)
     vertices = np.asarray(reconstruction.vertices, np.float32)
     errors = None if errors is None else _checked_errors(errors, len(vertices))
@@ -181,7 +181,7 @@ def _error_summary(errors: Array) -> str:
     return text if len(known) == len(errors) else f"{text} Grey: not known."
 
 
-def _figures(views: Sequence[View], vertices: Array, surface: Surface | TexturedFace, max_side: int) -> str:
+def _figures(views: Sequence[View], vertices: Array, surface: OutputSurface | TexturedFace, max_side: int) -> str:
     """Each photograph, the mesh over it, and what the reconstruction says of its camera."""
     if not views:
         return ""

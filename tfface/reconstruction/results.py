@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from tfface.files import written
 from tfface.reconstruction import json_file
-from tfface.reconstruction.people import Person
+from tfface.reconstruction.input_files import Person
 
 FILE = "results.jsonl"
 DONE, FAILED = "done", "failed"

@@ -6,7 +6,7 @@ bucket or a network file system. Which runner and how many workers is Beam's bus
 
 from collections.abc import Sequence
 
-from tfface.scans import collection, registering, report, scan_files
+from tfface.scans import collection, registering, registration_report, scan_files
 from tfface.scans.registering import Outcome, Plan
 
 
@@ -43,7 +43,7 @@ def register_collection(
         _ = created | "spread" >> apache_beam.Reshuffle() | "register" >> apache_beam.Map(_register, plan)
     found = {outcome.subject: outcome for outcome in collection.read_outcomes(plan.output)}
     outcomes = [found[scan.subject] for scan in scans]
-    report.write(plan.output, outcomes)
+    registration_report.write(plan.output, outcomes)
     return outcomes
 
 

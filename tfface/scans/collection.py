@@ -10,7 +10,7 @@ import tqdm
 
 from tfface import files
 from tfface.data import workers
-from tfface.scans import registering, report, scan_files
+from tfface.scans import registering, registration_report, scan_files
 from tfface.scans.registering import Outcome, Plan
 
 PLAN = "plan.json"
@@ -51,7 +51,7 @@ def register_collection(
                     bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
                     bar.update()
     outcomes = [by_subject[scan.subject] for scan in scans]
-    report.write(plan.output, outcomes)
+    registration_report.write(plan.output, outcomes)
     return outcomes
 
 

@@ -16,7 +16,7 @@ _PATCH = 2.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
+class DepthTarget:
     """What stands before the camera.
 
     Attributes:
@@ -51,7 +51,7 @@ def intrinsics_of(settings: ScannerSettings) -> Array:
 
 
 def measure(
-    subject: Subject, quaternion: Array, translation: Array, settings: ScannerSettings, rng: np.random.Generator
+    subject: DepthTarget, quaternion: Array, translation: Array, settings: ScannerSettings, rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
     """The depth that the camera measures.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfface import files
-from tfface.drawing import registration
+from tfface.drawing import registration_picture
 from tfface.face.morphable_model import MorphableModel
 from tfface.face.register import PreparedTemplate, RegistrationSettings, prepare, register_scan
 from tfface.face.registration.quality import Quality
@@ -185,8 +185,8 @@ def _register(plan: Plan, scan: scan_files.ScanFile, digest: str) -> Outcome:
         for folder in (MESHES, PICTURES):
             (plan.output / folder).mkdir(parents=True, exist_ok=True)
         mesh.write_mesh(mesh_path(plan.output, scan.subject), registered)
-        picture = registration.draw(cleaned.mesh, done.vertices, plan.face, done.matched)
-        files.write_bytes(picture_path(plan.output, scan.subject), registration.jpeg(picture))
+        picture = registration_picture.draw(cleaned.mesh, done.vertices, plan.face, done.matched)
+        files.write_bytes(picture_path(plan.output, scan.subject), registration_picture.jpeg(picture))
     except ModuleNotFoundError:
         raise
     except _FAULTS as error:

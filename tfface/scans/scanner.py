@@ -25,8 +25,8 @@ MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 _CLOTH_RETURN = 0.97
 
 
-class Sitters(Protocol):
-    """A source of people whose full heads can be scanned; `tfface.people.base.PeopleSource` is the rest."""
+class FullHeadPeople(Protocol):
+    """A source of people whose full heads can be scanned; `tfface.people.people_source.PeopleSource` is the rest."""
 
     @property
     def head(self) -> HeadModel:
@@ -54,7 +54,7 @@ class SimulatedScan:
 
 
 def scan(
-    sitters: Sitters,
+    sitters: FullHeadPeople,
     index: int,
     *,
     settings: ScannerSettings | None = None,
@@ -98,7 +98,7 @@ def scan(
 
 def _pose(
     head: HeadModel, vertices: npt.NDArray[np.float32], settings: ScannerSettings, rng: np.random.Generator
-) -> tuple[depth_camera.Subject, Array]:
+) -> tuple[depth_camera.DepthTarget, Array]:
     """The person in front of the scanner, and the middle of the head, source frame."""
     darkness = float(rng.beta(1.2, 1.2))
     worn = headwear.sample_headwear(
@@ -119,7 +119,7 @@ def _pose(
     reflectance = np.concatenate([np.full(len(faces), share) for _, faces, share in pieces])
     landmarks = vertices[[head.landmarks[name] for name in schema.IBUG68]].astype(np.float64)
     centre = landmarks.mean(axis=0) + [0.0, 0.0, 60.0]
-    return depth_camera.Subject(caster, reflectance), centre
+    return depth_camera.DepthTarget(caster, reflectance), centre
 
 
 def _random_rotation(rng: np.random.Generator) -> Array:

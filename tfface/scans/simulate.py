@@ -10,7 +10,7 @@ import tqdm
 from tfface import files
 from tfface.data import preparation, workers
 from tfface.geometry import alignment, mesh
-from tfface.people import base, capture_files
+from tfface.people import capture_files, people_source
 from tfface.scans import scanner
 from tfface.scans.scanner_settings import ScannerSettings
 
@@ -19,7 +19,7 @@ TRUTH = "_truth"
 
 
 def simulate(
-    source: base.PeopleSource,
+    source: people_source.PeopleSource,
     root: str | os.PathLike[str],
     *,
     unit: str = "mm",
@@ -35,7 +35,7 @@ def simulate(
     A subject that is there already is left as it is, so a killed run goes on.
 
     Args:
-      source: people with full heads (`scanner.Sitters`).
+      source: people with full heads (`scanner.FullHeadPeople`).
       root: the capture folder, made if it does not exist.
       unit: of the scans, one of `scanner.MM_PER_UNIT`.
       seed: of the scanner.
@@ -64,7 +64,7 @@ def simulate(
 
 
 def _scan_subject(
-    source: base.PeopleSource, job: tuple[int, Path, str, int, str, ScannerSettings | None, bool]
+    source: people_source.PeopleSource, job: tuple[int, Path, str, int, str, ScannerSettings | None, bool]
 ) -> None:
     index, root, unit, seed, suffix, settings, photographs = job
     subject = source.subject_id(index)
@@ -84,7 +84,7 @@ def _scan_subject(
     mesh.write_mesh(root / TRUTH / f"{subject}.ply", mesh.Mesh(truth.astype(np.float32), source.template.triangles))
 
 
-def _write_views(views: list[base.View], folder: Path, scan_from_source: alignment.Transform) -> None:
+def _write_views(views: list[people_source.View], folder: Path, scan_from_source: alignment.Transform) -> None:
     entries = []
     for number, view in enumerate(views):
         suffix = "png" if view.image.startswith(b"\x89PNG") else "jpg"

@@ -10,7 +10,7 @@ import socket
 import numpy as np
 
 from tfface import files
-from tfface.data.source import Worker
+from tfface.data.record_streams import Worker
 
 
 def create_array(path: str, shape: tuple[int, ...], dtype: str) -> None:

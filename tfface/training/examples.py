@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tfface import files, models
 from tfface.data import augment, inspection, manifest, pipeline, records
-from tfface.data.source import Worker
+from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
 from tfface.models.cut import Halves
 from tfface.training.feature_cache import CacheSpec, FeatureCache, digest_of

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from tfface import schema
 from tfface.data import selection, symmetrise
-from tfface.data.source import Worker
+from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
 from tfface.models.regressor import FEATURES
 from tfface.training.array_files import Progress, RowWriter, create_array, open_array

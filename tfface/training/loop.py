@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tfface import schema
 from tfface.data import pipeline
-from tfface.data.source import Worker
+from tfface.data.record_streams import Worker
 from tfface.training import kernel_gradients, objectives
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.interruption import StopRequest

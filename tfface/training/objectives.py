@@ -70,7 +70,7 @@ def measures(batch: Batch, outputs: Batch, loss: Objective) -> dict[str, tf.Tens
         "loss": tf.reduce_sum(loss(batch, outputs)),
     }
     for alignment, key in (("none", "vertex_mm"), ("rigid", "rigid_mm"), ("similarity", "similarity_mm")):
-        sums[key] = tf.reduce_sum(metrics.vertex_error(predicted_shape, true_shape, alignment))
+        sums[key] = tf.reduce_sum(metrics.mean_vertex_error(predicted_shape, true_shape, alignment))
     if schema.QUATERNIONS.key in outputs:
         quaternions, translations = outputs[schema.QUATERNIONS.key], outputs[schema.TRANSLATIONS.key]
         per_view = {

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import tfface
 from tfface import files, models, schema
-from tfface.data.source import Worker
+from tfface.data.record_streams import Worker
 from tfface.models import merge
 from tfface.models.cut import Halves, cut
 from tfface.training import interruption, loop, objectives, ridge, stages

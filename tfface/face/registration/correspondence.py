@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from tfface.face.registration.scan_surface import Surface
+from tfface.face.registration.scan_surface import ScanSurface
 from tfface.geometry import mesh, raycast
 
 Array = npt.NDArray[np.floating]
 
 
 @dataclasses.dataclass(frozen=True)
-class Tests:
+class MatchTests:
     """Which closest points are believed.
 
     Attributes:
@@ -43,7 +43,7 @@ class Matches:
     weights: Array
 
 
-def matches(points: Array, normals: Array, surface: Surface, exposed: Array, tests: Tests) -> Matches:
+def matches(points: Array, normals: Array, surface: ScanSurface, exposed: Array, tests: MatchTests) -> Matches:
     """Finds closest points and refuses those that cannot be meant.
 
     Refused are points that are too far, whose normal looks elsewhere, or that lie at a border of the scan.

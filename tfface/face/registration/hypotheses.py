@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from tfface.face.registration.scan_surface import Surface
+from tfface.face.registration.scan_surface import ScanSurface
 from tfface.geometry import alignment, mesh, rotation
 
 Array = npt.NDArray[np.floating]
@@ -52,17 +52,17 @@ class TemplatePoints:
         return TemplatePoints(self.points[part], self.normals[part])
 
 
-class Cloud:
+class ScanPoints:
     """Points spread evenly over a scan, the normals of the triangles that they lie in, and a grid that finds them.
 
     Attributes:
       points: [S, 3], mm, in random order.
       normals: [S, 3].
-      on_border: [S] bool, see `surface.Surface.border_triangles`.
+      on_border: [S] bool, see `scan_surface.ScanSurface.border_triangles`.
       away: [TIPS, 3], mm, of the first points: from the middle of what surrounds them.
     """
 
-    def __init__(self, surface: Surface, rng: np.random.Generator):
+    def __init__(self, surface: ScanSurface, rng: np.random.Generator):
         self.points, self.normals, triangles = sample(surface.mesh, _SAMPLES, rng)
         self.on_border = surface.border_triangles[triangles]
         self.away = _away(self.points[:TIPS], self.points[:_AROUND])
@@ -128,7 +128,7 @@ def _away(tips: Array, around: Array) -> Array:
     return (tips - means).astype(np.float64)
 
 
-def guess(nose: Array, cloud: Cloud, usable: npt.NDArray[np.bool_], num_seeds: int) -> tuple[Array, Array]:
+def guess(nose: Array, cloud: ScanPoints, usable: npt.NDArray[np.bool_], num_seeds: int) -> tuple[Array, Array]:
     """Poses that put the nose on what stands out, turned every way.
 
     Args:
@@ -167,7 +167,7 @@ def guess(nose: Array, cloud: Cloud, usable: npt.NDArray[np.bool_], num_seeds: i
 
 
 def sift(
-    rotations: Array, translations: Array, face: TemplatePoints, cloud: Cloud, num_proposals: int
+    rotations: Array, translations: Array, face: TemplatePoints, cloud: ScanPoints, num_proposals: int
 ) -> tuple[Array, Array]:
     """The most promising hypotheses, brought near by a few rounds of ICP on samples, all of them at once.
 
@@ -233,7 +233,7 @@ def neighbours(rotations: Array, translations: Array, nose: Array) -> tuple[Arra
     return np.concatenate(turned), np.concatenate(shifted)
 
 
-def settle(rotations: Array, translations: Array, face: TemplatePoints, cloud: Cloud) -> tuple[Array, Array]:
+def settle(rotations: Array, translations: Array, face: TemplatePoints, cloud: ScanPoints) -> tuple[Array, Array]:
     """Trimmed point-to-plane ICP of all candidates at once, on samples and the planes through them.
 
     Args:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tfface.face.morphable_model import MorphableModel
 from tfface.face.registration import correspondence
-from tfface.face.registration.scan_surface import Surface
+from tfface.face.registration.scan_surface import ScanSurface
 from tfface.geometry import alignment, mesh
 
 Array = npt.NDArray[np.floating]
@@ -24,7 +24,7 @@ class ModelFitSettings:
       rounds: of closest points, at most.
       samples: (first, last) vertices that take part, at most; they stand for the others. The last ones once the pairs
         below have come to their last values.
-      max_distance: (first, last) mm, see `correspondence.Tests`; geometric between the two, as all pairs here.
+      max_distance: (first, last) mm, see `correspondence.MatchTests`; geometric between the two, as all pairs here.
       max_angle: (first, last) degrees.
       deviation: (first, last) mm, standard deviation of a vertex' residual: of what a face of the model does not
         explain, and of how far matches of neighbouring vertices err together. With the last one too large, what is not
@@ -32,7 +32,7 @@ class ModelFitSettings:
       tangential: weight of sliding along the surface beside 1 for the distance to it: closest points know little about
         the former, and a large weight keeps vertices where the last round had them.
       landmark_deviation: mm, of the landmarks, whose errors are their own, beside `deviation` of vertices.
-      robust: see `correspondence.Tests`.
+      robust: see `correspondence.MatchTests`.
       tolerance: mm, mean motion of the vertices at which it ends, once the pairs have come to their last values.
 
     Raises:
@@ -61,7 +61,7 @@ class ModelFitSettings:
 def fit(
     model: MorphableModel,
     scan_from_model: alignment.Transform,
-    surface: Surface,
+    surface: ScanSurface,
     landmarks: tuple[npt.NDArray[np.integer], Array] | None,
     exposed: Array,
     settings: ModelFitSettings | None = None,
@@ -108,7 +108,7 @@ def fit(
             chosen = drawn[: settings.samples[1]]
             at = _with_motion(model.scaled_basis[:, chosen], mean[chosen])
         normals = mesh.vertex_normals(vertices, model.triangles)[chosen]
-        tests = correspondence.Tests(distance, angle, settings.robust)
+        tests = correspondence.MatchTests(distance, angle, settings.robust)
         found = correspondence.matches(vertices[chosen], normals, surface, exposed[chosen], tests)
         if np.count_nonzero(found.weights) < 4:
             raise ValueError(f"scan: nothing within {distance:.0f} mm of the model's mean face")

@@ -8,8 +8,8 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from tfface.face.registration import correspondence
-from tfface.face.registration.correspondence import Matches, Tests
-from tfface.face.registration.scan_surface import Surface
+from tfface.face.registration.correspondence import Matches, MatchTests
+from tfface.face.registration.scan_surface import ScanSurface
 from tfface.geometry import mesh
 
 Array = npt.NDArray[np.floating]
@@ -25,9 +25,9 @@ class ResidualSettings:
       noise: mm, standard deviation of the scan's distance from the skin, of what displacements shall not follow.
       rounds: of closest points, at most.
       tolerance: mm, mean motion of the vertices at which it ends.
-      max_distance: (first, last) mm, see `correspondence.Tests`; geometric between the two.
+      max_distance: (first, last) mm, see `correspondence.MatchTests`; geometric between the two.
       max_angle: (first, last) degrees.
-      robust: see `correspondence.Tests`.
+      robust: see `correspondence.MatchTests`.
 
     Raises:
       ValueError: if a number is not positive.
@@ -54,7 +54,7 @@ class ResidualSettings:
 def fit(
     start: npt.ArrayLike,
     triangles: npt.ArrayLike,
-    surface: Surface,
+    surface: ScanSurface,
     exposed: Array,
     settings: ResidualSettings | None = None,
 ) -> tuple[Array, Matches]:
@@ -109,11 +109,11 @@ def fit(
     return vertices, correspondence.matches(vertices, normals, surface, exposed, _tests(settings, 1.0))
 
 
-def _tests(settings: ResidualSettings, share: float) -> Tests:
+def _tests(settings: ResidualSettings, share: float) -> MatchTests:
     distance, angle = (
         float(ends[0] ** (1 - share) * ends[1] ** share) for ends in (settings.max_distance, settings.max_angle)
     )
-    return Tests(distance, angle, settings.robust)
+    return MatchTests(distance, angle, settings.robust)
 
 
 def precision(

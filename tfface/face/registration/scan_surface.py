@@ -12,7 +12,7 @@ Array = npt.NDArray[np.floating]
 
 
 @dataclasses.dataclass(frozen=True)
-class Closest:
+class ClosestPoints:
     """The points of a surface closest to given points.
 
     Attributes:
@@ -29,7 +29,7 @@ class Closest:
     on_border: npt.NDArray[np.bool_]
 
 
-class Surface:
+class ScanSurface:
     """A triangle mesh and its tree (libigl's `AABB`): about 0.25 million closest points a second on one core.
 
     Attributes:
@@ -60,7 +60,7 @@ class Surface:
         self._tree = igl.AABB()
         self._tree.init(self._vertices, self._triangles)
 
-    def closest(self, points: npt.ArrayLike) -> Closest:
+    def closest(self, points: npt.ArrayLike) -> ClosestPoints:
         """Finds the closest point of the surface to each point.
 
         Args:
@@ -80,7 +80,7 @@ class Surface:
         weights = barycentric(foot, *np.moveaxis(self._vertices[corners], 1, 0))
         normals = np.einsum("qc,qck->qk", weights, self._normals[corners])
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        return Closest(foot, normals, np.sqrt(np.maximum(squares, 0)), self.border_triangles[triangle])
+        return ClosestPoints(foot, normals, np.sqrt(np.maximum(squares, 0)), self.border_triangles[triangle])
 
 
 def _at_border(triangles: npt.NDArray[np.integer], num_vertices: int) -> npt.NDArray[np.bool_]:

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.face.registration import hypotheses
-from tfface.face.registration.hypotheses import Cloud, TemplatePoints
-from tfface.face.registration.scan_surface import Surface
+from tfface.face.registration.hypotheses import ScanPoints, TemplatePoints
+from tfface.face.registration.scan_surface import ScanSurface
 from tfface.geometry import alignment, mesh
 
 Array = npt.NDArray[np.floating]
@@ -45,7 +45,7 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class PoseSearch:
     """The face in a scan, and how sure that is.
 
     Attributes:
@@ -69,13 +69,13 @@ class Found:
         return tuple(other for other in self.others if other.residual < AMBIGUOUS * self.best.residual)
 
 
-def find(
+def find_pose(
     template: mesh.Mesh,
-    surface: Surface,
+    surface: ScanSurface,
     *,
     exposure: npt.ArrayLike | None = None,
     proposals: Sequence[alignment.Transform] = (),
-) -> Found:
+) -> PoseSearch:
     """Finds the face in a scan without being told anything.
 
     Candidates put the template's nose on the points of the scan that stand out most, turned every way; `proposals`
@@ -99,7 +99,7 @@ def find(
     near = np.linalg.norm(template.vertices - nose, axis=1) < _FACE_RADIUS
     if exposure is not None:
         near &= np.asarray(exposure) > 0.5
-    face, cloud = TemplatePoints.of_template(template, near, rng), Cloud(surface, rng)
+    face, cloud = TemplatePoints.of_template(template, near, rng), ScanPoints(surface, rng)
     guesses = hypotheses.guess(nose, cloud, np.ones(hypotheses.TIPS, bool), _SEEDS)
     if proposals:
         given = np.stack([each.rotation for each in proposals]), np.stack([each.translation for each in proposals])
@@ -114,15 +114,15 @@ def find(
         candidates += _followed(guesses, nose, face, cloud, surface, best=best.residual)
     others = [other for other in candidates[1:] if _differ(best, other, nose)]
     others.sort(key=lambda candidate: candidate.residual)
-    return Found(best, tuple(others), _fault(best, others, nose))
+    return PoseSearch(best, tuple(others), _fault(best, others, nose))
 
 
 def _followed(
     guesses: tuple[Array, Array],
     nose: Array,
     face: TemplatePoints,
-    cloud: Cloud,
-    surface: Surface,
+    cloud: ScanPoints,
+    surface: ScanSurface,
     *,
     num_proposals: int = 0,
     best: float = np.inf,
@@ -149,7 +149,7 @@ def _followed(
 
 
 def refine(
-    template: mesh.Mesh, surface: Surface, scan_from_template: alignment.Transform, exposure: npt.ArrayLike
+    template: mesh.Mesh, surface: ScanSurface, scan_from_template: alignment.Transform, exposure: npt.ArrayLike
 ) -> Candidate:
     """Trimmed ICP of the template onto a scan from a given start.
 
@@ -166,7 +166,7 @@ def refine(
     return _refine(scan_from_template, face, surface)
 
 
-def _refine(start: alignment.Transform, face: TemplatePoints, surface: Surface) -> Candidate:
+def _refine(start: alignment.Transform, face: TemplatePoints, surface: ScanSurface) -> Candidate:
     """Trimmed point-to-plane ICP on the surface itself."""
     pose, part = alignment.Transform(np.ones(()), start.rotation, start.translation), face[:_MOVED]
     for _ in range(_ROUNDS):
@@ -187,11 +187,11 @@ def _refine(start: alignment.Transform, face: TemplatePoints, surface: Surface) 
     return _judged(pose, face, surface)
 
 
-def _judged(pose: alignment.Transform, face: TemplatePoints, surface: Surface) -> Candidate:
+def _judged(pose: alignment.Transform, face: TemplatePoints, surface: ScanSurface) -> Candidate:
     return Candidate(pose, residual(pose.apply(face.points), face.normals @ pose.rotation.T, surface))
 
 
-def residual(points: Array, normals: Array, surface: Surface) -> float:
+def residual(points: Array, normals: Array, surface: ScanSurface) -> float:
     """Mean distance, mm, of a face from a scan; points that find nothing, or its back, count 15 mm.
 
     Args:

@@ -14,8 +14,8 @@ import functools
 
 import numpy as np
 
-from tfface.people.head import fields, measures, relief, template
-from tfface.people.head.smooth import smooth_step
+from tfface.geometry.interpolation import smootherstep
+from tfface.people.head import anthropometry, fields, relief, template
 
 _RESIDUAL_SEED = 20050511  # Of the fields themselves, which are part of the model and the same for every population.
 
@@ -50,7 +50,7 @@ class HeadSpace:
 
 
 def distances(vertices: np.ndarray) -> np.ndarray:
-    """Measures all of `measures.DISTANCES`, mm, `[D]`, on the vertices `[V, 3]` of a head, in any frame."""
+    """Measures all of `anthropometry.DISTANCES`, mm, `[D]`, on the vertices `[V, 3]` of a head, in any frame."""
     first, second = _ends()
     return np.linalg.norm(vertices[first] - vertices[second], axis=-1)
 
@@ -60,7 +60,7 @@ def head_space() -> HeadSpace:
     """Builds the basis, once a process (about a second)."""
     head = template.head_template()
     raw = np.stack([_attached(field) for field in _raw_fields()])
-    num_distances = len(measures.DISTANCES)
+    num_distances = len(anthropometry.DISTANCES)
     first, second = _ends()
     apart = head.vertices[first] - head.vertices[second]
     units = apart / np.linalg.norm(apart, axis=-1, keepdims=True)
@@ -69,20 +69,20 @@ def head_space() -> HeadSpace:
     free = raw[num_distances:].reshape(len(raw) - num_distances, -1) - jacobian[:, num_distances:].T @ calibrated
     basis = np.concatenate([calibrated, free])
 
-    mean, targets = head.vertices, np.array([measure.mean for measure in measures.DISTANCES])
+    mean, targets = head.vertices, np.array([measure.mean for measure in anthropometry.DISTANCES])
     for _ in range(4):  # Newton steps: distances are not quite linear in the fields.
         mean = mean + ((targets - distances(mean)) @ calibrated).reshape(-1, 3)
     mean = 0.5 * (mean + mean[head.symmetry] * [-1.0, 1.0, 1.0])  # Symmetric to the last bit.
     mean = mean - mean[head.face_index].mean(axis=0) * [0.0, 1.0, 1.0]
     face = head.face_index
-    num_residuals = measures.NUM_RESIDUALS + measures.NUM_ASYMMETRIC_RESIDUALS
+    num_residuals = anthropometry.NUM_RESIDUALS + anthropometry.NUM_ASYMMETRIC_RESIDUALS
     return HeadSpace(
         mean=mean.astype(np.float32),
         basis=basis.astype(np.float32),
         face=face,
         face_mean=mean[face].astype(np.float32),
         face_basis=basis.reshape(len(basis), -1, 3)[:, face].reshape(len(basis), -1).astype(np.float32),
-        names=tuple(measure.name for measure in measures.MEASURES)
+        names=tuple(measure.name for measure in anthropometry.MEASURES)
         + tuple(f"residual_{index}" for index in range(num_residuals)),
     )
 
@@ -90,10 +90,10 @@ def head_space() -> HeadSpace:
 def _ends() -> tuple[np.ndarray, np.ndarray]:
     """Vertex indices of the ends of each distance, `[D]` and `[D]`."""
     head = template.head_template()
-    first = np.array([head.points[measure.ends[0]] for measure in measures.DISTANCES])
+    first = np.array([head.points[measure.ends[0]] for measure in anthropometry.DISTANCES])
     second = [
         head.points[measure.ends[1]] if len(measure.ends) == 2 else head.symmetry[head.points[measure.ends[0]]]
-        for measure in measures.DISTANCES
+        for measure in anthropometry.DISTANCES
     ]
     return first, np.array(second)
 
@@ -103,17 +103,17 @@ def _raw_fields() -> list[np.ndarray]:
     head = template.head_template()
     points = head.construction
     found = []
-    for measure in measures.MEASURES:
+    for measure in anthropometry.MEASURES:
         if measure.name in _EAR_FIELDS:
             found.append(_EAR_FIELDS[measure.name](points, head.ears))
         else:
             found.append(fields.FIELDS[measure.name](points))
     rng = np.random.default_rng(_RESIDUAL_SEED)
     mirror = np.array([-1.0, 1.0, 1.0])
-    for index in range(measures.NUM_RESIDUALS + measures.NUM_ASYMMETRIC_RESIDUALS):
+    for index in range(anthropometry.NUM_RESIDUALS + anthropometry.NUM_ASYMMETRIC_RESIDUALS):
         field = fields.residual(points, rng)
         twin = field[head.symmetry] * mirror
-        symmetric = index < measures.NUM_RESIDUALS
+        symmetric = index < anthropometry.NUM_RESIDUALS
         found.append((field + twin if symmetric else 0.5 * (field - twin)) / np.sqrt(2.0))
     return found
 
@@ -132,7 +132,7 @@ def _attached(field: np.ndarray) -> np.ndarray:
         off = head.construction - centre
         distance = np.linalg.norm(off, axis=-1)
         on_ball = np.exp(-((np.maximum(distance - relief.LID_RADIUS, 0.0) / 4.5) ** 2))
-        on_ball *= smooth_step(off[:, 2], -8.0, 0.0)
+        on_ball *= smootherstep(off[:, 2], -8.0, 0.0)
         normal = off / distance[:, None]
         field -= (on_ball * ((field - shift) * normal).sum(axis=-1))[:, None] * normal
         field[eyeball] = shift

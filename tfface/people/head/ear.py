@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
+from tfface.geometry.interpolation import smootherstep
 from tfface.people.head.half import Half
-from tfface.people.head.smooth import smooth_step
-from tfface.people.photographer.head import Part
+from tfface.people.photographer.head_model import Part
 
 # Outline in the ear's own plane: mm backwards from the line of attachment, mm upwards; from behind over the top.
 _OUTLINE = np.array(
@@ -46,9 +46,9 @@ def add_ear(half: Half) -> np.ndarray:
     flat = _CENTRE + _RADII[:, None, None] * edge
     u, v = flat[..., 0], flat[..., 1]
     # Helix, scapha, antihelix and concha behind and above; a plain lobule below; the tragus in front.
-    lobule = smooth_step(-v, 12.0, 22.0)
+    lobule = smootherstep(-v, 12.0, 22.0)
     height = _height_behind(_RADII)[:, None] * (1.0 - lobule) + (0.5 - 1.5 * _RADII[:, None] ** 2) * lobule
-    in_front = 1.0 - smooth_step(u, 0.0, 7.0)
+    in_front = 1.0 - smootherstep(u, 0.0, 7.0)
     height = height * (1.0 - 0.8 * in_front) - 0.6 * in_front
     height += 3.6 * np.exp(-(((u - 3.0) / 3.2) ** 2) - ((v + 4.0) / 5.0) ** 2)
     height += 2.2 * np.exp(-(((u - 14.0) / 4.0) ** 2) - ((v + 15.5) / 3.0) ** 2)

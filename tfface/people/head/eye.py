@@ -4,7 +4,7 @@ import numpy as np
 
 from tfface.people.head import relief
 from tfface.people.head.half import Half
-from tfface.people.photographer.head import Part
+from tfface.people.photographer.head_model import Part
 
 IRIS_RADIUS = 5.9
 """mm. Horizontal visible iris diameter 11.8."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tfface.geometry.interpolation import smootherstep
 from tfface.people.head import relief
-from tfface.people.head.smooth import smooth_step
 
 Field = Callable[[np.ndarray], np.ndarray]
 
@@ -29,11 +29,11 @@ def _bell(value: np.ndarray, centre: float, radius: float) -> np.ndarray:
 
 def _plateau(value: np.ndarray, rise: tuple[float, float], fall: tuple[float, float]) -> np.ndarray:
     """0 below `rise`, 1 between, 0 above `fall`."""
-    return smooth_step(value, *rise) * (1.0 - smooth_step(value, *fall))
+    return smootherstep(value, *rise) * (1.0 - smootherstep(value, *fall))
 
 
 def _in_front(points: np.ndarray) -> np.ndarray:
-    return smooth_step(points[:, 2], -10.0, 45.0)
+    return smootherstep(points[:, 2], -10.0, 45.0)
 
 
 def _swelling(x: float, y: float, across: float, along: float, move: tuple[float, float, float]) -> Field:
@@ -64,28 +64,28 @@ def _lengthening(top: float, bottom: float) -> Field:
     """Everything below `bottom` goes down by one, everything above `top` stays."""
 
     def field(points: np.ndarray) -> np.ndarray:
-        return _vector(0.0, -(1.0 - smooth_step(points[:, 1], bottom, top)), 0.0)
+        return _vector(0.0, -(1.0 - smootherstep(points[:, 1], bottom, top)), 0.0)
 
     return field
 
 
 def _head_length(points: np.ndarray) -> np.ndarray:
     back = np.clip((40.0 - points[:, 2]) / 136.0, 0.0, 1.2) ** 1.5
-    return _vector(0.0, 0.0, -back * (0.45 + 0.55 * smooth_step(points[:, 1], -110.0, -10.0)))
+    return _vector(0.0, 0.0, -back * (0.45 + 0.55 * smootherstep(points[:, 1], -110.0, -10.0)))
 
 
 def _head_breadth(points: np.ndarray) -> np.ndarray:
-    return _widening(74.5, lambda p: smooth_step(p[:, 1], -25.0, 35.0))(points)
+    return _widening(74.5, lambda p: smootherstep(p[:, 1], -25.0, 35.0))(points)
 
 
 def _forehead_height(points: np.ndarray) -> np.ndarray:
-    return _vector(0.0, smooth_step(points[:, 1], 8.0, 76.0), 0.0)
+    return _vector(0.0, smootherstep(points[:, 1], 8.0, 76.0), 0.0)
 
 
 def _upper_lip_height(points: np.ndarray) -> np.ndarray:
     _, aside, height, depth = _place(points)
     weight = (
-        _plateau(height, (-104.0, -72.0), (-68.0, -48.0)) * _bell(aside, 0.0, 36.0) * smooth_step(depth, 30.0, 70.0)
+        _plateau(height, (-104.0, -72.0), (-68.0, -48.0)) * _bell(aside, 0.0, 36.0) * smootherstep(depth, 30.0, 70.0)
     )
     return _vector(0.0, -weight, 0.0)
 
@@ -97,7 +97,7 @@ def _vermilion(above: float) -> Field:
         _, aside, height, depth = _place(points)
         away = np.maximum((height + 68.7) * above, 0.0)
         weight = away / 8.0 * np.exp(0.5 - 0.5 * (away / 8.0) ** 2)
-        weight = weight * np.maximum(1.0 - (aside / 28.0) ** 2, 0.0) * smooth_step(depth, 60.0, 85.0)
+        weight = weight * np.maximum(1.0 - (aside / 28.0) ** 2, 0.0) * smootherstep(depth, 60.0, 85.0)
         return _vector(0.0, above * weight, 0.35 * weight)
 
     return field
@@ -106,59 +106,59 @@ def _vermilion(above: float) -> Field:
 def _mouth_breadth(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
     weight = aside / 26.0 * _plateau(-aside, (-58.0, -26.0), (1.0, 2.0)) * _bell(height, -68.5, 17.0)
-    return _vector(0.5 * side * weight * smooth_step(depth, 30.0, 70.0), 0.0, 0.0)
+    return _vector(0.5 * side * weight * smootherstep(depth, 30.0, 70.0), 0.0, 0.0)
 
 
 def _intercanthal(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
-    weight = _plateau(aside, (4.0, 17.0), (17.0, 62.0)) * _bell(height, 0.0, 17.0) * smooth_step(depth, 30.0, 60.0)
+    weight = _plateau(aside, (4.0, 17.0), (17.0, 62.0)) * _bell(height, 0.0, 17.0) * smootherstep(depth, 30.0, 60.0)
     return _vector(0.5 * side * weight, 0.0, 0.0)
 
 
 def _biocular(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
-    weight = _plateau(aside, (14.0, 46.0), (46.0, 76.0)) * _bell(height, 0.0, 19.0) * smooth_step(depth, 0.0, 50.0)
+    weight = _plateau(aside, (14.0, 46.0), (46.0, 76.0)) * _bell(height, 0.0, 19.0) * smootherstep(depth, 0.0, 50.0)
     return _vector(0.5 * side * weight, 0.0, 0.0)
 
 
 def _nose_breadth(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
-    weight = _plateau(aside, (2.0, 16.0), (17.0, 31.0)) * _bell(height, -43.5, 10.0) * smooth_step(depth, 60.0, 85.0)
+    weight = _plateau(aside, (2.0, 16.0), (17.0, 31.0)) * _bell(height, -43.5, 10.0) * smootherstep(depth, 60.0, 85.0)
     return _vector(0.5 * side * weight, 0.0, 0.0)
 
 
 def _nose_protrusion(points: np.ndarray) -> np.ndarray:
     _, aside, height, depth = _place(points)
     # The nose turns forward about its root; its base stays behind.
-    along = np.where(height > -37.0, smooth_step(-height, -4.0, 37.0), 1.0 - smooth_step(-height, 39.0, 50.0))
-    return _vector(0.0, 0.0, along * _bell(aside, 0.0, 11.5) * smooth_step(depth, 84.0, 100.0) ** 0.5)
+    along = np.where(height > -37.0, smootherstep(-height, -4.0, 37.0), 1.0 - smootherstep(-height, 39.0, 50.0))
+    return _vector(0.0, 0.0, along * _bell(aside, 0.0, 11.5) * smootherstep(depth, 84.0, 100.0) ** 0.5)
 
 
 def _nasal_root(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
-    weight = _plateau(aside, (1.0, 7.5), (8.0, 17.0)) * _bell(height, 1.0, 13.0) * smooth_step(depth, 60.0, 80.0)
+    weight = _plateau(aside, (1.0, 7.5), (8.0, 17.0)) * _bell(height, 1.0, 13.0) * smootherstep(depth, 60.0, 80.0)
     return _vector(0.5 * side * weight, 0.0, 0.0)
 
 
 def _dorsum_breadth(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
-    weight = _plateau(aside, (1.0, 7.0), (9.0, 20.0)) * _bell(height, -20.0, 13.0) * smooth_step(depth, 60.0, 85.0)
+    weight = _plateau(aside, (1.0, 7.0), (9.0, 20.0)) * _bell(height, -20.0, 13.0) * smootherstep(depth, 60.0, 85.0)
     return _vector(side * weight, 0.0, 0.0)
 
 
 def _face_depth(points: np.ndarray) -> np.ndarray:
     ahead = np.clip((points[:, 2] + 10.0) / 105.0, 0.0, 1.15) ** 1.5
-    return _vector(0.0, 0.0, ahead * smooth_step(points[:, 1], -200.0, -90.0))
+    return _vector(0.0, 0.0, ahead * smootherstep(points[:, 1], -200.0, -90.0))
 
 
 def _forehead_slope(points: np.ndarray) -> np.ndarray:
-    return _vector(0.0, 0.0, -smooth_step(points[:, 1], 12.0, 80.0) * smooth_step(points[:, 2], 0.0, 80.0))
+    return _vector(0.0, 0.0, -smootherstep(points[:, 1], 12.0, 80.0) * smootherstep(points[:, 2], 0.0, 80.0))
 
 
 def _around_eyes(points: np.ndarray) -> np.ndarray:
     """1 over lids and eyeball, fading out towards brow, nose and cheek."""
     off = points - relief.EYE_CENTRE * np.where(points[:, :1] < 0.0, [[-1.0, 1.0, 1.0]], 1.0)
-    return (1.0 - smooth_step(np.hypot(off[:, 0] / 1.15, off[:, 1]), 10.0, 25.0)) * smooth_step(
+    return (1.0 - smootherstep(np.hypot(off[:, 0] / 1.15, off[:, 1]), 10.0, 25.0)) * smootherstep(
         points[:, 2], 30.0, 55.0
     )
 
@@ -175,7 +175,7 @@ def _fissure_height(points: np.ndarray) -> np.ndarray:
     _, aside, height, depth = _place(points)
     across = np.maximum(1.0 - ((aside - 31.4) / 15.0) ** 2, 0.0)
     lids = 0.65 * _bell(height, 8.0, 6.0) - 0.35 * _bell(height, -5.0, 5.0)
-    return _vector(0.0, lids * across * smooth_step(depth, 55.0, 70.0), 0.0)
+    return _vector(0.0, lids * across * smootherstep(depth, 55.0, 70.0), 0.0)
 
 
 def _fissure_inclination(points: np.ndarray) -> np.ndarray:
@@ -185,14 +185,14 @@ def _fissure_inclination(points: np.ndarray) -> np.ndarray:
 
 def _chin_breadth(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
-    weight = aside / 20.0 * _bell(aside, 16.0, 16.0) * _bell(height, -107.0, 15.0) * smooth_step(depth, 25.0, 65.0)
+    weight = aside / 20.0 * _bell(aside, 16.0, 16.0) * _bell(height, -107.0, 15.0) * smootherstep(depth, 25.0, 65.0)
     return _vector(side * weight, 0.0, 0.0)
 
 
 def _jaw_angle(move: tuple[float, float, float]) -> Field:
     def field(points: np.ndarray) -> np.ndarray:
         _, aside, height, depth = _place(points)
-        weight = _bell(height, -72.0, 22.0) * _bell(depth, 18.0, 30.0) * smooth_step(aside, 15.0, 45.0)
+        weight = _bell(height, -72.0, 22.0) * _bell(depth, 18.0, 30.0) * smootherstep(aside, 15.0, 45.0)
         return weight[:, None] * np.array(move)
 
     return field
@@ -200,14 +200,14 @@ def _jaw_angle(move: tuple[float, float, float]) -> Field:
 
 def _cheek_fullness(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
-    weight = _bell(height, -54.0, 24.0) * _bell(depth, 55.0, 36.0) * smooth_step(aside, 14.0, 40.0)
+    weight = _bell(height, -54.0, 24.0) * _bell(depth, 55.0, 36.0) * smootherstep(aside, 14.0, 40.0)
     return _vector(0.75 * side * weight, 0.0, 0.55 * weight)
 
 
 def _nasolabial_fold(points: np.ndarray) -> np.ndarray:
     _, aside, height, depth = _place(points)
     line = 20.0 + 0.42 * (-44.0 - height)
-    weight = _plateau(height, (-76.0, -62.0), (-48.0, -38.0)) * smooth_step(depth, 40.0, 75.0)
+    weight = _plateau(height, (-76.0, -62.0), (-48.0, -38.0)) * smootherstep(depth, 40.0, 75.0)
     return _vector(
         0.0,
         0.0,
@@ -223,18 +223,18 @@ def _submental_fullness(points: np.ndarray) -> np.ndarray:
 
 def _neck_breadth(points: np.ndarray) -> np.ndarray:
     side, aside, height, _ = _place(points)
-    weight = (1.0 - smooth_step(height, -135.0, -75.0)) * np.minimum(aside / 52.0, 1.2)
+    weight = (1.0 - smootherstep(height, -135.0, -75.0)) * np.minimum(aside / 52.0, 1.2)
     return _vector(0.5 * side * weight, 0.0, 0.0)
 
 
 def _nose_deviation(points: np.ndarray) -> np.ndarray:
     _, aside, height, depth = _place(points)
     along = _plateau(height, (-52.0, -42.0), (-38.0, 2.0))
-    return _vector(along * _bell(aside, 0.0, 13.0) * smooth_step(depth, 84.0, 104.0), 0.0, 0.0)
+    return _vector(along * _bell(aside, 0.0, 13.0) * smootherstep(depth, 84.0, 104.0), 0.0, 0.0)
 
 
 def _chin_deviation(points: np.ndarray) -> np.ndarray:
-    return _vector((1.0 - smooth_step(points[:, 1], -112.0, -62.0)) * smooth_step(points[:, 2], 10.0, 60.0), 0.0, 0.0)
+    return _vector((1.0 - smootherstep(points[:, 1], -112.0, -62.0)) * smootherstep(points[:, 2], 10.0, 60.0), 0.0, 0.0)
 
 
 def _tilted(weight: Callable[[np.ndarray], np.ndarray], reach: float) -> Field:
@@ -247,7 +247,7 @@ def _tilted(weight: Callable[[np.ndarray], np.ndarray], reach: float) -> Field:
 
 
 def _jaw_sides(points: np.ndarray) -> np.ndarray:
-    weight = _bell(points[:, 1], -76.0, 26.0) * smooth_step(points[:, 2], -30.0, 10.0)
+    weight = _bell(points[:, 1], -76.0, 26.0) * smootherstep(points[:, 2], -30.0, 10.0)
     return _vector(weight * np.clip(np.abs(points[:, 0]) / 54.0, 0.0, 1.1) ** 2, 0.0, 0.0)
 
 
@@ -259,12 +259,12 @@ def _cheek_sides(points: np.ndarray) -> np.ndarray:
 FIELDS: dict[str, Field] = {
     "head_length_g_op": _head_length,
     "head_breadth_eu_eu": _head_breadth,
-    "minimum_frontal_breadth_ft_ft": _widening(53.0, lambda p: smooth_step(p[:, 1], -12.0, 30.0) * _in_front(p)),
+    "minimum_frontal_breadth_ft_ft": _widening(53.0, lambda p: smootherstep(p[:, 1], -12.0, 30.0) * _in_front(p)),
     "bizygomatic_breadth_zy_zy": _widening(
-        69.0, lambda p: _bell(p[:, 1], -16.0, 40.0) * smooth_step(p[:, 2], -70.0, 10.0)
+        69.0, lambda p: _bell(p[:, 1], -16.0, 40.0) * smootherstep(p[:, 2], -70.0, 10.0)
     ),
     "bigonial_breadth_go_go": _widening(
-        54.0, lambda p: _bell(p[:, 1], -80.0, 40.0) * smooth_step(p[:, 2], -50.0, 10.0)
+        54.0, lambda p: _bell(p[:, 1], -80.0, 40.0) * smootherstep(p[:, 2], -50.0, 10.0)
     ),
     "forehead_height_tr_n": _forehead_height,
     "nose_height_n_sn": _lengthening(6.0, -50.0),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfface.people.head import measures
+from tfface.people.head import anthropometry
 
 _TRUNCATION = 3.0
 
@@ -18,8 +18,8 @@ def deviations(rng: np.random.Generator) -> np.ndarray:
       `deformation.HeadSpace.names`.
     """
     is_man = rng.random() < 0.5
-    common = _truncated_normal(rng, len(measures.FACTORS))
-    own = _truncated_normal(rng, len(measures.MEASURES))
+    common = _truncated_normal(rng, len(anthropometry.FACTORS))
+    own = _truncated_normal(rng, len(anthropometry.MEASURES))
     standard = np.clip(_LOADINGS @ common + _UNIQUE * own, -_TRUNCATION, _TRUNCATION)
     of_sex = _DIMORPHISM if is_man else -_DIMORPHISM
     residuals = _truncated_normal(rng, len(_RESIDUAL_DEVIATIONS)) * _RESIDUAL_DEVIATIONS
@@ -39,13 +39,15 @@ def _truncated_normal(rng: np.random.Generator, count: int) -> np.ndarray:
     return drawn
 
 
-_LOADINGS = np.array([[m.loadings.get(factor, 0.0) for factor in measures.FACTORS] for m in measures.MEASURES])
+_LOADINGS = np.array(
+    [[m.loadings.get(factor, 0.0) for factor in anthropometry.FACTORS] for m in anthropometry.MEASURES]
+)
 _UNIQUE = np.sqrt(1.0 - (_LOADINGS**2).sum(axis=1))
-_DEVIATIONS = np.array([m.deviation for m in measures.MEASURES])
-_DIMORPHISM = np.array([0.5 * (m.men - m.women) for m in measures.MEASURES])
+_DEVIATIONS = np.array([m.deviation for m in anthropometry.MEASURES])
+_DIMORPHISM = np.array([0.5 * (m.men - m.women) for m in anthropometry.MEASURES])
 _RESIDUAL_DEVIATIONS = np.concatenate(
     [
-        np.full(measures.NUM_RESIDUALS, measures.RESIDUAL_DEVIATION),
-        np.full(measures.NUM_ASYMMETRIC_RESIDUALS, 0.5 * measures.RESIDUAL_DEVIATION),
+        np.full(anthropometry.NUM_RESIDUALS, anthropometry.RESIDUAL_DEVIATION),
+        np.full(anthropometry.NUM_ASYMMETRIC_RESIDUALS, 0.5 * anthropometry.RESIDUAL_DEVIATION),
     ]
 )

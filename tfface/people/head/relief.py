@@ -6,8 +6,8 @@ Everything is a function of a point's place on the plain loft, construction fram
 import numpy as np
 from scipy.interpolate import PchipInterpolator, RBFInterpolator
 
-from tfface.people.head import grid
-from tfface.people.head.smooth import smooth_step
+from tfface.geometry.interpolation import smootherstep
+from tfface.people.head import vertex_grid
 
 EYE_CENTRE = np.array([31.4, 1.4, 70.2])
 EYEBALL_RADIUS = 12.2
@@ -104,7 +104,7 @@ def _bumps(points: np.ndarray) -> np.ndarray:
     along = ((y - _BUMPS[:, 1]) / _BUMPS[:, 3]) ** 2
     near = np.exp(-(((x - _BUMPS[:, 0]) / _BUMPS[:, 2]) ** 2) - along)
     far = np.where(_BUMPS[:, 0] > 0.0, np.exp(-(((x + _BUMPS[:, 0]) / _BUMPS[:, 2]) ** 2) - along), 0.0)
-    in_front = smooth_step(points[..., 2], -5.0, 25.0)[..., None]
+    in_front = smootherstep(points[..., 2], -5.0, 25.0)[..., None]
     toward = np.stack([(near - far) @ _BUMPS[:, 4], (near + far) @ _BUMPS[:, 5], (near + far) @ _BUMPS[:, 6]], -1)
     return toward * in_front
 
@@ -112,7 +112,7 @@ def _bumps(points: np.ndarray) -> np.ndarray:
 def _lips(points: np.ndarray) -> np.ndarray:
     """Forward displacement of the lips, `[...]`, with the corners of the mouth tucked in."""
     x, y = np.abs(points[..., 0]), points[..., 1]
-    line, upper, lower = grid.vermilion(x)
+    line, upper, lower = vertex_grid.vermilion(x)
     full = np.maximum(1.0 - (x / 29.0) ** 2.4, 0.0)
     over = y - line
     swelling = np.where(
@@ -142,7 +142,7 @@ def _nose(loft: np.ndarray, below: np.ndarray) -> np.ndarray:
     displacement[near] = plate(flat_loft[near, :2])
     across = np.abs(flat_loft[:, 0]) / 26.0
     along = np.where(flat_loft[:, 1] > -22.0, (flat_loft[:, 1] + 22.0) / 33.0, -(flat_loft[:, 1] + 22.0) / 34.0)
-    fade = (1.0 - smooth_step(across, 0.8, 1.0)) * (1.0 - smooth_step(along, 0.85, 1.0))
+    fade = (1.0 - smootherstep(across, 0.8, 1.0)) * (1.0 - smootherstep(along, 0.85, 1.0))
     displacement[flat_loft[:, 0] == 0.0, 0] = 0.0
     return (displacement * fade[:, None]).reshape(loft.shape)
 

@@ -5,10 +5,9 @@ import functools
 
 import numpy as np
 
-from tfface.people.head import ear, eye, relief, skull
-from tfface.people.head import grid as head_grid
+from tfface.people.head import ear, eye, relief, skull, vertex_grid
 from tfface.people.head.half import Half
-from tfface.people.photographer.head import Part
+from tfface.people.photographer.head_model import Part
 
 # Landmarks of the left side and of the midline by the place (x, y, z) where they are looked for, construction frame.
 _PLACES = {
@@ -103,24 +102,24 @@ class HeadTemplate:
 def head_template() -> HeadTemplate:
     """Builds the mean head, once a process (a fraction of a second)."""
     half = Half()
-    x = head_grid.half_breadths()
+    x = vertex_grid.half_breadths()
     upper = half.add_vertices(_carved(x, lower_lid=False))
     pole = half.add_vertices(skull.loft(np.zeros(1), np.zeros(1)) * [0.0, 1.0, 1.0])
-    inner, outer = head_grid.EYE_COLUMNS
+    inner, outer = vertex_grid.EYE_COLUMNS
     lower = upper.copy()
-    lower[head_grid.EYE_ROW, inner + 1 : outer] = half.add_vertices(
-        _carved(x, lower_lid=True)[head_grid.EYE_ROW, inner + 1 : outer]
+    lower[vertex_grid.EYE_ROW, inner + 1 : outer] = half.add_vertices(
+        _carved(x, lower_lid=True)[vertex_grid.EYE_ROW, inner + 1 : outer]
     )
-    corner = head_grid.MOUTH_COLUMN
-    lips = half.vertices[upper[head_grid.MOUTH_ROW, :corner]]
-    lower[head_grid.MOUTH_ROW, :corner] = half.add_vertices(lips + [0.0, -0.2, 0.0])
+    corner = vertex_grid.MOUTH_COLUMN
+    lips = half.vertices[upper[vertex_grid.MOUTH_ROW, :corner]]
+    lower[vertex_grid.MOUTH_ROW, :corner] = half.add_vertices(lips + [0.0, -0.2, 0.0])
 
     half.add_strip(lower[:-1], upper[1:], Part.SKIN)
     crown = upper[0]
     half.add_triangles(np.stack([np.broadcast_to(pole, len(crown) - 1), crown[:-1], crown[1:]], -1), Part.SKIN)
-    lid_edges = upper[head_grid.EYE_ROW, inner : outer + 1], lower[head_grid.EYE_ROW, inner : outer + 1]
+    lid_edges = upper[vertex_grid.EYE_ROW, inner : outer + 1], lower[vertex_grid.EYE_ROW, inner : outer + 1]
     margin = eye.add_lid_margins(half, *lid_edges)
-    _add_mouth_lining(half, upper[head_grid.MOUTH_ROW, : corner + 1], lower[head_grid.MOUTH_ROW, : corner + 1])
+    _add_mouth_lining(half, upper[vertex_grid.MOUTH_ROW, : corner + 1], lower[vertex_grid.MOUTH_ROW, : corner + 1])
     eyeball = eye.add_eyeball(half)
     auricle = ear.add_ear(half)
 
@@ -131,7 +130,7 @@ def head_template() -> HeadTemplate:
     further |= {name: landmarks[landmark] for name, landmark in _LANDMARK_POINTS.items()}
     whole = half.mirrored()
     face = np.unique(
-        np.concatenate([grid[head_grid.FACE_ROWS, head_grid.FACE_COLUMNS].ravel() for grid in (upper, lower)])
+        np.concatenate([grid[vertex_grid.FACE_ROWS, vertex_grid.FACE_COLUMNS].ravel() for grid in (upper, lower)])
     )
     face = np.unique(np.concatenate([face, whole.symmetry[face]])).astype(np.int32)
     vertices = whole.vertices * [1.0, -1.0, -1.0]
@@ -154,8 +153,8 @@ def head_template() -> HeadTemplate:
 
 def _carved(x: np.ndarray, lower_lid: bool) -> np.ndarray:
     """All points of the grid, `[R, C, 3]`."""
-    arc = skull.arc_at_height(head_grid.led_heights(x, lower_lid))
-    return relief.carve(skull.loft(arc, np.broadcast_to(head_grid.AZIMUTHS, arc.shape)))
+    arc = skull.arc_at_height(vertex_grid.led_heights(x, lower_lid))
+    return relief.carve(skull.loft(arc, np.broadcast_to(vertex_grid.AZIMUTHS, arc.shape)))
 
 
 def _add_mouth_lining(half: Half, upper: np.ndarray, lower: np.ndarray) -> None:
@@ -177,13 +176,13 @@ def _nearest(points: np.ndarray, among: np.ndarray, place: tuple[float, float, f
 
 def _landmarks(points: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> dict[str, int]:
     """Landmarks of the left half and the midline: vertex index by name."""
-    face = upper[head_grid.FACE_ROWS, head_grid.FACE_COLUMNS].ravel()
+    face = upper[vertex_grid.FACE_ROWS, vertex_grid.FACE_COLUMNS].ravel()
     found = {name: _nearest(points, face, place) for name, place in _PLACES.items()}
-    inner, outer = head_grid.EYE_COLUMNS
+    inner, outer = vertex_grid.EYE_COLUMNS
     third = inner + round((outer - inner) * 0.31), inner + round((outer - inner) * 0.69)
-    eye_row, mouth_row = head_grid.EYE_ROW, head_grid.MOUTH_ROW
-    above, below = mouth_row - head_grid.VERMILION_ROWS, mouth_row + head_grid.VERMILION_ROWS
-    corner = head_grid.MOUTH_COLUMN
+    eye_row, mouth_row = vertex_grid.EYE_ROW, vertex_grid.MOUTH_ROW
+    above, below = mouth_row - vertex_grid.VERMILION_ROWS, mouth_row + vertex_grid.VERMILION_ROWS
+    corner = vertex_grid.MOUTH_COLUMN
     grid_places = {
         "eye_left_0": upper[eye_row, inner],
         "eye_left_1": upper[eye_row, third[0]],

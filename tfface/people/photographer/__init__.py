@@ -1,6 +1,6 @@
 """The synthetic photographer: renders photographs of a head whose shape, pose and camera are known exactly."""
 
-from tfface.people.photographer.head import HeadModel, Part
+from tfface.people.photographer.head_model import HeadModel, Part
 from tfface.people.photographer.photographer import photograph
 from tfface.people.photographer.settings import PhotographySettings
 

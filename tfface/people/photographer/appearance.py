@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
+from tfface.geometry.interpolation import smoothstep
 from tfface.people.photographer import skin
-from tfface.people.photographer.canvas import TEXEL, Layout
-from tfface.people.photographer.masks import smoothstep
 from tfface.people.photographer.settings import PhotographySettings
+from tfface.people.photographer.unrolled_skin import TEXEL, UnrolledSkin
 
 Array = npt.NDArray[np.float32]
 
@@ -75,7 +75,7 @@ def _choose(colours: npt.ArrayLike, rng: np.random.Generator, shares: npt.NDArra
     return (blended * rng.uniform(0.8, 1.25)).astype(np.float32)
 
 
-def sample_appearance(layout: Layout, settings: PhotographySettings, rng: np.random.Generator) -> Appearance:
+def sample_appearance(unrolled: UnrolledSkin, settings: PhotographySettings, rng: np.random.Generator) -> Appearance:
     """Draws a person's colours and paints them on the canvas."""
     low, high = skin.MELANIN_RANGE
     melanin = low * (high / low) ** rng.random()
@@ -85,16 +85,16 @@ def sample_appearance(layout: Layout, settings: PhotographySettings, rng: np.ran
     hair = _choose(list(_HAIR.values()), rng, shares / shares.sum())
     bald = bool(rng.random() < 0.12)
 
-    patterns = _patterns(layout.shape)
-    coarse, middle, fine = (np.roll(p, rng.integers(layout.shape), axis=(0, 1)) for p in patterns)
-    tone = _pigments(layout, melanin, blood, coarse, middle, settings.appearance, rng)
-    canvas = np.empty((*layout.shape, 4), np.float32)
+    patterns = _patterns(unrolled.shape)
+    coarse, middle, fine = (np.roll(p, rng.integers(unrolled.shape), axis=(0, 1)) for p in patterns)
+    tone = _pigments(unrolled, melanin, blood, coarse, middle, settings.appearance, rng)
+    canvas = np.empty((*unrolled.shape, 4), np.float32)
     np.exp(tone, out=canvas[..., :3])
     canvas[..., 3] = 1
-    _paint_lips(canvas, layout, settings.appearance, rng)
-    _paint_beard(canvas, layout, hair, middle + fine, settings.appearance, rng)
-    _paint_eyes_and_brows(canvas, layout, hair, fine, rng)
-    _paint_scalp(canvas, layout, hair, bald, middle, fine, rng)
+    _paint_lips(canvas, unrolled, settings.appearance, rng)
+    _paint_beard(canvas, unrolled, hair, middle + fine, settings.appearance, rng)
+    _paint_eyes_and_brows(canvas, unrolled, hair, fine, rng)
+    _paint_scalp(canvas, unrolled, hair, bald, middle, fine, rng)
     return Appearance(
         canvas=canvas,
         eye_profile=_eye_profile(dark, rng),
@@ -106,7 +106,7 @@ def sample_appearance(layout: Layout, settings: PhotographySettings, rng: np.ran
 
 
 def _pigments(
-    layout: Layout,
+    unrolled: UnrolledSkin,
     melanin: float,
     blood: float,
     coarse: Array,
@@ -116,15 +116,15 @@ def _pigments(
 ) -> Array:
     """Logarithm of the bare skin's colour, [Ht, Wt, 3], from maps of melanin and of the logarithm of blood."""
     more_blood = strength * (
-        rng.uniform(0.0, 0.9) * layout.cheeks
-        + rng.uniform(0.1, 0.9) * layout.nose_tip
-        + rng.uniform(0.1, 0.8) * layout.ears
-        + rng.uniform(0.0, 0.4) * layout.eye_bags
+        rng.uniform(0.0, 0.9) * unrolled.cheeks
+        + rng.uniform(0.1, 0.9) * unrolled.nose_tip
+        + rng.uniform(0.1, 0.8) * unrolled.ears
+        + rng.uniform(0.0, 0.4) * unrolled.eye_bags
         + 0.12 * middle
     )
-    relative = strength * (0.07 * coarse + rng.uniform(0.0, 0.35) * layout.eye_bags)
+    relative = strength * (0.07 * coarse + rng.uniform(0.0, 0.35) * unrolled.eye_bags)
     if rng.random() < 0.25 * strength:
-        freckles = smoothstep(1.3, 2.2, middle) * np.minimum(layout.cheeks + layout.nose_tip, 1)
+        freckles = smoothstep(1.3, 2.2, middle) * np.minimum(unrolled.cheeks + unrolled.nose_tip, 1)
         relative = relative + rng.uniform(0.2, 0.8) * freckles
     darker = (melanin * relative).astype(np.float32)
     more_blood = more_blood.astype(np.float32, copy=False)
@@ -165,9 +165,9 @@ def _cover(canvas: Array, window: tuple[slice, slice], alpha: Array, colour: Arr
     region += alpha[..., None] * (np.append(colour, gloss).astype(np.float32) - region)
 
 
-def _paint_lips(canvas: Array, layout: Layout, strength: float, rng: np.random.Generator) -> None:
-    window = _window(layout.lips > -3)
-    alpha = smoothstep(-1.2, 1.2, layout.lips[window])
+def _paint_lips(canvas: Array, unrolled: UnrolledSkin, strength: float, rng: np.random.Generator) -> None:
+    window = _window(unrolled.lips > -3)
+    alpha = smoothstep(-1.2, 1.2, unrolled.lips[window])
     redder = np.array([0.92, 0.60, 0.62]) * rng.uniform(0.85, 1.1)
     region = canvas[window]
     region[..., :3] *= 1 + alpha[..., None] * (redder - 1).astype(np.float32)
@@ -175,30 +175,33 @@ def _paint_lips(canvas: Array, layout: Layout, strength: float, rng: np.random.G
     region[..., 3] += alpha * (gloss - 1)
     if rng.random() < 0.2 * strength:
         _cover(canvas, window, alpha * np.float32(rng.uniform(0.5, 0.9)), _choose(_LIPSTICK, rng), gloss)
-    seam = np.exp(-((layout.mouth_line[window] / 0.9) ** 2))
+    seam = np.exp(-((unrolled.mouth_line[window] / 0.9) ** 2))
     region[..., :3] *= (1 - 0.6 * seam)[..., None]
 
 
 def _paint_beard(
-    canvas: Array, layout: Layout, hair: Array, noise: Array, strength: float, rng: np.random.Generator
+    canvas: Array, unrolled: UnrolledSkin, hair: Array, noise: Array, strength: float, rng: np.random.Generator
 ) -> None:
     kind = rng.random()
     if kind > 0.4 * strength:
         return
     density = rng.uniform(0.55, 0.9) if kind < 0.1 * strength else rng.uniform(0.08, 0.4)
-    window = _window(layout.beard > -6)
-    alpha = smoothstep(-4, 7, layout.beard[window] + 1.5 * noise[window]) * smoothstep(0.5, -1.5, layout.lips[window])
+    window = _window(unrolled.beard > -6)
+    alpha = smoothstep(-4, 7, unrolled.beard[window] + 1.5 * noise[window])
+    alpha *= smoothstep(0.5, -1.5, unrolled.lips[window])
     alpha *= np.float32(density) * np.clip(1 - 0.2 * noise[window], 0.3, 1)
     _cover(canvas, window, alpha, hair * np.float32(0.8), 0.4)
 
 
-def _paint_eyes_and_brows(canvas: Array, layout: Layout, hair: Array, noise: Array, rng: np.random.Generator) -> None:
-    rim = _window(np.abs(layout.eyes) < 4)
-    lashes = smoothstep(-1.8, -0.2, layout.eyes[rim]) * np.float32(rng.uniform(0.35, 0.85))
+def _paint_eyes_and_brows(
+    canvas: Array, unrolled: UnrolledSkin, hair: Array, noise: Array, rng: np.random.Generator
+) -> None:
+    rim = _window(np.abs(unrolled.eyes) < 4)
+    lashes = smoothstep(-1.8, -0.2, unrolled.eyes[rim]) * np.float32(rng.uniform(0.35, 0.85))
     _cover(canvas, rim, lashes, hair * 0.4, 0.3)
 
-    window = _window((np.abs(layout.brow_across) < 12) & (layout.brow_along > -0.2) & (layout.brow_along < 1.2))
-    along, across = layout.brow_along[window], layout.brow_across[window]
+    window = _window((np.abs(unrolled.brow_across) < 12) & (unrolled.brow_along > -0.2) & (unrolled.brow_along < 1.2))
+    along, across = unrolled.brow_along[window], unrolled.brow_across[window]
     half = rng.uniform(1.8, 4.2)
     thickness = half * (1 - rng.uniform(0.4, 0.7) * smoothstep(0.4, 1.05, along))
     edge = np.abs(across + 0.5 * half + rng.uniform(-1, 1)) / thickness
@@ -210,7 +213,7 @@ def _paint_eyes_and_brows(canvas: Array, layout: Layout, hair: Array, noise: Arr
 
 def _paint_scalp(
     canvas: Array,
-    layout: Layout,
+    unrolled: UnrolledSkin,
     hair: Array,
     bald: bool,
     middle: Array,
@@ -220,7 +223,7 @@ def _paint_scalp(
     """Short hair: the colour alone, without volume."""
     shift = rng.uniform(-6, 8)
     density = rng.uniform(0.0, 0.35) if bald else rng.uniform(0.8, 0.97)
-    alpha = smoothstep(-3, 5, layout.hairline - shift + 1.5 * middle) * np.float32(density)
+    alpha = smoothstep(-3, 5, unrolled.hairline - shift + 1.5 * middle) * np.float32(density)
     window = _window(alpha > 0)
     alpha = alpha[window] * np.clip(1 - 0.12 * fine[window], 0, 1)
     _cover(canvas, window, alpha, hair, 0.5)

@@ -13,8 +13,9 @@ import scipy.ndimage
 
 from tfface import schema
 from tfface.geometry import raycast
+from tfface.geometry.interpolation import smoothstep
 from tfface.people.photographer import masks
-from tfface.people.photographer.head import HeadModel, Part
+from tfface.people.photographer.head_model import HeadModel, Part
 from tfface.people.photographer.settings import PhotographySettings
 
 Array = npt.NDArray[np.float32]
@@ -174,7 +175,7 @@ def _sample_cap(grid: _Grid, skin: Array, rng: np.random.Generator) -> Headwear:
     colour = (rng.random(3) * rng.uniform(0.03, 0.6) + 0.01).astype(np.float32)
     brim = rng.random() < 0.6
     depth = masks.cap_line(grid.points, landmarks, rng.uniform(0.15, 0.45) * landmarks.third)
-    lift = _lift(depth, 7.0 + (rng.uniform(0, 12) if brim else 3.0) * masks.smoothstep(0, 50, depth), 2.0)
+    lift = _lift(depth, 7.0 + (rng.uniform(0, 12) if brim else 3.0) * smoothstep(0, 50, depth), 2.0)
     shell = _shell(grid, skin, lift, Part.CLOTH, colour)
     if not brim:
         return shell

@@ -58,12 +58,6 @@ def _indices(prefix: str) -> list[int]:
     return [i for i, name in enumerate(schema.IBUG68) if name.startswith(prefix)]
 
 
-def smoothstep(low: float, high: float, values: npt.NDArray[np.floating]) -> Array:
-    """[...] of values [...]: 0 at `low` and beyond, 1 at `high` and beyond, a cubic between; `high` may be smaller."""
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
-
-
 def blob(points: npt.NDArray[np.floating], centre: npt.NDArray[np.floating], deviation: float) -> Array:
     """Gaussian of the distance, mm, of points [..., 3] or [..., 2] from a centre, [3] or [2]; 1 there, [...]."""
     squared = ((points - centre) ** 2).sum(axis=-1)

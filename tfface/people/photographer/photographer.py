@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.geometry import rotation
-from tfface.people.base import View
+from tfface.people.people_source import View
 from tfface.people.photographer import appearance, background, framing, headwear, lighting, renderer, sensor, shading
-from tfface.people.photographer.canvas import layout_of
-from tfface.people.photographer.head import HeadModel
+from tfface.people.photographer.head_model import HeadModel
 from tfface.people.photographer.settings import PhotographySettings
+from tfface.people.photographer.unrolled_skin import unroll
 
 _PUPIL_RADIUS = 11.0
 """mm from the centre of the eyeball to the plane of the pupil."""
@@ -41,10 +41,10 @@ def photograph(
     vertices = np.ascontiguousarray(vertices, np.float32)
     if vertices.shape != head.template_vertices.shape:
         raise ValueError(f"vertices: expected {head.template_vertices.shape} as in the template, got {vertices.shape}")
-    layout = layout_of(head)
-    look = appearance.sample_appearance(layout, settings, rng)
+    unrolled = unroll(head)
+    look = appearance.sample_appearance(unrolled, settings, rng)
     worn = headwear.sample_headwear(head, vertices, look.hair, look.bald, settings, rng)
-    scene = shading.build_scene(head, layout, vertices, look, worn)
+    scene = shading.build_scene(head, unrolled, vertices, look, worn)
     landmarks = vertices[[head.landmarks[name] for name in schema.IBUG68]]
     views = []
     for yaw in framing.sample_yaws(settings, rng):

@@ -8,10 +8,10 @@ import numpy.typing as npt
 from tfface.geometry import mesh, raycast
 from tfface.people.photographer import headwear
 from tfface.people.photographer.appearance import PROFILE_STEP, Appearance
-from tfface.people.photographer.canvas import Layout
-from tfface.people.photographer.head import HeadModel, Part
+from tfface.people.photographer.head_model import HeadModel, Part
 from tfface.people.photographer.headwear import Headwear
 from tfface.people.photographer.lighting import Lighting
+from tfface.people.photographer.unrolled_skin import UnrolledSkin
 
 Array = npt.NDArray[np.float32]
 
@@ -45,18 +45,18 @@ class Scene:
 
 
 def build_scene(
-    head: HeadModel, layout: Layout, vertices: Array, appearance: Appearance, worn: list[Headwear]
+    head: HeadModel, unrolled: UnrolledSkin, vertices: Array, appearance: Appearance, worn: list[Headwear]
 ) -> Scene:
     """Builds the tree and the normals, once a person.
 
     Args:
       head: the mesh of all heads.
-      layout: of its texture.
+      unrolled: of its texture.
       vertices: [P, 3], mm, of this person's head, in the axes of the model frame.
       appearance: of this person.
       worn: hair, cloth and the like, in the same frame.
     """
-    texel, ambient = [layout.vertex_texel], [layout.ambient]
+    texel, ambient = [unrolled.vertex_texel], [unrolled.ambient]
     surfaces, triangles, part = [vertices], [head.triangles], [head.part]
     cloth = np.zeros(3, np.float32)
     first = len(vertices)
@@ -74,7 +74,7 @@ def build_scene(
     attributes[:, _NORMAL] = mesh.vertex_normals(caster.vertices, caster.triangles)
     attributes[:, _TEXEL] = np.concatenate(texel)
     attributes[:, _AMBIENT] = np.concatenate(ambient)
-    attributes[: len(vertices), _EYE] = layout.eye_offset
+    attributes[: len(vertices), _EYE] = unrolled.eye_offset
     return Scene(caster, np.concatenate(part), attributes[caster.triangles], appearance, cloth, np.zeros(2, np.float32))
 
 

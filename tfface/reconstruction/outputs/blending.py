@@ -14,7 +14,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from tfface.geometry import mesh
-from tfface.reconstruction.outputs.sampling import smoothstep
+from tfface.geometry.interpolation import smoothstep
 from tfface.reconstruction.outputs.texels import Texels
 
 Array = npt.NDArray[np.floating]

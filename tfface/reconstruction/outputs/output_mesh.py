@@ -21,7 +21,7 @@ _LIFT, _REACH = 0.3, 50.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Surface:
+class OutputSurface:
     """What of the output does not depend on the person, but only on the model.
 
     Attributes:
@@ -37,7 +37,7 @@ class Surface:
     symmetry: Indices | None
 
 
-def surface_of(face_model: MorphableModel) -> Surface:
+def output_surface(face_model: MorphableModel) -> OutputSurface:
     """The surface of a model. No vertex is added, moved or reordered, so indices of vertices keep their meaning."""
     vertices = face_model.mean.astype(np.float64)
     triangles = np.asarray(face_model.triangles)
@@ -45,10 +45,10 @@ def surface_of(face_model: MorphableModel) -> Surface:
     triangles = np.concatenate((triangles, *closing)).astype(np.int32)
     if _points_inwards(vertices, triangles):
         triangles = np.ascontiguousarray(triangles[:, ::-1])
-    return Surface(face_model.mean, triangles, sum(map(len, closing)), face_model.symmetry)
+    return OutputSurface(face_model.mean, triangles, sum(map(len, closing)), face_model.symmetry)
 
 
-def shade_of(surface: Surface) -> Array:
+def shade_of(surface: OutputSurface) -> Array:
     """How much darker each vertex is under an even sky than it would be on a convex shape, [P] float32, above 0 to 1.
 
     The share of the light that what is near does not take away (ambient occlusion: Zhukov, Iones, Kronin, "An ambient

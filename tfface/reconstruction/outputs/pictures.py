@@ -8,10 +8,10 @@ from PIL import Image
 
 from tfface.drawing import overlay
 from tfface.geometry import camera, mesh, raycast, rotation
-from tfface.reconstruction.outputs.output_mesh import Surface
+from tfface.reconstruction.outputs.output_mesh import OutputSurface
 from tfface.reconstruction.outputs.rendering import render
 from tfface.reconstruction.outputs.texture import TexturedFace
-from tfface.reconstruction.result import View
+from tfface.reconstruction.reconstructed_face import View
 
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
@@ -47,7 +47,7 @@ def shaded(face: TexturedFace, view: View, max_side: int) -> Picture:
     return photograph
 
 
-def wireframe(vertices: Array, surface: Surface | TexturedFace, view: View, max_side: int) -> Picture:
+def wireframe(vertices: Array, surface: OutputSurface | TexturedFace, view: View, max_side: int) -> Picture:
     """The edges of vertices [P, 3] over their photograph, without those behind the surface and in closed openings.
 
     The diagonals that cut quadrilaterals are left out as well: edges that are the longest of both their triangles.

@@ -8,8 +8,9 @@ import scipy.ndimage
 from PIL import Image
 
 from tfface.geometry import camera, mesh, raycast, rotation
+from tfface.geometry.interpolation import smoothstep
 from tfface.reconstruction.outputs.texels import Texels
-from tfface.reconstruction.result import View
+from tfface.reconstruction.reconstructed_face import View
 
 Array = npt.NDArray[np.floating]
 
@@ -95,12 +96,6 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
     weights[seen] = trust[seen] * cosine[seen] ** 2 * beside_fold
     colors[seen] = _lookup(view.pixels, px[seen], px_a_mm * np.sqrt(cosine[seen]) * texel_mm)
     return Samples(colors, weights, trust, float(px_a_mm.max()))
-
-
-def smoothstep(low: float, high: float, values: Array) -> Array:
-    """[...] of values [...]: 0 below `low`, 1 above `high`, and a smooth cubic between."""
-    share = np.clip((values - low) / (high - low), 0, 1)
-    return share * share * (3 - 2 * share)
 
 
 def _cosine(caster: raycast.Raycaster, texels: Texels, sights: Array) -> Array:

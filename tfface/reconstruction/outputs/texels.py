@@ -7,7 +7,7 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from tfface.geometry import raycast
-from tfface.reconstruction.outputs.output_mesh import Surface
+from tfface.reconstruction.outputs.output_mesh import OutputSurface
 from tfface.reconstruction.outputs.unwrap import Atlas
 
 Array = npt.NDArray[np.floating]
@@ -58,7 +58,7 @@ class Texels:
         return values[self.nearest].reshape(self.size, self.size, -1)
 
 
-def rasterise(surface: Surface, atlas: Atlas, size: int) -> Texels:
+def rasterise(surface: OutputSurface, atlas: Atlas, size: int) -> Texels:
     """Finds the point of the surface under each texel's centre.
 
     Args:

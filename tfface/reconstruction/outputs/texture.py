@@ -10,10 +10,10 @@ import numpy.typing as npt
 from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
 from tfface.reconstruction.outputs import balance, blending, sampling
-from tfface.reconstruction.outputs.output_mesh import Surface, shade_of, surface_of
+from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface, shade_of
 from tfface.reconstruction.outputs.texels import Texels, rasterise
 from tfface.reconstruction.outputs.unwrap import Atlas, unwrap
-from tfface.reconstruction.result import Reconstruction
+from tfface.reconstruction.reconstructed_face import Reconstruction
 
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
@@ -114,9 +114,9 @@ def _balanced(samples: Sequence[sampling.Samples], weights: Sequence[Array], tex
 
 
 @functools.lru_cache(maxsize=2)
-def _layout(face_model: MorphableModel, size: int) -> tuple[Surface, Atlas, Texels, Array, Indices | None]:
+def _layout(face_model: MorphableModel, size: int) -> tuple[OutputSurface, Atlas, Texels, Array, Indices | None]:
     """What is the same for every person of a model: surface, atlas, texels, shade and the texels' mirror images."""
-    surface = surface_of(face_model)
+    surface = output_surface(face_model)
     atlas = unwrap(surface.template, surface.triangles)
     texels = rasterise(surface, atlas, size)
     mirrored = None if surface.symmetry is None else _mirrored_texels(surface.symmetry, atlas, texels)

@@ -8,7 +8,7 @@ from PIL import Image
 from tfface.files import name_of, written
 from tfface.reconstruction.outputs import mesh_files, pictures
 from tfface.reconstruction.outputs.texture import DEFAULT_SIZE, TexturedFace, bake
-from tfface.reconstruction.result import Reconstruction
+from tfface.reconstruction.reconstructed_face import Reconstruction
 
 TURNTABLE = "turntable.png"
 OVERLAYS, MAPS = "overlays", "maps"

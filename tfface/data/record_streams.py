@@ -20,7 +20,7 @@ _OF_SUBJECT = frozenset({"subject", "vertices"})  # the other keys of a record a
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class RecordStreams:
     """The records of a split, verified, as streams of (epoch, position of the subject in the split, record).
 
     Attributes:
@@ -40,7 +40,7 @@ class Source:
     usable: np.ndarray
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], split: str, readable: np.ndarray | None = None) -> "Source":
+    def open(cls, folder: str | os.PathLike[str], split: str, readable: np.ndarray | None = None) -> "RecordStreams":
         """Opens a split and holds its files against the manifest.
 
         Args:

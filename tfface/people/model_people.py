@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.face import MorphableModel, import_model
-from tfface.people import base, head_completion, photographer
+from tfface.people import head_completion, people_source, photographer
 
 _COMPLETION_VERSION = 1
 """Raised whenever `head_completion` makes another head of the same 3DMM, so that cached heads are made anew."""
@@ -111,11 +111,11 @@ class ModelPeople:
         return path
 
     @property
-    def template(self) -> base.Template:
+    def template(self) -> people_source.Template:
         """The mean face of the 3DMM."""
         model = self.face_model
         assert model.symmetry is not None
-        return base.Template(model.mean, model.triangles, model.landmarks, model.symmetry)
+        return people_source.Template(model.mean, model.triangles, model.landmarks, model.symmetry)
 
     @property
     def head(self) -> photographer.HeadModel:
@@ -145,7 +145,7 @@ class ModelPeople:
         """The subject's full head, [V, 3] float32, mm, model frame of the 3DMM, in the topology of `head`."""
         return self._deformed(index, _modes(self._folder).shape[1])
 
-    def views(self, index: int) -> list[base.View]:
+    def views(self, index: int) -> list[people_source.View]:
         """The subject's photographs."""
         rng = np.random.default_rng([self._seed, self._checked(index), 1])
         return photographer.photograph(self.head, self.head_shape(index), self._settings, rng)

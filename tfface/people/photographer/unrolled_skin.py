@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tfface import schema
 from tfface.geometry import mesh, raycast
 from tfface.people.photographer import masks
-from tfface.people.photographer.head import HeadModel, Part
+from tfface.people.photographer.head_model import HeadModel, Part
 
 Array = npt.NDArray[np.float32]
 
@@ -21,7 +21,7 @@ _OCCLUSION_RAYS = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Layout:
+class UnrolledSkin:
     """What painting and shading need to know of a topology. Texels are [Ht, Wt], rows downwards, columns towards +x.
 
     Attributes:
@@ -56,7 +56,7 @@ class Layout:
 
 
 @functools.lru_cache(maxsize=4)
-def layout_of(head: HeadModel) -> Layout:
+def unroll(head: HeadModel) -> UnrolledSkin:
     """Unrolls a head; once a process and head."""
     vertices = head.template_vertices
     landmarks = masks.Landmarks(vertices[[head.landmarks[name] for name in schema.IBUG68]].astype(np.float64))
@@ -77,7 +77,7 @@ def layout_of(head: HeadModel) -> Layout:
         masks.blob(points, end + landmarks.third * np.array([0, 0.35, 0.45]), 0.25 * landmarks.third)
         for end in jaw_ends
     )
-    return Layout(
+    return UnrolledSkin(
         vertex_texel=texel.astype(np.float32),
         ambient=_ambient(head),
         texel_points=points,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfface import schema
-from tfface.people import base
+from tfface.people import people_source
 
 
 class Part(enum.IntEnum):
@@ -58,7 +58,7 @@ class HeadModel:
         for name, indices in (("triangles", self.triangles), ("face_index", self.face_index)):
             if indices.min() < 0 or indices.max() >= count:
                 raise ValueError(f"{name}: expected indices in 0..{count - 1}, got {indices.min()}..{indices.max()}")
-        base.check_landmarks(self.landmarks, count)
+        people_source.check_landmarks(self.landmarks, count)
         missing = [name for name in schema.IBUG68 if name not in self.landmarks]
         if missing:
             raise ValueError(f"landmarks: expected all of schema.IBUG68, missing {missing}")

@@ -21,12 +21,12 @@ from tfface.photographs.detector import shared_mtcnn
 from tfface.photographs.lens import open_lens
 from tfface.reconstruction import json_file, model_file, outputs, page
 from tfface.reconstruction.assembly import Models, assemble
+from tfface.reconstruction.cropping import ALL, CropSettings, PersonCrops, crop_faces
+from tfface.reconstruction.input_files import Person, find_people
 from tfface.reconstruction.outputs.texture import DEFAULT_SIZE
-from tfface.reconstruction.people import Person, find_people
 from tfface.reconstruction.predictor import Predictor
-from tfface.reconstruction.result import Reconstruction
+from tfface.reconstruction.reconstructed_face import Reconstruction
 from tfface.reconstruction.results import DONE, FAILED, Result, Results, key_of
-from tfface.reconstruction.sighting import ALL, Look, Sightings, look
 
 MAX_PIXELS = 1 << 27
 """A photograph whose header claims more is refused: 134 megapixels, which take 0.4 GB."""
@@ -42,7 +42,7 @@ class Options:
     """What to reconstruct, and how; the same names as the flags of ``tfface.reconstruct``.
 
     Attributes:
-      images: Photographs, videos, patterns or folders; see `people.find_people`.
+      images: Photographs, videos, patterns or folders; see `input_files.find_people`.
       out: Folder to write: for one person its files, for several a folder for each, and results.jsonl.
       model: Path of a trained model (``.keras``), or its address; see `model_file.local`.
       server: ``host:port`` of a server instead.
@@ -50,7 +50,7 @@ class Options:
       face_model: Path of the server's 3DMM (``.h5``, or ``.keras`` with it).
       single_view_model: Path or address of a single view model beside a multi view one; see `assembly.Models`.
       each: Whether every photograph is another person.
-      face: ``largest``, ``all``, or the number of a face; see `sighting.Look`.
+      face: ``largest``, ``all``, or the number of a face; see `cropping.CropSettings`.
       fov: Field of view along the diagonal, degrees; 0 if it is not known.
       intrinsics: Path of a JSON file with K; see `lens.open_lens`.
       average: How many choices of photographs to predict and average.
@@ -146,7 +146,7 @@ def reconstruct(options: Options, *, progress: bool = True, tell: Callable[[str]
         made: list[Result] = []
         if todo:
             models = _open_models(options, stack)
-            how = Look(models.main.size, shared_mtcnn(), lens, options.face, options.max_pixels, options.frames)
+            how = CropSettings(models.main.size, shared_mtcnn(), lens, options.face, options.max_pixels, options.frames)
             stack.enter_context(photograph.without_pillows_limit())
             run = _Run(how, models, options, keys, output, alone=len(people) == 1 and options.face != ALL)
             bar = stack.enter_context(
@@ -203,7 +203,7 @@ class _Run:
     """People under way: read by threads, predicted here, written by threads."""
 
     def __init__(
-        self, how: Look, models: Models, options: Options, keys: Mapping[str, str], output: Path, *, alone: bool
+        self, how: CropSettings, models: Models, options: Options, keys: Mapping[str, str], output: Path, *, alone: bool
     ):
         self._how, self._models, self._options = how, models, options
         self._keys, self._output, self._alone = keys, output, alone
@@ -214,7 +214,7 @@ class _Run:
         pool = concurrent.futures.ThreadPoolExecutor(workers)
         try:
             waiting = iter(people)
-            reading: deque[tuple[Person, concurrent.futures.Future[list[Sightings]]]] = deque()
+            reading: deque[tuple[Person, concurrent.futures.Future[list[PersonCrops]]]] = deque()
             writing: deque[tuple[bool, concurrent.futures.Future[Result]]] = deque()
             self._read_ahead(pool, waiting, reading, workers)
             while reading:
@@ -236,20 +236,20 @@ class _Run:
         self,
         pool: concurrent.futures.Executor,
         waiting: Iterator[Person],
-        reading: deque[tuple[Person, concurrent.futures.Future[list[Sightings]]]],
+        reading: deque[tuple[Person, concurrent.futures.Future[list[PersonCrops]]]],
         workers: int,
     ) -> None:
         while len(reading) < _AHEAD * workers and (person := next(waiting, None)) is not None:
-            reading.append((person, pool.submit(look, person, self._how)))
+            reading.append((person, pool.submit(crop_faces, person, self._how)))
 
     def _predicted(
-        self, seen: Sequence[tuple[Person, list[Sightings]]]
-    ) -> list[tuple[bool, Person, Sightings, Reconstruction | None]]:
+        self, seen: Sequence[tuple[Person, list[PersonCrops]]]
+    ) -> list[tuple[bool, Person, PersonCrops, Reconstruction | None]]:
         """Whether it is the last of its person, the person, what was seen, and the reconstruction if there is one."""
         flat = [(one is of_person[-1], person, one) for person, of_person in seen for one in of_person]
         usable = [one for _, _, one in flat if one.found]
         assembled = iter(assemble(usable, self._models, self._options.average))
-        predicted: list[tuple[bool, Person, Sightings, Reconstruction | None]] = []
+        predicted: list[tuple[bool, Person, PersonCrops, Reconstruction | None]] = []
         for last, person, one in flat:
             made = next(assembled) if one.found else None
             if isinstance(made, ValueError):
@@ -257,7 +257,7 @@ class _Run:
             predicted.append((last, person, one, made))
         return predicted
 
-    def _finish(self, person: Person, seen: Sightings, made: Reconstruction | None) -> Result:
+    def _finish(self, person: Person, seen: PersonCrops, made: Reconstruction | None) -> Result:
         """Writes a reconstruction."""
         key = self._keys[person.name]
         if made is None:

@@ -9,8 +9,8 @@ vermilion border.
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from tfface.geometry.interpolation import smootherstep
 from tfface.people.head import skull
-from tfface.people.head.smooth import smooth_step
 
 # fmt: off
 _FACE_HEIGHTS = (
@@ -77,7 +77,7 @@ def vermilion(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Returns:
       Three of `[...]`: the line's height, how far the upper one reaches above it and the lower one below it.
     """
-    inside, outside = np.minimum(x, _CORNER), smooth_step(x, _CORNER - 1.0, 46.0)
+    inside, outside = np.minimum(x, _CORNER), smootherstep(x, _CORNER - 1.0, 46.0)
     line = STOMION + _mouth_line(inside) * (1.0 - outside)
     upper = _upper_vermilion(inside) * (1.0 - outside) + _UPPER_BORDER * outside
     lower = _lower_vermilion(inside) * (1.0 - outside) + _LOWER_BORDER * outside
@@ -96,7 +96,9 @@ def fissure(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     u = (x - CANTHI[0]) / np.diff(CANTHI)
     inside = np.clip(u, 0.0, 1.0)
     line = (
-        (_CANTHAL_TILT[0] + np.diff(_CANTHAL_TILT) * u) * smooth_step(x, 4.0, 14.0) * (1.0 - smooth_step(x, 46.0, 64.0))
+        (_CANTHAL_TILT[0] + np.diff(_CANTHAL_TILT) * u)
+        * smootherstep(x, 4.0, 14.0)
+        * (1.0 - smootherstep(x, 46.0, 64.0))
     )
     upper = 6.3 * np.sin(np.pi * inside**0.92) ** 0.85
     lower = 4.5 * np.sin(np.pi * inside**1.12) ** 0.9

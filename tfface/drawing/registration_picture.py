@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tfface.drawing import overlay
-from tfface.face.registration.scan_surface import Surface
+from tfface.face.registration.scan_surface import ScanSurface
 from tfface.geometry import alignment, camera, mesh, rotation
 
 Array = npt.NDArray[np.floating]
@@ -46,7 +46,7 @@ def draw(scan: mesh.Mesh, vertices: npt.ArrayLike, template: mesh.Mesh, matched:
         np.concatenate((part.triangles, template.triangles + len(part.vertices))),
     )
     of_both = np.concatenate((np.tile(_SCAN, (len(part.vertices), 1)), np.tile(_FIT, (len(face), 1))))
-    share = np.clip(Surface(part).closest(face).distances / FAR_MM, 0, 1)[:, None]
+    share = np.clip(ScanSurface(part).closest(face).distances / FAR_MM, 0, 1)[:, None]
     distance = np.where(matched[:, None], 1 - share * [0.1, 0.85, 0.85], [[0.45, 0.45, 0.45]])
     panels = (
         (part.vertices, part.triangles, np.tile(_SCAN, (len(part.vertices), 1))),

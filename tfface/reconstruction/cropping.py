@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface.photographs import face_crop, photograph, video
-from tfface.photographs.detector import Detector, Face, find_faces
+from tfface.photographs.detector import DetectedFace, Detector, find_faces
 from tfface.photographs.lens import Lens
 from tfface.photographs.photograph import Photograph
-from tfface.reconstruction.people import Person
+from tfface.reconstruction.input_files import Person
 
 Array = npt.NDArray[np.floating]
 
@@ -20,8 +20,8 @@ LEAST_SHARE = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sighting:
-    """A face in a photograph.
+class CroppedFace:
+    """A face in a photograph and its crop.
 
     Attributes:
       photograph: The photograph.
@@ -36,15 +36,15 @@ class Sighting:
     photograph: Photograph
     intrinsics: Array
     intrinsics_from: str
-    face: Face
+    face: DetectedFace
     camera: face_crop.CropCamera
     crop: npt.NDArray[np.uint8]
     crop_intrinsics: Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sightings:
-    """What the files of a person show.
+class PersonCrops:
+    """The faces that the files of a person show.
 
     Attributes:
       name: Of the person.
@@ -53,13 +53,13 @@ class Sightings:
     """
 
     name: str
-    found: tuple[Sighting, ...]
+    found: tuple[CroppedFace, ...]
     faults: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
-    """How to look at photographs.
+class CropSettings:
+    """How faces are found in photographs and cropped.
 
     Attributes:
       size: Side of the model's crops, px.
@@ -85,18 +85,18 @@ class Look:
             raise ValueError(f"face: expected {LARGEST}, {ALL} or a number from 0, got {self.face!r}")
 
 
-def look(person: Person, how: Look) -> list[Sightings]:
+def crop_faces(person: Person, how: CropSettings) -> list[PersonCrops]:
     """Reads the files of a person, finds the face in each and takes its crop.
 
     Returns:
       One, or with ``all`` one for every face, named ``person-number``.
     """
     if not person.files:
-        return [Sightings(person.name, (), (f"{person.folder}: holds no photograph and no video",))]
+        return [PersonCrops(person.name, (), (f"{person.folder}: holds no photograph and no video",))]
     if how.face == ALL and (len(person.files) > 1 or _is_video(person.files[0])):
         fault = f"{person.name}: face=all goes with one photograph a person: whose faces belong together is not known"
-        return [Sightings(person.name, (), (fault,))]
-    found: list[Sighting] = []
+        return [PersonCrops(person.name, (), (fault,))]
+    found: list[CroppedFace] = []
     faults: list[str] = []
     for path in person.files:
         try:
@@ -106,29 +106,29 @@ def look(person: Person, how: Look) -> list[Sightings]:
         except MemoryError:
             faults.append(f"{path}: does not fit into memory")
     if how.face == ALL and len(found) > 1:
-        return [Sightings(f"{person.name}-{number}", (one,), ()) for number, one in enumerate(found)]
-    return [Sightings(person.name, tuple(found), tuple(faults))]
+        return [PersonCrops(f"{person.name}-{number}", (one,), ()) for number, one in enumerate(found)]
+    return [PersonCrops(person.name, tuple(found), tuple(faults))]
 
 
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in video.SUFFIXES
 
 
-def _in_photograph(path: Path, how: Look) -> list[Sighting]:
+def _in_photograph(path: Path, how: CropSettings) -> list[CroppedFace]:
     picture = photograph.read(path, how.max_pixels)
     faces = find_faces(picture.pixels, how.detector)
     if not faces:
         raise ValueError(f"{path}: no face found")
-    return [_sighting(picture, face, how) for face in _chosen(faces, how.face, str(path))]
+    return [_cropped(picture, face, how) for face in _chosen(faces, how.face, str(path))]
 
 
-def _in_video(path: Path, how: Look) -> list[Sighting]:
+def _in_video(path: Path, how: CropSettings) -> list[CroppedFace]:
     frames = video.read(path, how.max_pixels, how.frames)
     found = []
     for frame in frames:
         faces = find_faces(frame.pixels, how.detector)
         if faces:
-            found += [_sighting(frame, face, how) for face in _chosen(faces, how.face, frame.name)]
+            found += [_cropped(frame, face, how) for face in _chosen(faces, how.face, frame.name)]
     if len(found) < LEAST_SHARE * len(frames):
         raise ValueError(
             f"{path}: a face in only {len(found)} of {len(frames)} frames, expected one in at least "
@@ -137,7 +137,7 @@ def _in_video(path: Path, how: Look) -> list[Sighting]:
     return found
 
 
-def _chosen(faces: list[Face], which: str, where: str) -> list[Face]:
+def _chosen(faces: list[DetectedFace], which: str, where: str) -> list[DetectedFace]:
     if which == ALL:
         return faces
     if which == LARGEST:
@@ -147,11 +147,11 @@ def _chosen(faces: list[Face], which: str, where: str) -> list[Face]:
     return [faces[int(which)]]
 
 
-def _sighting(picture: Photograph, face: Face, how: Look) -> Sighting:
+def _cropped(picture: Photograph, face: DetectedFace, how: CropSettings) -> CroppedFace:
     intrinsics, source = how.lens.intrinsics(picture)
     try:
         camera = face_crop.face_camera(face, intrinsics)
         crop, crop_intrinsics = face_crop.take(picture.pixels, intrinsics, camera, how.size)
     except ValueError as error:
         raise ValueError(f"{picture.name}: {error}") from error
-    return Sighting(picture, intrinsics, source, face, camera, crop, crop_intrinsics)
+    return CroppedFace(picture, intrinsics, source, face, camera, crop, crop_intrinsics)
