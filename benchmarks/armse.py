@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 from tfface import people  # noqa: E402
 from tfface.evaluation import armse, average_rmse  # noqa: E402
 from tfface.evaluation.elastic import elastic_error  # noqa: E402
-from tfface.evaluation.point_to_surface import OutputSurface, distances_around_nearest_vertex  # noqa: E402
+from tfface.evaluation.point_to_surface import Surface, distances_around_nearest_vertex  # noqa: E402
 from tfface.evaluation.scan_to_mesh import scan_to_mesh  # noqa: E402
 from tfface.geometry.mesh import Mesh  # noqa: E402
 
@@ -40,7 +40,7 @@ def _igl(points: Points, mesh: Mesh) -> Points:
 
 
 def _surface(points: Points, mesh: Mesh) -> Points:
-    distances, _ = OutputSurface(mesh.vertices, mesh.triangles).nearest(points)
+    distances, _ = Surface(mesh.vertices, mesh.triangles).nearest(points)
     return distances
 
 
