@@ -102,7 +102,7 @@ def test_predictions_are_made_again_only_if_the_model_changed(evaluated, records
     shutil.copytree(evaluated.files[0].parent, output)
     paths = {name: shutil.copy(path, tmp_path / path.name) for name, path in paths.items()}
     made = []
-    monkeypatch.setattr(run.figures, "examples", lambda *_, **__: None)  # seen in other tests, and slow
+    monkeypatch.setattr(run.drawn_examples, "draw", lambda *_, **__: None)  # seen in other tests, and slow
     original = run.predict.predict
     monkeypatch.setattr(run.predict, "predict", lambda *a, **k: made.append(k["description"]) or original(*a, **k))
     again = run.evaluate(options(records, paths, output), progress=False)

@@ -7,7 +7,7 @@ import pytest
 import scanned_people
 from PIL import Image
 
-from tfface.evaluation import face_model_report
+from tfface.drawing import face_model_report
 from tfface.face import build, model_quality
 
 
@@ -25,7 +25,7 @@ def face_model(people):
 @pytest.fixture(scope="module")
 def report(people, face_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    measures = face_model_report.measure(face_model, people[:15], people[15:], samples=40, seed=3)
+    measures = model_quality.measure(face_model, people[:15], people[15:], samples=40, seed=3)
     return face_model_report.write(folder, face_model, measures), measures
 
 
@@ -72,7 +72,7 @@ def test_the_mean_stands_between_the_two_sides_of_each_mode(report):
 def test_one_unseen_person_has_no_standard_error(people, face_model, tmp_path, monkeypatch):
     monkeypatch.setattr(face_model_report, "_SHOWN_MODES", 1)
     monkeypatch.setattr(face_model_report, "_HEIGHT", 40)
-    measures = face_model_report.measure(face_model, people[:15], people[15:16], samples=10)
+    measures = model_quality.measure(face_model, people[:15], people[15:16], samples=10)
     page = face_model_report.write(tmp_path, face_model, measures)
     content = json.loads((tmp_path / face_model_report.MEASURES).read_text())
     assert content["generalisation"]["standard_error_mm"] == [None] * 7

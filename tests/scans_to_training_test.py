@@ -7,8 +7,7 @@ import pytest
 
 import tfface
 from tfface.data import manifest, preparation
-from tfface.evaluation import face_model_report
-from tfface.face import MorphableModel
+from tfface.face import MorphableModel, model_quality
 from tfface.face.register import RegistrationSettings
 from tfface.face.registration import smooth_prior
 from tfface.geometry import mesh
@@ -43,7 +42,7 @@ def test_raw_scans_become_a_trained_model(capture, tmp_path):
     assert [outcome.status for outcome in outcomes] == [*["registered"] * 5, "failed"], [o.fault for o in outcomes]
     built, divided = model_from_scans.build_model(plan, outcomes, modes=2)
     training, unseen = (model_from_scans.registered_shapes(plan, divided[split]) for split in ("train", "validation"))
-    measures = face_model_report.measure(built, training, unseen, samples=20)
+    measures = model_quality.measure(built, training, unseen, samples=20)
     assert measures.generalisation.mean[-1] < measures.generalisation.mean[0]
     assert model_from_scans.complete_capture_folder(plan, scans, outcomes) == 5
     again = [registering.finished(plan, scan) for scan in scan_files.find_scans(root)]

@@ -9,8 +9,8 @@ import tiny_people
 from PIL import Image
 
 from tfface import files
-from tfface.drawing import document
-from tfface.evaluation import armse, landmark_rows, learning_curves, row_measures, study_figures, study_rows
+from tfface.drawing import charts, document, error_maps
+from tfface.evaluation import armse, landmark_rows, learning_curves, row_measures, study_pictures, study_rows
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measures import MEAN_FACE
 from tfface.evaluation.predictions import Origin, Predictions
@@ -224,30 +224,39 @@ class TestFigures:
     def test_are_drawn(self, face_model, tmp_path):
         rng = np.random.default_rng(0)
         rows = {name: rng.gamma(5, 0.3, 40) for name in (*study_rows.PAPER, "MV Max", "3DMM Floor")}
-        study_figures.cumulative_errors(tmp_path / "curves.png", rows, "ARMSE, mm")
+        lines = study_pictures.cumulative(rows)
+        assert [line.name for line in lines if line.dashed] == ["MV Max", "3DMM Floor"]
+        assert all((np.diff(line.y) >= 0).all() and line.y[0] == 0 for line in lines)
+        charts.draw(tmp_path / "curves.png", lines, labels=("ARMSE, mm", "%"), limits=((0, 3), (0, 100)))
         maps = {name: rng.gamma(5, 0.3, face_model.num_vertices) for name in list(rows)[:3]}
-        study_figures.error_maps(
-            tmp_path / "maps.png", face_model.mean, face_model.triangles, maps, columns=2, height=80
-        )
-        curve = study_figures.Curve("SV", [1, 2, 3], [2.0, 1.8, 1.7], [(1.9, 2.1), (1.7, 1.9), (1.6, 1.8)])
-        study_figures.error_by_views(tmp_path / "views.png", [curve], 2.9, MEAN_FACE, "mm")
-        history = learning_curves.History((100, 200), (2.0, 1.5))
-        study_figures.learning_curves(tmp_path / "learning.png", {"SV": history}, "mm")
-        for name in ("curves", "maps", "views", "learning"):
+        error_maps.draw(tmp_path / "maps.png", face_model.mean, face_model.triangles, maps, columns=2, height=80)
+        line = charts.Line("SV", [1, 2, 3], [2.0, 1.8, 1.7], [(1.9, 2.1), (1.7, 1.9), (1.6, 1.8)], marked=True)
+        charts.draw(tmp_path / "views.png", [line], labels=("views", "mm"), level=(MEAN_FACE, 2.9), ticks=[1, 2, 3])
+        for name in ("curves", "maps", "views"):
             with Image.open(tmp_path / f"{name}.png") as image:
                 pixels = np.asarray(image.convert("RGB"))
             assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50, name
 
+    def test_a_chart_shows_what_it_is_given(self, tmp_path):
+        def drawn(**changes):
+            line = charts.Line("SV", [1, 2, 3], [2.0, 1.8, 1.7], color="#ff0000")
+            charts.draw(tmp_path / "x.png", [dataclasses.replace(line, **changes)], labels=("x", "y"))
+            with Image.open(tmp_path / "x.png") as image:
+                pixels = np.asarray(image.convert("RGB")).astype(int)
+            return int((pixels == (255, 0, 0)).all(axis=-1).sum()), pixels
+
+        solid, plain = drawn()
+        assert 500 < solid < 20_000
+        assert drawn(dashed=True)[0] < 0.85 * solid
+        assert drawn(marked=True)[0] > solid + 30
+        pale = (drawn(band=[(1.9, 2.1)] * 3)[1][..., 1] > 200) & (plain[..., 0] == 255)
+        assert pale.sum() > 1000
+
     def test_of_nothing_are_refused(self, face_model, tmp_path):
-        path = tmp_path / "x.png"
         with pytest.raises(ValueError, match="rows: expected at least one"):
-            study_figures.cumulative_errors(path, {}, "mm")
-        with pytest.raises(ValueError, match="rows: expected at least one"):
-            study_figures.error_maps(path, face_model.mean, face_model.triangles, {})
-        with pytest.raises(ValueError, match="curves: expected at least one"):
-            study_figures.error_by_views(path, [], 1.0, "m", "mm")
-        with pytest.raises(ValueError, match="histories: expected at least one"):
-            study_figures.learning_curves(path, {}, "mm")
+            error_maps.draw(tmp_path / "x.png", face_model.mean, face_model.triangles, {})
+        with pytest.raises(ValueError, match="lines: expected at least one"):
+            charts.draw(tmp_path / "x.png", [], labels=("x", "y"))
 
 
 def test_the_history_of_a_run_is_read_from_beside_the_model(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any
 from absl import app
 
 from tfface import config
-from tfface.face import MorphableModel
+from tfface.face import MorphableModel, model_quality
 from tfface.geometry import mesh
 
 
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     options = config.values("build_model")
-    from tfface.evaluation import face_model_report
+    from tfface.drawing import face_model_report
     from tfface.scans import collection, model_from_scans, registration_report, scan_files
     from tfface.scans.registering import Plan
 
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
         built, divided = model_from_scans.build_model(
             plan, outcomes, seed=options["seed"], modes=options["modes"], mirrored=options["mirrored"]
         )
-        measures = face_model_report.measure(
+        measures = model_quality.measure(
             built,
             model_from_scans.registered_shapes(plan, divided["train"], mirrored=options["mirrored"]),
             model_from_scans.registered_shapes(plan, divided["validation"]),

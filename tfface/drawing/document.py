@@ -4,7 +4,7 @@ import base64
 import dataclasses
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _STYLE = """
@@ -21,6 +21,10 @@ td.text, th.text { text-align: left; white-space: normal; }
 thead th { border-bottom: 2px solid #1d2733; vertical-align: bottom; }
 tbody tr:nth-child(even) { background: #f4f6f8; }
 tbody tr.rule td { border-top: 1px solid #1d2733; }
+tbody tr.bad { background: #fbe3e3; }
+tbody tr.doubtful { background: #fdf3d9; }
+td { vertical-align: top; }
+td img { display: block; width: 660px; }
 figure { margin: 1.2rem 0; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: #52606d; font-size: .92rem; max-width: 60rem; }
@@ -44,20 +48,36 @@ class Paragraph:
 
 
 @dataclasses.dataclass(frozen=True)
+class Linked:
+    """A picture in a cell that stays a file of its own, for there may be thousands; loaded when it is looked at.
+
+    Attributes:
+      path: relative to the page, with slashes.
+    """
+
+    path: str
+
+
+Cell = str | Linked
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
     """A table.
 
     Attributes:
       header: one text a column. The first column is text, the others are figures, aligned to the right.
-      rows: as many texts each.
+      rows: as many cells each.
       rules: rows above which a line is drawn (in HTML), by index.
       texts: further columns that hold text.
+      marks: `bad` or `doubtful` by index of the rows that are coloured so (in HTML).
     """
 
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Cell]]
     rules: Sequence[int] = ()
     texts: Sequence[int] = ()
+    marks: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -122,7 +142,7 @@ def _markdown(block: Block, folder: Path) -> str:
         relative = Path(os.path.relpath(block.path, folder)).as_posix()
         return f"![{block.caption}]({relative})\n\n*{block.caption}*"
     left = {0, *block.texts}
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (block.header, *block.rows)]
+    cells = [[_markdown_cell(cell) for cell in row] for row in (block.header, *block.rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(block.header))]
     rule = [("-" * width if k in left else "-" * (width - 1) + ":") for k, width in enumerate(widths)]
     lines = [
@@ -133,6 +153,10 @@ def _markdown(block: Block, folder: Path) -> str:
         for row in (cells[0], rule, *cells[1:])
     ]
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def _markdown_cell(cell: Cell) -> str:
+    return f"![]({cell.path})" if isinstance(cell, Linked) else cell.replace("|", "\\|")
 
 
 def _html(block: Block) -> str:
@@ -150,12 +174,12 @@ def _html(block: Block) -> str:
             f"<figcaption>{caption}</figcaption></figure>"
         )
     header = "".join(_cell("th", text, column in block.texts) for column, text in enumerate(block.header))
-    rows = [
-        ('<tr class="rule">' if index in block.rules else "<tr>")
-        + "".join(_cell("td", text, column in block.texts) for column, text in enumerate(row))
-        + "</tr>"
-        for index, row in enumerate(block.rows)
-    ]
+    rows = []
+    for index, row in enumerate(block.rows):
+        classes = [*(["rule"] if index in block.rules else []), *([block.marks[index]] if index in block.marks else [])]
+        opening = f'<tr class="{" ".join(classes)}">' if classes else "<tr>"
+        cells = "".join(_cell("td", cell, column in block.texts) for column, cell in enumerate(row))
+        rows.append(f"{opening}{cells}</tr>")
     return (
         f'<div class="scroll"><table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n'
         + "\n".join(rows)
@@ -163,6 +187,8 @@ def _html(block: Block) -> str:
     )
 
 
-def _cell(tag: str, text: str, is_text: bool) -> str:
+def _cell(tag: str, cell: Cell, is_text: bool) -> str:
     opening = f'<{tag} class="text">' if is_text else f"<{tag}>"
-    return f"{opening}{html.escape(text)}</{tag}>"
+    if isinstance(cell, Linked):
+        return f'{opening}<img loading="lazy" alt="" src="{html.escape(cell.path)}"></{tag}>'
+    return f"{opening}{html.escape(cell)}</{tag}>"

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import schema
-from tfface.evaluation.figures import Example, Photograph
+from tfface.drawing.examples import Example, Photograph
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measures import Row
 from tfface.evaluation.predictions import Predictions

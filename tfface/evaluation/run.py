@@ -21,7 +21,8 @@ import numpy.typing as npt
 from tfface import files, schema
 from tfface.data import manifest, pipeline
 from tfface.data.splits import SPLITS
-from tfface.evaluation import examples, figures, measures, predict, report
+from tfface.drawing import examples as drawn_examples
+from tfface.evaluation import examples, measures, predict, report
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measures import Row
 from tfface.evaluation.predictions import Origin, Predictions
@@ -124,7 +125,7 @@ def evaluate(options: Options, *, progress: bool = True) -> Evaluated:
         "equal parts of the ranking by error, the best above."
         + ("" if last.quaternions is not None else "\nThe poses are the true ones: the model predicts none.")
     )
-    figures.examples(picture, shown, face_model.triangles, area=area, caption=caption, progress=progress)
+    drawn_examples.draw(picture, shown, face_model.triangles, area=area, caption=caption, progress=progress)
     written = [output / name for name in ("table.md", "metrics.json", "errors.csv")]
     return Evaluated(tuple(rows), report.table(rows), (*written, picture))
 

@@ -22,7 +22,6 @@ from tfface.evaluation import (
     landmark_rows,
     learning_curves,
     row_measures,
-    study_figures,
     study_pictures,
     study_report,
     study_rows,
@@ -103,7 +102,7 @@ def study(options: Options, *, progress: bool = True) -> study_report.Report:
     if kinds:
         rows += _landmark_rows(kinds, noises, predicted, options, subjects, output / "predictions", progress)
     rows = study_rows.in_order(rows)
-    curves: list[study_figures.Curve] = []
+    curves: list[view_counts.Curve] = []
     baseline = 0.0
     with row_measures.open_pool(face_model, area, options.workers or None) as run:
         measured = [

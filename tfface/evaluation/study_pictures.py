@@ -7,14 +7,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import files
+from tfface.drawing import charts, error_maps
+from tfface.drawing import examples as drawn_examples
 from tfface.drawing.document import Picture
-from tfface.evaluation import examples, figures, measures, study_figures, study_rows
+from tfface.evaluation import examples, measures, statistics, study_rows
 from tfface.evaluation.learning_curves import History
 from tfface.evaluation.row_measures import ARMSE_MM, MeasuredRow
 from tfface.evaluation.study_predictions import StudyPredictions
 from tfface.evaluation.study_rows import ShapeRow
 from tfface.evaluation.subjects import Subjects
+from tfface.evaluation.view_counts import Curve
 
+_PAPER_COLORS = ("#4d4d4d", "#f4a259", "#d1495b", "#8ecae6", "#3a86c8", "#70c1a0", "#1b7f5c")
+_OTHER_COLORS = ("#9467bd", "#b08900", "#7f7f7f", "#c06ba8", "#5b7065", "#a0522d", "#6a8caf", "#b5bd00")
 _IN_CURVES = (*study_rows.PAPER, "SV Mean of 3", "Landmarks MAP, exact", "Landmarks MAP, 1 px", study_rows.FLOOR)
 
 
@@ -22,7 +27,7 @@ def draw(
     folder: Path,
     rows: Sequence[ShapeRow],
     measured: Sequence[MeasuredRow],
-    by_views: tuple[Sequence[study_figures.Curve], float],
+    by_views: tuple[Sequence[Curve], float],
     histories: Mapping[str, History],
     predicted: StudyPredictions,
     subjects: Subjects,
@@ -54,12 +59,12 @@ def draw(
     face_model, by_name = subjects.face_model, {row.name: row for row in measured}
     path = folder / "cumulative_errors.png"
     shown = {name: by_name[name].values[ARMSE_MM] for name in _IN_CURVES if name in by_name}
-    study_figures.cumulative_errors(path, shown, "ARMSE, mm")
+    charts.draw(path, cumulative(shown), labels=("ARMSE, mm", "subjects, %"), limits=((0, _end(shown)), (0, 100)))
     pictures = [Picture(path, "Share of subjects with at most each ARMSE.")]
 
     path = folder / "error_maps.png"
     maps = {row.name: row.vertex_mm for row in measured}
-    study_figures.error_maps(path, face_model.mean, face_model.triangles, maps, area=measured_area)
+    error_maps.draw(path, face_model.mean, face_model.triangles, maps, area=measured_area)
     caption = f"Mean error of each vertex after similarity alignment, painted on the mean face ({area_name})."
     pictures.append(Picture(path, caption))
 
@@ -67,14 +72,20 @@ def draw(
     if curves:
         path = folder / "error_by_views.png"
         label = "vertex error after similarity alignment, mm"
-        study_figures.error_by_views(path, curves, baseline, measures.MEAN_FACE, label)
+        lines = [
+            charts.Line(curve.name, curve.counts, curve.means, band=curve.intervals, marked=True) for curve in curves
+        ]
+        counts = sorted({count for curve in curves for count in curve.counts})
+        level = measures.MEAN_FACE, baseline
+        charts.draw(path, lines, labels=("views", label), limits=(None, (0, None)), level=level, ticks=counts)
         caption = "Error against the number of views, with bootstrap intervals; the views are chosen by estimated yaw."
         pictures.append(Picture(path, caption))
 
     if histories:
         path = folder / "learning_curves.png"
         label = "vertex error after similarity alignment, validation split, mm"
-        study_figures.learning_curves(path, histories, label)
+        lines = [charts.Line(name, one.steps, one.errors, marked=True) for name, one in histories.items()]
+        charts.draw(path, lines, labels=("steps", label))
         pictures.append(Picture(path, "Error on the validation split against the step of training."))
 
     for row in _of_people(rows):
@@ -94,11 +105,31 @@ def draw(
             f"{len(people)} equal parts of the ranking by error, the best above."
         )
         poses = "" if row.poses is not None else f"The poses are those of {predicted.single}: the model predicts none."
-        figures.examples(
+        drawn_examples.draw(
             path, people, face_model.triangles, area=measured_area, caption=f"{caption}\n{poses}", progress=progress
         )
         pictures.append(Picture(path, f"{caption} {poses}".strip()))
     return pictures
+
+
+def cumulative(rows: Mapping[str, npt.NDArray[np.float64]]) -> list[charts.Line]:
+    """For every row of errors [S], the share of subjects with at most each error; the paper's are drawn solid."""
+    others = [name for name in rows if name not in study_rows.PAPER]
+    lines = []
+    for name, values in rows.items():
+        paper = name in study_rows.PAPER
+        color = (
+            _PAPER_COLORS[list(study_rows.PAPER).index(name)]
+            if paper
+            else _OTHER_COLORS[others.index(name) % len(_OTHER_COLORS)]
+        )
+        at = np.linspace(0, _end(rows), 600)
+        lines.append(charts.Line(name, at, 100 * statistics.cumulative(values, at), color=color, dashed=not paper))
+    return lines
+
+
+def _end(rows: Mapping[str, npt.NDArray[np.float64]]) -> float:
+    return float(np.quantile(np.concatenate(list(rows.values())), 0.995))
 
 
 def _of_people(rows: Sequence[ShapeRow]) -> list[ShapeRow]:

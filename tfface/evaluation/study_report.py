@@ -19,9 +19,9 @@ from tfface.evaluation.learning_curves import History
 from tfface.evaluation.measures import MEAN_FACE
 from tfface.evaluation.predictions import Predictions
 from tfface.evaluation.row_measures import ARMSE_MM, ARMSE_PERCENT, POSE_MEASURES, SHAPE_MEASURES, MeasuredRow
-from tfface.evaluation.study_figures import Curve
 from tfface.evaluation.study_rows import PAPER, ShapeRow
 from tfface.evaluation.subjects import Subjects
+from tfface.evaluation.view_counts import Curve
 
 FORMAT = 1
 TITLE = "Table 1: 3D face reconstruction from one and from several views"

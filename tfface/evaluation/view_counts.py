@@ -1,6 +1,7 @@
 """Error against the number of views: averages of the single view model, and merge blocks that take any number."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from tfface import files, schema
 from tfface.data import workers
 from tfface.evaluation import predict, row_measures, statistics, view_selection
 from tfface.evaluation.predictions import Predictions
-from tfface.evaluation.study_figures import Curve
 from tfface.evaluation.subjects import Subjects
 from tfface.models.merge import MASKABLE, merge_block
 from tfface.models.networks import ENCODER
@@ -22,6 +22,23 @@ from tfface.models.regressor import REGRESSOR
 Views = npt.NDArray[np.int32]
 
 _AVERAGE_POOLING = "average_pooling"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+    """Errors against the number of views.
+
+    Attributes:
+      name: in the legend.
+      counts: [C], numbers of views.
+      means: [C], mm.
+      intervals: [C, 2], mm, bootstrap intervals of the means.
+    """
+
+    name: str
+    counts: Sequence[int]
+    means: Sequence[float]
+    intervals: Sequence[tuple[float, float]]
 
 
 def curves(

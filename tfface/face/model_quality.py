@@ -122,6 +122,60 @@ def specificity(
     return _curve(np.sqrt(np.maximum(nearest, 0) / model.num_vertices))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measures:
+    """The measures of one 3DMM.
+
+    Attributes:
+      num_training: people, with their mirror images if there are such.
+      num_unseen: people that the model was not built from.
+      num_samples: random faces.
+      compactness: [K + 1], share.
+      generalisation: to the unseen people.
+      specificity: against the people of the training.
+    """
+
+    num_training: int
+    num_unseen: int
+    num_samples: int
+    compactness: Array
+    generalisation: QualityCurve
+    specificity: QualityCurve
+
+
+def measure(
+    model: MorphableModel,
+    training: npt.NDArray[np.floating],
+    unseen: npt.NDArray[np.floating],
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Measures:
+    """Measures a 3DMM.
+
+    Args:
+      model: K modes.
+      training: [M, P, 3], mm, what it was built from.
+      unseen: [N, P, 3], mm, other people.
+      samples: number of random faces.
+      seed: of the random faces.
+
+    Returns:
+      The measures.
+
+    Raises:
+      ValueError: if the shapes do not fit the model.
+    """
+    return Measures(
+        len(training),
+        len(unseen),
+        samples,
+        compactness(model),
+        generalisation(model, unseen),
+        specificity(model, training, samples=samples, seed=seed),
+    )
+
+
 def _projected(model: MorphableModel, shapes: npt.NDArray[np.floating], block: int) -> Iterator[tuple[Array, Array]]:
     """Of blocks of shapes: coefficients [B, K] in mm, and the squares [B, K + 1] that k modes leave unexplained."""
     mean = model.mean.astype(np.float64)

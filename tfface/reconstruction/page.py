@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tfface import files
-from tfface.evaluation import figures
+from tfface.drawing import colors
 from tfface.geometry import camera, mesh, rotation
 from tfface.reconstruction.outputs import TexturedFace, pictures
 from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface
@@ -56,7 +56,7 @@ def page(
     face: TexturedFace | None = None,
     *,
     errors: npt.ArrayLike | None = None,
-    max_error: float = figures.MAX_ERROR,
+    max_error: float = colors.MAX_ERROR,
     max_side: int = 1024,
 ) -> str:
     """The page: the face in 3D, textured, shaded, by its error or as a wireframe, also over the photographs.
@@ -86,7 +86,7 @@ def page(
     content = {
         **_geometry(vertices, triangles, face, errors),
         "errorMax": max_error,
-        "errorColors": _base64(figures.COLORMAP(np.arange(256), bytes=True)[:, :3]),
+        "errorColors": _base64(colors.COLORMAP(np.arange(256), bytes=True)[:, :3]),
         "texture": None if face is None else _data_url(_resized_texture(face.image), quality=92),
         "photographs": [_photograph(view, max_side) for view in reconstruction.views],
     }

@@ -2,13 +2,13 @@
 
 import csv
 import dataclasses
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tfface import files
+from tfface.drawing import document
 from tfface.face.registration.quality import Quality
 from tfface.scans import registering
 from tfface.scans.registering import Outcome
@@ -26,12 +26,7 @@ _COLUMNS = (
     ("search_residual_mm", "placement, mm", "{:.2f}"),
     ("search_margin", "margin", "{:.2f}"),
 )
-_STYLE = (
-    "body{font:14px system-ui,sans-serif;margin:2em;color:#222}table{border-collapse:collapse}"
-    "td,th{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right;vertical-align:top}"
-    "td:first-child,th:first-child,td.text{text-align:left}td.text{max-width:34em}img{display:block;width:660px}"
-    ".failed{background:#fbe3e3}.doubtful{background:#fdf3d9}"
-)
+_MARKS = {registering.FAILED: "bad", registering.DOUBTFUL: "doubtful"}
 
 
 def worst_first(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -52,16 +47,14 @@ def write(folder: Path, outcomes: Sequence[Outcome]) -> None:
       outcomes: of all scans.
     """
     ranked = worst_first(outcomes)
-    files.write_bytes(folder / PAGE, _page(folder, ranked).encode())
-    beside = folder / f".{TABLE}.partial"
-    with beside.open("w", encoding="utf-8", newline="") as file:
+    files.write_text(folder / PAGE, document.page("Registered scans", _blocks(folder, ranked)))
+    with files.written(folder / TABLE) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         names = [field.name for field in dataclasses.fields(Quality)]
         writer.writerow(["subject", "status", "fault", *names])
         for outcome in ranked:
             measures = ["" if outcome.quality is None else f"{getattr(outcome.quality, name):.6g}" for name in names]
             writer.writerow([outcome.subject, outcome.status, outcome.fault, *measures])
-    beside.replace(folder / TABLE)
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
@@ -76,28 +69,30 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     return f"{len(outcomes)} scans: {told}; medians: residual {residual:.2f} mm, coverage {coverage:.0%}"
 
 
-def _page(folder: Path, ranked: Sequence[Outcome]) -> str:
-    head = "".join(f"<th>{title}</th>" for _, title, _ in _COLUMNS)
-    rows = "\n".join(_row(folder, outcome) for outcome in ranked)
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Registered scans</title><style>{_STYLE}</style>"
-        f"<h1>Registered scans, the worst first</h1><p>{html.escape(summary(ranked))}.</p>"
-        "<p>Pictures: the scan; the registered template; both; the template coloured by its distance from the scan, "
-        "white 0, red 2 mm and more, grey where the scan shows nothing that matches.</p>"
-        f"<table><tr><th>subject</th><th>status</th>{head}<th>what is wrong</th><th>picture</th></tr>\n{rows}\n"
-        "</table></html>\n"
-    )
+def _blocks(folder: Path, ranked: Sequence[Outcome]) -> list[document.Block]:
+    header = ("subject", "status", *(title for _, title, _ in _COLUMNS), "what is wrong", "picture")
+    return [
+        document.Heading("Registered scans, the worst first", 1),
+        document.Paragraph(f"{summary(ranked)}."),
+        document.Paragraph(
+            "Pictures: the scan; the registered template; both; the template coloured by its distance from the scan, "
+            "white 0, red 2 mm and more, grey where the scan shows nothing that matches."
+        ),
+        document.Table(
+            header,
+            [_row(folder, outcome) for outcome in ranked],
+            texts=(1, len(header) - 2, len(header) - 1),
+            marks={index: _MARKS[one.status] for index, one in enumerate(ranked) if one.status in _MARKS},
+        ),
+    ]
 
 
-def _row(folder: Path, outcome: Outcome) -> str:
-    cells = []
+def _row(folder: Path, outcome: Outcome) -> list[document.Cell]:
+    cells: list[document.Cell] = [outcome.subject, outcome.status]
     for name, _, form in _COLUMNS:
         value = float("nan") if outcome.quality is None else getattr(outcome.quality, name)
-        cells.append(f"<td>{form.format(value) if np.isfinite(value) else ''}</td>")
-    told = "; ".join([outcome.fault, *outcome.notes]) if outcome.fault else "; ".join(outcome.notes)
+        cells.append(form.format(value) if np.isfinite(value) else "")
+    cells.append("; ".join([outcome.fault, *outcome.notes] if outcome.fault else outcome.notes))
     picture = registering.picture_path(Path(), outcome.subject)
-    shown = f'<img loading=lazy alt="" src="{html.escape(picture.as_posix())}">' if (folder / picture).exists() else ""
-    return (
-        f"<tr class={outcome.status}><td>{html.escape(outcome.subject)}</td><td>{outcome.status}</td>{''.join(cells)}"
-        f'<td class="text">{html.escape(told)}</td><td>{shown}</td></tr>'
-    )
+    cells.append(document.Linked(picture.as_posix()) if (folder / picture).exists() else "")
+    return cells

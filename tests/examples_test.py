@@ -5,7 +5,9 @@ import pytest
 import tiny_people
 from PIL import Image
 
-from tfface.evaluation import examples, figures
+from tfface.drawing import colors
+from tfface.drawing import examples as figures
+from tfface.evaluation import examples
 
 TRUTH = tiny_people.template().vertices - tiny_people.template().vertices.mean(axis=0)
 TRIANGLES = tiny_people.template().triangles
@@ -30,7 +32,7 @@ SHAPES = (slice(TOP, TOP + 2 * CELL + GAP), slice(LEFT + 2 * (CELL + GAP) + GAP,
 
 
 def drawn(path, *shown: figures.Example, **options) -> np.ndarray:
-    figures.examples(path, shown, TRIANGLES, cell=CELL, progress=False, **options)
+    figures.draw(path, shown, TRIANGLES, cell=CELL, progress=False, **options)
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
@@ -58,10 +60,10 @@ def test_labels_and_caption_are_written(tmp_path):
 
 
 def test_errors_have_the_colours_of_the_scale(tmp_path):
-    colors = figures.error_colors([0.0, 3.0, 6.0, 60.0])
-    np.testing.assert_array_equal(colors[2], colors[3])
-    assert colors.argmax(axis=1).tolist() == [2, 1, 0, 0]  # from blue over green to red
-    exact, wrong = (drawn(tmp_path / f"{error}.png", example(error), alignment="none")[SHAPES] for error in (0, 40))
+    scale = colors.of_errors([0.0, 3.0, 6.0, 60.0])
+    np.testing.assert_array_equal(scale[2], scale[3])
+    assert scale.argmax(axis=1).tolist() == [2, 1, 0, 0]  # from blue over green to red
+    exact, wrong = (drawn(tmp_path / f"{error}.png", example(error))[SHAPES] for error in (0, 40))
     bluish, reddish = (exact[..., 2] > exact[..., 0] + 60), (wrong[..., 0] > wrong[..., 2] + 60)
     assert not (exact[..., 0] > exact[..., 2] + 60).any()
     assert bluish.sum() > 2000

@@ -1,22 +1,20 @@
 """What a 3DMM is worth: its measures by the number of modes, as curves and a table, and pictures of its first modes."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from tfface import files
-from tfface.drawing import document
+from tfface.drawing import charts, document
 from tfface.drawing.shapes import GAP, ShapeCameras, grid
+from tfface.drawing.sheet import Sheet, save
 from tfface.face import MorphableModel, model_quality
-from tfface.face.model_quality import QualityCurve
+from tfface.face.model_quality import Measures, QualityCurve
 from tfface.geometry import mesh
 
 Array = npt.NDArray[np.floating]
@@ -28,65 +26,10 @@ DEVIATIONS = (-3.0, 0.0, 3.0)
 """Standard deviations at which a mode is drawn."""
 
 _SHOWN_MODES, _HEIGHT = 5, 210
-_DPI = 130
 _TABLE = (1, 2, 3, 5, 8, 10, 15, 20, 30, 40, 50, 64, 80, 100, 150, 200)
 _COLOR = "#2f6f9f"
 # Light in the middle, as shading must be seen on it.
 _INWARDS_OUTWARDS = LinearSegmentedColormap.from_list("inwards, outwards", ["#3b6fb6", "#ece7e0", "#c8503c"])
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Measures:
-    """The measures of one 3DMM; see `tfface.face.model_quality`.
-
-    Attributes:
-      num_training: people, with their mirror images if there are such.
-      num_unseen: people that the model was not built from.
-      num_samples: random faces.
-      compactness: [K + 1], share.
-      generalisation: to the unseen people.
-      specificity: against the people of the training.
-    """
-
-    num_training: int
-    num_unseen: int
-    num_samples: int
-    compactness: Array
-    generalisation: QualityCurve
-    specificity: QualityCurve
-
-
-def measure(
-    model: MorphableModel,
-    training: npt.NDArray[np.floating],
-    unseen: npt.NDArray[np.floating],
-    *,
-    samples: int = 1000,
-    seed: int = 0,
-) -> Measures:
-    """Measures a 3DMM.
-
-    Args:
-      model: K modes.
-      training: [M, P, 3], mm, what it was built from.
-      unseen: [N, P, 3], mm, other people.
-      samples: number of random faces.
-      seed: of the random faces.
-
-    Returns:
-      The measures.
-
-    Raises:
-      ValueError: if the shapes do not fit the model.
-    """
-    return Measures(
-        len(training),
-        len(unseen),
-        samples,
-        model_quality.compactness(model),
-        model_quality.generalisation(model, unseen),
-        model_quality.specificity(model, training, samples=samples, seed=seed),
-    )
 
 
 def write(folder: Path, model: MorphableModel, measures: Measures) -> Path:
@@ -103,15 +46,13 @@ def write(folder: Path, model: MorphableModel, measures: Measures) -> Path:
     draw_curves(folder / CURVES, measures)
     draw_modes(folder / MODES, model)
     files.write_json(folder / MEASURES, _content(model, measures))
-    page = document.page("3D morphable model", _blocks(folder, model, measures))
-    with files.written(folder / PAGE) as beside:
-        beside.write_text(page, encoding="utf-8")
+    files.write_text(folder / PAGE, document.page("3D morphable model", _blocks(folder, model, measures)))
     return folder / PAGE
 
 
 def draw_curves(path: Path, measures: Measures) -> None:
     """Draws compactness, generalisation and specificity against the number of modes, with two standard errors."""
-    figure = Figure(figsize=(12.4, 3.7), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(12.4, 3.7), dpi=charts.DPI, layout="constrained")
     compactness, generalisation, specificity = figure.subplots(1, 3)
     modes = np.arange(len(measures.compactness))
     compactness.plot(modes, 100 * measures.compactness, color=_COLOR, linewidth=1.8)
@@ -123,10 +64,8 @@ def draw_curves(path: Path, measures: Measures) -> None:
     specificity.set(title=f"specificity of {measures.num_samples} random faces", ylabel="distance, mm")
     for axes in (compactness, generalisation, specificity):
         axes.set(xlabel="modes", xlim=(0, max(len(modes) - 1, 1)))
-        axes.grid(color="0.9", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+        charts.finish(axes)
+    save(figure, path)
 
 
 def _draw_curve(axes: Axes, curve: QualityCurve) -> None:
@@ -164,37 +103,20 @@ def draw_modes(path: Path, model: MorphableModel) -> None:
         ]
     )
     left, header, footer = 96, 34, 62
-    height, width = pictures.shape[0] + header + footer, pictures.shape[1] + left + GAP
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
-    sheet = figure.add_axes((0, 0, 1, 1))
-    sheet.set(xlim=(0, width), ylim=(height, 0))
-    sheet.axis("off")
-    sheet.imshow(
-        pictures, extent=(left, left + pictures.shape[1], header + pictures.shape[0], header), interpolation="none"
-    )
-    sheet.set(xlim=(0, width), ylim=(height, 0))
+    height = pictures.shape[0] + header + footer
+    sheet = Sheet(pictures.shape[1] + left + GAP, height)
+    sheet.place(pictures, left, header)
     column = pictures.shape[1] / len(DEVIATIONS)
     for at, deviation in enumerate(DEVIATIONS):
         told = f"{deviation:+.0f} standard deviations" if deviation else "mean"
-        sheet.text(left + (at + 0.5) * column, header - 10, told, fontsize=11, ha="center", va="bottom")
+        sheet.write(left + (at + 0.5) * column, header - 10, told, 11, align="center bottom")
     for mode in range(count):
         middle = header + mode * (_HEIGHT + GAP) + _HEIGHT / 2
         share = model.eigenvalues[mode] / model.eigenvalues.sum() * model_quality.compactness(model)[-1]
-        sheet.text(12, middle, f"mode {mode + 1}", fontsize=11, fontweight="bold", va="bottom")
-        sheet.text(12, middle + 6, f"{share:.1%}", fontsize=10, color="0.35", va="top")
-    bar = figure.add_axes((left / width, 34 / height, 360 / width, 13 / height))
-    scale = figure.colorbar(
-        ScalarMappable(Normalize(-top, top), _INWARDS_OUTWARDS), cax=bar, orientation="horizontal", extend="both"
-    )
-    scale.outline.set_visible(False)
-    bar.tick_params(labelsize=9, length=3)
-    figure.text((left + 372) / width, 40 / height, "mm outwards", fontsize=10, va="center")
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with files.written(path) as beside:
-        FigureCanvasAgg(figure).print_png(str(beside))
+        sheet.write(12, middle, f"mode {mode + 1}", 11, align="left bottom bold")
+        sheet.write(12, middle + 6, f"{share:.1%}", 10, align="left top", grey=0.35)
+    sheet.scale((left, height - 47, 360, 13), _INWARDS_OUTWARDS, (-top, top), "mm outwards")
+    sheet.save(path)
 
 
 def _content(model: MorphableModel, measures: Measures) -> dict[str, Any]:
