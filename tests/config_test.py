@@ -1,6 +1,8 @@
 """Flags: one definition each, saved as a flagfile that repeats the run, and a flagfile for every study."""
 
 import dataclasses
+import glob
+import os
 import pathlib
 import subprocess
 import sys
@@ -63,3 +65,30 @@ def test_a_misspelt_flag_fails(tmp_path):
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "batchsize" in done.stdout + done.stderr
+
+
+def test_a_machine_without_a_gpu_is_not_told_that_cuda_failed(tmp_path):
+    """A command that asks TensorFlow for its devices, and ends at the records that are not there."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    arguments = [f"--records={tmp_path}", f"--output={tmp_path}/run", "--strategy=one"]
+    command = [sys.executable, "-m", "tfface.train", *arguments]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, env=environment)
+    assert ended.returncode == 1
+    assert "tfface.train: " in ended.stderr.splitlines()[-1]
+    if any(glob.glob(sign) for sign in config._SIGNS_OF_A_GPU):
+        pytest.skip("a machine with a GPU is told everything")
+    assert "cuInit" not in ended.stderr
+
+
+def test_where_there_is_a_gpu_tensorflow_says_what_it_has_to(tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(config, "_SIGNS_OF_A_GPU", (str(tmp_path / "nvidia*"),))
+    config._quiet_tensorflow()
+    assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    (tmp_path / "nvidia0").unlink()
+    config._quiet_tensorflow()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    config._quiet_tensorflow()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"

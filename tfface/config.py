@@ -5,6 +5,8 @@ beside it as a `flagfile` that repeats it.
 """
 
 import dataclasses
+import glob
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -272,8 +274,21 @@ _REQUIRED = {
 }
 
 
+_SIGNS_OF_A_GPU = ("/dev/nvidia*", "/dev/dxg", "/proc/driver/nvidia")
+
+
+def _quiet_tensorflow() -> None:
+    """Where there is no GPU, keeps TensorFlow from telling that CUDA failed, which reads like a failure and is none.
+
+    Where there is one, all that TensorFlow says of it is shown. What the user has set stays.
+    """
+    if not any(glob.glob(sign) for sign in _SIGNS_OF_A_GPU):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 def define(entry: str) -> None:
-    """Defines the flags of an entry point (a key of `ENTRIES`)."""
+    """Defines the flags of an entry point (a key of `ENTRIES`), before TensorFlow is imported."""
+    _quiet_tensorflow()
     for name in ENTRIES[entry]:
         flag = _FLAGS[name]
         flag.define(name=name, default=flag.default, help=flag.help, **flag.options)

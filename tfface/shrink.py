@@ -20,7 +20,6 @@ def main(argv: list[str]) -> None:
     """Shrinks the model that the flags name."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tfface
     from tfface import fetching, schema
     from tfface.models import shrinking
