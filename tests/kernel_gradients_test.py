@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from tfface.training import kernel_gradients, loop, objectives
-from tfface.training.adam import FusedAdam
 from tfface.training.kernel_gradients import as_matrix_products, convolution
 from tfface.training.strategy import on_processors
 
@@ -171,7 +170,7 @@ def test_a_training_step_is_the_same_step(monkeypatch):
             vertices = keras.layers.Dense(6, dtype="float32")(keras.layers.Flatten()(features))
             model = keras.Model({"images": images}, {"vertices": keras.layers.Reshape((2, 3))(vertices)})
             trainer = loop.StageTrainer(
-                model, model.trainable_variables, objectives.shape, FusedAdam(1e-2), strategy, batch_size=2
+                model, model.trainable_variables, objectives.shape, keras.optimizers.Adam(1e-2), strategy, batch_size=2
             )
         rng = np.random.default_rng(0)
         batch = {

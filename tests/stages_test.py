@@ -25,19 +25,29 @@ def test_what_is_no_stage_is_named(text):
 
 
 def test_constant_schedule_rises_then_stays():
-    schedule = stages.WarmupThen(1e-3, steps=100, warmup_steps=10)
+    schedule = stages.learning_rate(1e-3, steps=100, warmup_steps=10)
     rates = [float(schedule(step)) for step in (0, 4, 9, 50, 99)]
     np.testing.assert_allclose(rates, [1e-4, 5e-4, 1e-3, 1e-3, 1e-3], rtol=1e-5)
 
 
 def test_cosine_schedule_falls_to_zero():
-    schedule = stages.WarmupThen(1e-3, steps=110, warmup_steps=10, shape="cosine")
-    rates = [float(schedule(step)) for step in (9, 60, 110, 200)]
-    np.testing.assert_allclose(rates, [1e-3, 5e-4, 0, 0], rtol=1e-4, atol=1e-9)
+    schedule = stages.learning_rate(1e-3, steps=109, warmup_steps=10, shape="cosine")
+    rates = [float(schedule(step)) for step in (0, 9, 59, 109, 200)]
+    np.testing.assert_allclose(rates, [1e-4, 1e-3, 5e-4, 0, 0], rtol=1e-4, atol=1e-9)
 
 
-def test_schedule_config_round_trip():
-    schedule = stages.WarmupThen(1e-3, 100, 10, "cosine")
-    assert stages.WarmupThen.from_config(schedule.get_config()).get_config() == schedule.get_config()
+@pytest.mark.parametrize("warmup_steps", [0, 1])
+@pytest.mark.parametrize(("shape", "half"), [("constant", 1.0), ("cosine", 0.5)])
+def test_without_a_rise_a_stage_begins_at_the_peak(warmup_steps, shape, half):
+    schedule = stages.learning_rate(2.0, 10, warmup_steps, shape)
+    np.testing.assert_allclose([float(schedule(step)) for step in (0, 5)], [2.0, 2.0 * half], rtol=1e-6)
+
+
+def test_a_stage_that_ends_in_its_rise():
+    schedule = stages.learning_rate(1.0, 3, 10, "cosine")
+    np.testing.assert_allclose([float(schedule(step)) for step in range(3)], [0.1, 0.2, 0.3], rtol=1e-6)
+
+
+def test_an_unknown_schedule_is_named():
     with pytest.raises(ValueError, match="schedule: expected constant or cosine, got 'step'"):
-        stages.WarmupThen(1e-3, 100, shape="step")
+        stages.learning_rate(1e-3, 100, shape="step")

@@ -162,12 +162,12 @@ def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_newer_flags(reco
 def test_weight_decay_shrinks_kernels_but_neither_biases_nor_scales():
     network = keras.Sequential([keras.Input((3,)), keras.layers.LayerNormalization(), keras.layers.Dense(2)])
     network.set_weights([np.ones(weight.shape) for weight in network.weights])
-    optimizer = training_run.make_optimizer(stages.WarmupThen(0.1, 10), weight_decay=0.5)
+    optimizer = training_run.make_optimizer(stages.learning_rate(0.1, 10), weight_decay=0.5)
     optimizer.build(network.trainable_variables)
     optimizer.apply([tf.zeros(weight.shape) for weight in network.trainable_weights], network.trainable_weights)
     for weight in network.trainable_weights:
         np.testing.assert_allclose(weight, 0.95 if weight.name == "kernel" else 1.0, rtol=1e-6, err_msg=weight.path)
-    assert training_run.make_optimizer(stages.WarmupThen(0.1, 10), 0.0).weight_decay is None
+    assert training_run.make_optimizer(stages.learning_rate(0.1, 10), 0.0).weight_decay is None
 
 
 def test_the_first_loss_that_is_not_finite_is_named(records, tmp_path, monkeypatch):

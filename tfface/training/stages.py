@@ -2,10 +2,8 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import keras
-import numpy as np
 
 from tfface.models.cut import PARTS
 
@@ -46,33 +44,28 @@ def parse(texts: Sequence[str], learning_rate: float) -> list[Stage]:
     return stages
 
 
-@keras.saving.register_keras_serializable("tfface")
-class WarmupThen(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise over `warmup_steps`, then a constant rate or half a cosine that falls to zero at `steps`."""
+def learning_rate(
+    peak: float, steps: int, warmup_steps: int = 0, shape: str = "constant"
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The rate over a stage: a linear rise from the first step to the `warmup_steps`-th, then constant or half a cosine.
 
-    def __init__(self, learning_rate: float, steps: int, warmup_steps: int = 0, shape: str = "constant"):
-        if shape not in {"constant", "cosine"}:
-            raise ValueError(f"schedule: expected constant or cosine, got {shape!r}")
-        self.learning_rate = learning_rate
-        self.steps = steps
-        self.warmup_steps = warmup_steps
-        self.shape = shape
+    Args:
+      peak: The highest rate.
+      steps: Of the stage; at its end a cosine has come to zero.
+      warmup_steps: Steps of the rise; 0 begins at the peak.
+      shape: ``constant`` or ``cosine``.
 
-    def __call__(self, step: Any) -> Any:
-        """The rate at a step."""
-        step = keras.ops.cast(step, "float32")
-        rise = keras.ops.minimum((step + 1.0) / max(self.warmup_steps, 1), 1.0)
-        if self.shape == "constant":
-            return self.learning_rate * rise
-        share = (step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
-        share = keras.ops.clip(share, 0.0, 1.0)
-        return self.learning_rate * rise * 0.5 * (1.0 + keras.ops.cos(np.pi * share))
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            "learning_rate": self.learning_rate,
-            "steps": self.steps,
-            "warmup_steps": self.warmup_steps,
-            "shape": self.shape,
-        }
+    Raises:
+      ValueError: If the shape is neither.
+    """
+    if shape not in {"constant", "cosine"}:
+        raise ValueError(f"schedule: expected constant or cosine, got {shape!r}")
+    # Keras' warm-up starts at a given rate: a rate of zero would waste the first step.
+    rise = max(warmup_steps, 1)
+    return keras.optimizers.schedules.CosineDecay(
+        peak / rise,
+        decay_steps=max(steps - rise + 1, 1),
+        alpha=1.0 if shape == "constant" else 0.0,
+        warmup_target=peak if rise > 1 else None,
+        warmup_steps=rise - 1,
+    )

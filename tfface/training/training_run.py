@@ -19,7 +19,6 @@ from tfface.models import merge
 from tfface.models.cut import Halves, cut
 from tfface.training import interruption, loop, objectives, ridge, stages
 from tfface.training import strategy as strategies
-from tfface.training.adam import FusedAdam
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.examples import Examples
 from tfface.training.logs import Logger, describe
@@ -224,8 +223,8 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Adam, or AdamW (Loshchilov and Hutter 2019), which decays all but biases and the scales of normalisations."""
     if not weight_decay:
-        return FusedAdam(schedule)
-    optimizer = FusedAdam(schedule, weight_decay=weight_decay)
+        return keras.optimizers.Adam(schedule)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
@@ -276,7 +275,7 @@ def _run_stage(stage: stages.Stage, session: _Session) -> None:
             )
             if options.head_start == "ridge" and int(position.total_steps.numpy()) == 0:
                 _start_by_ridge(halves, stream, validation, session)
-        schedule = stages.WarmupThen(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
+        schedule = stages.learning_rate(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
             network,
