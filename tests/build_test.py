@@ -165,3 +165,14 @@ def test_bad_shapes_are_refused(shapes, message):
 def test_the_name_in_the_package_is_the_function():
     assert build_function is face.build
     assert callable(face.build)
+
+
+def test_many_shapes_show_progress_and_few_do_not(monkeypatch, capfd):
+    shapes = population(30, 20, num_modes=3)
+    face.build(shapes, TRIANGLES, {}, None, modes=3, block=4)
+    assert not capfd.readouterr().err
+    monkeypatch.setattr(alignment, "SHOWN_AFTER", 0.0)
+    face.build(shapes, TRIANGLES, {}, None, modes=3, block=4)
+    shown = capfd.readouterr().err
+    assert "Procrustes analysis, round 1" in shown
+    assert "principal components" in shown

@@ -27,6 +27,8 @@ _BLOCK_VECTORS = 64
 _MAX_VECTORS = 4096
 """As many the iteration may need; each takes 6P numbers."""
 
+_TASK = "principal components"
+
 
 class AlignedShapes:
     """D [M, 3P]: aligned shapes minus their mean, without ever being there as a whole.
@@ -85,14 +87,13 @@ class AlignedShapes:
 
     def _rows(self, mean: Array | int) -> Iterator[Array]:
         """Blocks [block, 3P] of the aligned shapes minus `mean` [3P]."""
-        for start in range(0, self.num_shapes, self._block):
-            yield self._read(slice(start, start + self._block), slice(None)) - mean
+        for rows in alignment.in_blocks(self.num_shapes, self._block, _TASK):
+            yield self._read(rows, slice(None)) - mean
 
     def _columns(self) -> Iterator[tuple[slice, Array]]:
         """Blocks [M, 3 n] of D, of about the size of a block of rows, with their slice of the 3P columns."""
         count = max(1, self._block * self.num_vertices // self.num_shapes)
-        for start in range(0, self.num_vertices, count):
-            columns = slice(start, min(start + count, self.num_vertices))
+        for columns in alignment.in_blocks(self.num_vertices, count, _TASK):
             part = self._read(slice(None), columns) - self.mean[columns].reshape(-1)
             yield slice(3 * columns.start, 3 * columns.stop), part
 

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 Array = npt.NDArray[np.floating]
+
+SHOWN_AFTER = 2.0
+"""Seconds that a reading of all shapes goes on before it shows how far it is; those of a few hundred show nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,12 +169,13 @@ def generalised_procrustes(
     if np.ndim(shapes) != 3 or np.shape(shapes)[2] != 3 or 0 in np.shape(shapes):
         raise ValueError(f"shapes must have the shape [M, P, 3], got {list(np.shape(shapes))}.")
     weights = _normalised(weights, shapes.shape[1])
-    size = np.mean(np.concatenate([_size(part, weights) for part in _blocks(shapes, block)])) if scale else None
+    sizes = [_size(part, weights) for part in _blocks(shapes, block, "sizes of shapes")] if scale else []
+    size = np.mean(np.concatenate(sizes)) if scale else None
     mean = _centred(np.asarray(shapes[0], np.float64), weights)
-    for _ in range(max_iterations):
+    for number in range(1, max_iterations + 1):
         previous, transforms = mean, []
         mean = np.zeros_like(previous)
-        for part in _blocks(shapes, block):
+        for part in _blocks(shapes, block, f"Procrustes analysis, round {number}"):
             transforms.append(_align(part, previous, weights, scale))
             mean += transforms[-1].apply(part).sum(axis=0) / len(shapes)
         mean = _centred(mean, weights)
@@ -187,12 +192,20 @@ def generalised_procrustes(
     return turned.apply(mean), turned.compose(batch)
 
 
-def _blocks(shapes: npt.NDArray[np.floating], block: int) -> Iterator[Array]:
-    for start in range(0, len(shapes), block):
-        part = np.asarray(shapes[start : start + block], np.float64)
+def in_blocks(count: int, block: int, task: str) -> Iterator[slice]:
+    """Slices of at most `block` of `count` things; a reading of all of them that takes long shows how far it is."""
+    starts = range(0, count, block)
+    for start in tqdm(starts, desc=task, unit="block", delay=SHOWN_AFTER, leave=False, dynamic_ncols=True):
+        yield slice(start, min(start + block, count))
+
+
+def _blocks(shapes: npt.NDArray[np.floating], block: int, task: str) -> Iterator[Array]:
+    for rows in in_blocks(len(shapes), block, task):
+        part = np.asarray(shapes[rows], np.float64)
         finite = np.isfinite(part).all(axis=(1, 2))
         if not finite.all():
-            raise ValueError(f"shapes must be finite, got NaN or infinity in shape {start + int(np.argmin(finite))}.")
+            fault = rows.start + int(np.argmin(finite))
+            raise ValueError(f"shapes must be finite, got NaN or infinity in shape {fault}.")
         yield part
 
 

@@ -47,7 +47,7 @@ def parse(texts: Sequence[str], learning_rate: float) -> list[Stage]:
 def learning_rate(
     peak: float, steps: int, warmup_steps: int = 0, shape: str = "constant"
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The rate over a stage: a linear rise from the first step to the `warmup_steps`-th, then constant or half a cosine.
+    """The rate over a stage: a linear rise to the `warmup_steps`-th step, then constant or half a cosine.
 
     Args:
       peak: The highest rate.
