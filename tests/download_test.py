@@ -59,7 +59,11 @@ def test_says_which_file_cannot_be_fetched_and_what_to_do(server, tmp_path, faul
 
 
 def test_the_table_holds_every_file_that_is_read():
-    names = [ict.NEUTRAL_FILE, *(ict.identity_file(mode) for mode in range(ict.NUM_MODES))]
+    names = [
+        ict.NEUTRAL_FILE,
+        *map(ict.identity_file, range(ict.NUM_MODES)),
+        *map(ict.expression_file, ict.EXPRESSIONS),
+    ]
     assert set(ict_checksums.SHA256) == {"LICENSE", *(f"FaceXModel/{name}" for name in names)}
     assert all(len(checksum) == 64 and int(checksum, 16) for checksum in ict_checksums.SHA256.values())
     assert len(set(ict_checksums.SHA256.values())) == len(ict_checksums.SHA256)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tfface import people, schema
 from tfface.geometry import mesh, raycast
-from tfface.people import ict, photographer
+from tfface.people import ict, ict_head, photographer
 
 SETTINGS = photographer.PhotographySettings(image_size=48, num_views=3)
 MODES = 5
@@ -103,7 +103,7 @@ def test_cache_is_written_once_and_used(ict_facekit_dir, tmp_path, monkeypatch):
     def forbidden(path: pathlib.Path) -> np.ndarray:
         raise AssertionError(f"{path} was parsed again")
 
-    monkeypatch.setattr(ict, "read_vertices", forbidden)
+    monkeypatch.setattr(ict_head, "read_vertices", forbidden)
     second = ict.IctPeople(ict_facekit_dir, 3, num_modes=2, cache_dir=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [cached.name]
     assert cached.stat().st_mtime_ns == stamp

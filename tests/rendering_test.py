@@ -40,6 +40,7 @@ def _look(canvas: np.ndarray | None = None) -> appearance.Appearance:
         gloss=0.0,
         roughness=0.5,
         bald=True,
+        teeth=np.zeros(3, np.float32),
     )
 
 
@@ -47,7 +48,7 @@ def _scene(look: appearance.Appearance | None = None, worn: list | None = None) 
     head = egg.head()
     scene = shading.build_scene(head, unrolled_skin.unroll(head), head.template_vertices, look or _look(), worn or [])
     # The paint alone: the egg's eyeballs stand before its skin and would shade it.
-    scene.corners[..., 5] = 1
+    scene.attributes[:, 5] = 1
     return scene
 
 

@@ -58,6 +58,12 @@ _FLAGS: dict[str, _Flag] = {
     "capture_dir": _text(None, "Capture folder with one folder a subject, for --people=capture."),
     "subjects": _integer(3000, "How many synthetic people.", 3),
     "views": _integer(5, "Photographs a person, for synthetic people.", 1),
+    "expressions": _choice(
+        "none",
+        ["none", "sampled"],
+        "What faces do in the photographs of --people=ict: nothing, or in each something else (smiles, talking mouths, "
+        "blinks, brows, gaze), with its weights as truth.",
+    ),
     "measures": _names([], "Means of --people=anthropometric to move, as name=deviations (head/anthropometry.py)."),
     "image_size": _integer(64, "Side of the crops in px.", 32, 1024),
     "modes": _integer(64, "Modes of the 3DMM (fewer if there are fewer training subjects).", 1),
@@ -225,8 +231,8 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     entry: tuple(names.split())
     for entry, names in {
         "prepare": """
-            people ict_facekit download capture_dir subjects measures views image_size modes only_splits face_model
-            workers output seed
+            people ict_facekit download capture_dir subjects measures expressions views image_size modes only_splits
+            face_model workers output seed
         """,
         "train": """
             records output seed model_kind num_views merge hidden_units dropout encoder_weights encoder_dtype

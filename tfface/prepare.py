@@ -46,6 +46,8 @@ def _open(options: dict[str, Any]) -> tuple[PeopleSource, dict[str, Any]]:
     people, size = options["people"], options["image_size"]
     if options["measures"] and people != "anthropometric":
         raise ValueError(f"measures: expected none with people={people}, got {','.join(options['measures'])}")
+    if options["expressions"] != "none" and people != "ict":
+        raise ValueError(f"expressions: expected none with people={people}, got {options['expressions']}")
     if people == "capture":
         if not options["capture_dir"]:
             raise ValueError("people=capture: the flag --capture_dir must name the capture folder")
@@ -56,9 +58,11 @@ def _open(options: dict[str, Any]) -> tuple[PeopleSource, dict[str, Any]]:
         return captured, {"image_size": size, **left_out}
     from tfface.people.photographer import PhotographySettings
 
-    settings = PhotographySettings(image_size=size, num_views=options["views"])
+    settings = PhotographySettings(image_size=size, num_views=options["views"], expressions=options["expressions"])
     arguments: dict[str, Any] = {"num_subjects": options["subjects"], "seed": options["seed"], "settings": settings}
     described: dict[str, Any] = {"image_size": size, "views": options["views"]}
+    if options["expressions"] != "none":
+        described["expressions"] = options["expressions"]
     if people == "ict":
         arguments["directory"] = _ict_facekit(options)
     if people == "model":

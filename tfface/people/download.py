@@ -28,7 +28,7 @@ def fetch(
     timeout: float = 60.0,
     connections: int = 4,
 ) -> list[pathlib.Path]:
-    """Makes a folder hold the files of ICT-FaceKit, as a checkout of it would; about 260 MB.
+    """Makes a folder hold the files of ICT-FaceKit, as a checkout of it would; about 400 MB.
 
     A file that is there and right is not fetched again; one that is wrong is replaced. A file appears under its name
     only once it is whole and its checksum is right.

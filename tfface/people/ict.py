@@ -4,33 +4,27 @@ The files, their vertex ranges and landmarks are described in `tfface.face.impor
 and the unit of the source frame.
 """
 
-import functools
-import hashlib
 import os
 import pathlib
-import tempfile
 
 import numpy as np
 import numpy.typing as npt
 
-from tfface import files
-from tfface.face import symmetry
 from tfface.face.importers.ict import (
-    LANDMARKS,
+    EXPRESSIONS,
     NEUTRAL_FILE,
     NUM_FACE_VERTICES,
-    NUM_FILE_VERTICES,
     NUM_MODES,
     NUM_NARROW_FACE_VERTICES,
     data_folder,
-    face_triangles,
+    expression_file,
     identity_file,
     read_vertices,
 )
-from tfface.geometry import mesh
-from tfface.people import people_source, photographer
+from tfface.people import ict_head, people_source, photographer
 
 __all__ = [
+    "EXPRESSIONS",
     "NEUTRAL_FILE",
     "NUM_FACE_VERTICES",
     "NUM_MODES",
@@ -38,14 +32,10 @@ __all__ = [
     "IctPeople",
     "checkout",
     "data_folder",
+    "expression_file",
     "identity_file",
     "read_vertices",
 ]
-
-_SKIN = range(11248)
-_EYES = (range(21451, 22221), range(23021, 23791))  # The outer shells of the left and the right eyeball.
-_KEPT = np.concatenate([np.asarray(part) for part in (_SKIN, *_EYES)])
-_IRIS_RADIUS = 6.0
 
 
 def checkout(named: str | None) -> str:
@@ -63,76 +53,12 @@ def checkout(named: str | None) -> str:
     return folder
 
 
-def _modes_file(folder: pathlib.Path, num_modes: int, cache_dir: pathlib.Path) -> pathlib.Path:
-    """The cached neutral head and modes, [1 + K, V, 3] float32; written first if the files are new or have changed.
-
-    Reading a hundred OBJ files takes many seconds; mapping one array into memory takes none.
-    """
-    paths = [folder / NEUTRAL_FILE, *(folder / identity_file(mode) for mode in range(num_modes))]
-    digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        if not path.is_file():
-            raise ValueError(f"{path}: expected an OBJ file of ICT-FaceKit, it is not there")
-        digest.update(path.read_bytes())
-    cached = cache_dir / f"ict-{digest.hexdigest()}.npy"
-    if cached.is_file():
-        return cached
-    meshes = np.stack([read_vertices(path)[_KEPT] for path in paths])
-    meshes[1:] -= meshes[0]
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".modes-") as writing:
-        np.save(pathlib.Path(writing) / cached.name, meshes)
-        files.move_into_place(pathlib.Path(writing) / cached.name, cached)
-    return cached
-
-
-@functools.lru_cache(maxsize=4)
-def _meshes(modes_file: str) -> npt.NDArray[np.float32]:
-    """Neutral head and modes, [1 + K, V, 3], mapped into memory once a process."""
-    return np.load(modes_file, mmap_mode="r")
-
-
-@functools.lru_cache(maxsize=4)
-def _head(folder: str, modes_file: str) -> photographer.HeadModel:
-    """The renderable head, once a process."""
-    neutral = np.array(_meshes(modes_file)[0])
-    new_index = np.full(NUM_FILE_VERTICES, -1, np.int32)
-    new_index[_KEPT] = np.arange(len(_KEPT))
-    triangles = new_index[mesh.read_mesh(pathlib.Path(folder) / NEUTRAL_FILE).triangles]
-    triangles = triangles[(triangles >= 0).all(axis=1)]
-    part = np.full(len(triangles), photographer.Part.SKIN, np.int8)
-    first = len(_SKIN)
-    for eye in _EYES:
-        mine = (triangles[:, 0] >= first) & (triangles[:, 0] < first + len(eye))
-        pole = neutral[first + np.argmin(neutral[first : first + len(eye), 2])]
-        radius = np.linalg.norm(neutral[triangles].mean(axis=1)[:, :2] - pole[:2], axis=1)
-        front = neutral[triangles[:, 0], 2] < neutral[first : first + len(eye), 2].mean()
-        part[mine] = photographer.Part.SCLERA
-        part[mine & front & (radius < _IRIS_RADIUS)] = photographer.Part.IRIS
-        first += len(eye)
-    return photographer.HeadModel(
-        triangles=triangles,
-        part=part,
-        template_vertices=neutral,
-        face_index=np.arange(NUM_FACE_VERTICES, dtype=np.int32),
-        landmarks=LANDMARKS,
-    )
-
-
-@functools.lru_cache(maxsize=4)
-def _template(folder: str, modes_file: str) -> people_source.Template:
-    """The face area, once a process."""
-    head = _head(folder, modes_file)
-    vertices = head.template_vertices[:NUM_FACE_VERTICES]
-    triangles = face_triangles(head.triangles)
-    return people_source.Template(vertices, triangles, head.landmarks, symmetry.find_symmetry(vertices, triangles))
-
-
 class IctPeople:
     """A population with the identity statistics of ICT-FaceKit, photographed by `tfface.people.photographer`.
 
     Subject i has the coefficients c ~ N(0, 1)^K, drawn again where |c| exceeds `truncation`, from a generator that
-    depends on (seed, i) alone, and the shape neutral + sum_k c_k mode_k.
+    depends on (seed, i) alone, and the shape neutral + sum_k c_k mode_k. Each photograph shows an expression of its own
+    (`expression_sampler`) unless the settings say that all faces are neutral.
     """
 
     name = "ict"
@@ -170,23 +96,25 @@ class IctPeople:
             raise ValueError(f"truncation: expected a positive number, got {truncation}")
         if cache_dir is None:
             cache_dir = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tfface"
-        folder = data_folder(directory)
-        self._files = str(folder), str(_modes_file(folder, num_modes, pathlib.Path(cache_dir)))
+        folder, cache = data_folder(directory), pathlib.Path(cache_dir)
+        self._settings = settings or photographer.PhotographySettings()
+        moving = self._settings.expressions == photographer.SAMPLED
+        self._modes_file = str(ict_head.modes_file(folder, num_modes, cache))
+        self._files = str(folder), self._modes_file, str(ict_head.expressions_file(folder, cache)) if moving else None
         self._num_subjects = num_subjects
         self._seed = seed
-        self._settings = settings or photographer.PhotographySettings()
         self._num_modes = num_modes
         self._truncation = truncation
 
     @property
     def template(self) -> people_source.Template:
-        """The face area of the neutral mesh."""
-        return _template(*self._files)
+        """The face area of the neutral mesh, and its expressions unless all photographs are neutral."""
+        return ict_head.template(*self._files)
 
     @property
     def head(self) -> photographer.HeadModel:
-        """What is rendered: face area, head and neck, eyeballs."""
-        return _head(*self._files)
+        """What is rendered: face area, head and neck, eyeballs; and the inside of the mouth if people move."""
+        return ict_head.head(*self._files)
 
     def __len__(self) -> int:
         return self._num_subjects
@@ -209,7 +137,7 @@ class IctPeople:
 
     def head_shape(self, index: int) -> npt.NDArray[np.float32]:
         """The subject's full head, [V, 3] float32, mm, source frame, in the topology of `head`."""
-        return self._deformed(index, len(_KEPT))
+        return self._deformed(index, len(self.head.template_vertices))
 
     def views(self, index: int) -> list[people_source.View]:
         """The subject's photographs."""
@@ -217,8 +145,7 @@ class IctPeople:
         return photographer.photograph(self.head, self.head_shape(index), self._settings, rng)
 
     def _deformed(self, index: int, num_vertices: int) -> npt.NDArray[np.float32]:
-        meshes = np.asarray(_meshes(self._files[1]))[:, :num_vertices]
-        return meshes[0] + np.tensordot(self.coefficients(index), meshes[1:], axes=1)
+        return ict_head.deformed(self._modes_file, self.coefficients(index), num_vertices)
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < self._num_subjects:

@@ -1,8 +1,9 @@
-"""ICT-FaceKit: a folder of meshes of one topology, one neutral and one for each of 100 modes; centimetres, y up.
+"""ICT-FaceKit: meshes of one topology, a neutral one and one for each of 100 modes and 53 expressions; cm, y up.
 
 Vertex ranges and landmarks: ICT-FaceKit (MIT licence), README, "Face Model Topology" and "Facial Landmarks"; Li et al.,
 "Learning Formation of Physically-Based Face Attributes", CVPR 2020. A mode's mesh is the neutral one moved by one
-standard deviation. Turned by 180 degrees about x and scaled by ten the meshes are in model axes: nothing is mirrored.
+standard deviation, an expression's the neutral one with that expression alone. Turned by 180 degrees about x and scaled
+by ten the meshes are in model axes: nothing is mirrored.
 """
 
 import os
@@ -32,7 +33,18 @@ _LANDMARKS = (
     1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518,
     5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966,
 )
+EXPRESSIONS = (
+    "browDown_L", "browDown_R", "browInnerUp_L", "browInnerUp_R", "browOuterUp_L", "browOuterUp_R", "cheekPuff_L",
+    "cheekPuff_R", "cheekSquint_L", "cheekSquint_R", "eyeBlink_L", "eyeBlink_R", "eyeLookDown_L", "eyeLookDown_R",
+    "eyeLookIn_L", "eyeLookIn_R", "eyeLookOut_L", "eyeLookOut_R", "eyeLookUp_L", "eyeLookUp_R", "eyeSquint_L",
+    "eyeSquint_R", "eyeWide_L", "eyeWide_R", "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose",
+    "mouthDimple_L", "mouthDimple_R", "mouthFrown_L", "mouthFrown_R", "mouthFunnel", "mouthLeft",
+    "mouthLowerDown_L", "mouthLowerDown_R", "mouthPress_L", "mouthPress_R", "mouthPucker", "mouthRight",
+    "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmile_L", "mouthSmile_R",
+    "mouthStretch_L", "mouthStretch_R", "mouthUpperUp_L", "mouthUpperUp_R", "noseSneer_L", "noseSneer_R",
+)
 # fmt: on
+"""The blendshapes, as `vertex_indices.json` of ICT-FaceKit lists them; a mesh each."""
 LANDMARKS = dict(zip(schema.IBUG68, _LANDMARKS, strict=True))
 """Vertex by name, for all of `schema.IBUG68`."""
 
@@ -40,6 +52,11 @@ LANDMARKS = dict(zip(schema.IBUG68, _LANDMARKS, strict=True))
 def identity_file(mode: int) -> str:
     """File name of an identity mode, 0..99."""
     return f"identity{mode:03d}.obj"
+
+
+def expression_file(name: str) -> str:
+    """File name of one of `EXPRESSIONS`."""
+    return f"{name}.obj"
 
 
 def data_folder(directory: str | os.PathLike[str]) -> pathlib.Path:

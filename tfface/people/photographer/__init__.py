@@ -2,6 +2,6 @@
 
 from tfface.people.photographer.head_model import HeadModel, Part
 from tfface.people.photographer.photographer import photograph
-from tfface.people.photographer.settings import PhotographySettings
+from tfface.people.photographer.settings import NONE, SAMPLED, PhotographySettings
 
-__all__ = ["HeadModel", "Part", "PhotographySettings", "photograph"]
+__all__ = ["NONE", "SAMPLED", "HeadModel", "Part", "PhotographySettings", "photograph"]

@@ -46,6 +46,7 @@ class Appearance:
       gloss: strength of the skin's highlight.
       roughness: of the skin's surface, 0..1.
       bald: whether no volume of hair may grow on this head.
+      teeth: [3], colour of the teeth.
     """
 
     canvas: Array
@@ -54,6 +55,7 @@ class Appearance:
     gloss: float
     roughness: float
     bald: bool
+    teeth: Array
 
 
 @functools.lru_cache(maxsize=4)
@@ -92,6 +94,8 @@ def sample_appearance(unrolled: UnrolledSkin, settings: PhotographySettings, rng
     np.exp(tone, out=canvas[..., :3])
     canvas[..., 3] = 1
     _paint_lips(canvas, unrolled, settings.appearance, rng)
+    if not unrolled.enclosed.any():
+        _paint_seam(canvas, unrolled)
     _paint_beard(canvas, unrolled, hair, middle + fine, settings.appearance, rng)
     _paint_eyes_and_brows(canvas, unrolled, hair, fine, rng)
     _paint_scalp(canvas, unrolled, hair, bald, middle, fine, rng)
@@ -102,6 +106,7 @@ def sample_appearance(unrolled: UnrolledSkin, settings: PhotographySettings, rng
         gloss=rng.uniform(0.2, 0.9),
         roughness=rng.uniform(0.36, 0.55),
         bald=bald,
+        teeth=_teeth(rng.spawn(1)[0]),
     )
 
 
@@ -175,8 +180,13 @@ def _paint_lips(canvas: Array, unrolled: UnrolledSkin, strength: float, rng: np.
     region[..., 3] += alpha * (gloss - 1)
     if rng.random() < 0.2 * strength:
         _cover(canvas, window, alpha * np.float32(rng.uniform(0.5, 0.9)), _choose(_LIPSTICK, rng), gloss)
+
+
+def _paint_seam(canvas: Array, unrolled: UnrolledSkin) -> None:
+    """The dark line where lips meet that never part."""
+    window = _window(unrolled.lips > -3)
     seam = np.exp(-((unrolled.mouth_line[window] / 0.9) ** 2))
-    region[..., :3] *= (1 - 0.6 * seam)[..., None]
+    canvas[window][..., :3] *= (1 - 0.6 * seam)[..., None]
 
 
 def _paint_beard(
@@ -227,6 +237,12 @@ def _paint_scalp(
     window = _window(alpha > 0)
     alpha = alpha[window] * np.clip(1 - 0.12 * fine[window], 0, 1)
     _cover(canvas, window, alpha, hair, 0.5)
+
+
+def _teeth(rng: np.random.Generator) -> Array:
+    """Colour of the teeth, from white to yellow."""
+    yellow = rng.random()
+    return np.array([0.68 - 0.10 * yellow, 0.63 - 0.14 * yellow, 0.56 - 0.22 * yellow], np.float32)
 
 
 def _eye_profile(dark: float, rng: np.random.Generator) -> Array:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfface import schema
+from tfface.face.expressions import Expressions
 from tfface.people import people_source
 
 
@@ -22,6 +23,16 @@ class Part(enum.IntEnum):
     """A volume of hair. Never in a `HeadModel`: the photographer puts it on."""
     CLOTH = 5
     """A cap. Never in a `HeadModel` either."""
+    GUMS = 6
+    """Gums and tongue."""
+    TEETH = 7
+    LASHES = 8
+    """Fringes of hair, which let through what lies behind them."""
+
+
+MOUTH = (Part.INNER, Part.GUMS, Part.TEETH)
+"""What an open mouth shows."""
+EYES = (Part.SCLERA, Part.IRIS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +47,8 @@ class HeadModel:
       template_vertices: [V, 3] float32, mm, the mean head.
       face_index: [P] int32, the vertex of the full head that each vertex of the 3DMM's face is.
       landmarks: all 68 of `schema.IBUG68`: vertex index in the full head.
+      expressions: what moves all of its vertices, P = V, or None for a head that is always neutral. A head that moves
+        has the whole inside of its mouth.
 
     Raises:
       ValueError: if an array has another shape, an index points outside the vertices, or a landmark is missing.
@@ -46,6 +59,7 @@ class HeadModel:
     template_vertices: np.ndarray
     face_index: np.ndarray
     landmarks: Mapping[str, int]
+    expressions: Expressions | None = None
 
     def __post_init__(self) -> None:
         if self.template_vertices.ndim != 2 or self.template_vertices.shape[1] != 3:
@@ -58,6 +72,8 @@ class HeadModel:
         for name, indices in (("triangles", self.triangles), ("face_index", self.face_index)):
             if indices.min() < 0 or indices.max() >= count:
                 raise ValueError(f"{name}: expected indices in 0..{count - 1}, got {indices.min()}..{indices.max()}")
+        if self.expressions is not None and self.expressions.deltas.shape[1:] != (count, 3):
+            raise ValueError(f"expressions: expected deltas [E, {count}, 3], got {self.expressions.deltas.shape}")
         people_source.check_landmarks(self.landmarks, count)
         missing = [name for name in schema.IBUG68 if name not in self.landmarks]
         if missing:

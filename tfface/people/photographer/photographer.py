@@ -7,10 +7,21 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.geometry import rotation
+from tfface.people import expression_sampler
 from tfface.people.people_source import View
-from tfface.people.photographer import appearance, background, framing, headwear, lighting, renderer, sensor, shading
+from tfface.people.photographer import (
+    appearance,
+    background,
+    framing,
+    headwear,
+    lighting,
+    posing,
+    renderer,
+    sensor,
+    shading,
+)
 from tfface.people.photographer.head_model import HeadModel
-from tfface.people.photographer.settings import PhotographySettings
+from tfface.people.photographer.settings import SAMPLED, PhotographySettings
 from tfface.people.photographer.unrolled_skin import unroll
 
 _PUPIL_RADIUS = 11.0
@@ -24,7 +35,8 @@ def photograph(
 ) -> list[View]:
     """Photographs a person from several sides: one look, and for each view another pose, camera, light and background.
 
-    K, q and t of each view are exact: they are what its rays were cast with.
+    K, q and t of each view are exact: they are what its rays were cast with. So are the weights of its expression, if
+    the settings ask for expressions and the head has them. They change nothing else of what is drawn.
 
     Args:
       head: the topology.
@@ -42,21 +54,56 @@ def photograph(
     if vertices.shape != head.template_vertices.shape:
         raise ValueError(f"vertices: expected {head.template_vertices.shape} as in the template, got {vertices.shape}")
     unrolled = unroll(head)
+    moods = rng.spawn(1)[0]
     look = appearance.sample_appearance(unrolled, settings, rng)
     worn = headwear.sample_headwear(head, vertices, look.hair, look.bald, settings, rng)
-    scene = shading.build_scene(head, unrolled, vertices, look, worn)
-    landmarks = vertices[[head.landmarks[name] for name in schema.IBUG68]]
+    moves = head.expressions is not None and settings.expressions == SAMPLED
+    neutral = None if moves else shading.build_scene(head, unrolled, vertices, look, worn)
     views = []
     for yaw in framing.sample_yaws(settings, rng):
+        weights = _sample_weights(head, moods) if moves else np.zeros(0, np.float32)
+        landmarks = _posed_landmarks(head, vertices, weights)
         shot = framing.sample_shot(landmarks, float(yaw), settings, rng)
         light = lighting.sample_lighting(settings, rng)
-        looking = dataclasses.replace(scene, gaze=_sample_gaze(shot, landmarks, rng))
-        colour, coverage = renderer.render(looking, shot, light, settings.supersampling)
+        gaze = _sample_gaze(shot, landmarks, rng)
+        if neutral is None:
+            weights = _with_gaze(head, weights, gaze)
+            scene = shading.build_scene(head, unrolled, posing.pose(head, vertices, weights), look, worn, shot)
+        else:
+            scene = dataclasses.replace(neutral, gaze=gaze)
+        colour, coverage = renderer.render(scene, shot, light, settings.supersampling)
         behind = background.sample_background(shot.size_hw, rng)
         picture = sensor.expose(colour + (1 - coverage)[..., None] * behind, coverage, light.white, settings, rng)
         image = sensor.encode(picture, settings, rng)
-        views.append(View(image, shot.intrinsics, shot.quaternion, shot.translation))
+        views.append(View(image, shot.intrinsics, shot.quaternion, shot.translation, weights))
     return views
+
+
+def _sample_weights(head: HeadModel, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Weights [E] of one photograph's expression, all but those of the gaze."""
+    assert head.expressions is not None
+    return expression_sampler.weight_vector(expression_sampler.sample_expression(rng), head.expressions.names)
+
+
+def _posed_landmarks(
+    head: HeadModel, vertices: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Where the 68 landmarks are: what a detector would frame, [68, 3], mm; weights [E], or [0] of a neutral head."""
+    marks = [head.landmarks[name] for name in schema.IBUG68]
+    if head.expressions is None or not weights.any():
+        return vertices[marks]
+    return vertices[marks] + head.expressions.at(marks).displacement(weights)
+
+
+def _with_gaze(
+    head: HeadModel, weights: npt.NDArray[np.float32], gaze: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """The weights [E] and those of the lids of eyes that look along `gaze`, mm; eyes that close look ahead."""
+    assert head.expressions is not None
+    names = head.expressions.names
+    closed = max((weights[i] for i, name in enumerate(names) if name.startswith("eyeBlink")), default=0.0)
+    left, down = np.degrees(np.arcsin((1 - closed) * gaze / _PUPIL_RADIUS))
+    return weights + posing.gaze_weights(names, left, down)
 
 
 def _sample_gaze(

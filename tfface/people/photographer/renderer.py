@@ -74,14 +74,21 @@ def _sample(
     directions = (camera.rays_from_px(px, shot.intrinsics) @ cam_from_model).astype(np.float32)
     centre = -shot.translation @ cam_from_model
     hits = scene.caster.cast(centre, directions)
+    distance = hits.distance
     found = np.flatnonzero(hits.triangle >= 0)
     hits = raycast.Hits(hits.triangle[found], hits.barycentric[found], hits.distance[found])
     disc = _light_points(shot.size_hw, len(places))[rows, columns].reshape(-1, 2)[found]
     colour = np.zeros((len(px), 3), np.float32)
     colour[found] = shade(scene, hits, centre, directions[found], cam_from_model.T, lighting, disc)
+    opacity = np.zeros(len(px), np.float32)
+    opacity[found] = 1
+    if scene.lashes is not None:
+        kept = scene.lashes.opacity(centre, directions, distance)
+        dark = scene.appearance.hair * np.float32(0.3) * (lighting.sky + lighting.key_colour)
+        colour += kept[:, None] * (dark - colour)
+        opacity += kept * (1 - opacity)
     blocks = len(rows), len(places)
-    share = np.bincount(found // len(places), minlength=len(rows)) / np.float32(len(places))
-    return colour.reshape(*blocks, 3).mean(axis=1), share.astype(np.float32)
+    return colour.reshape(*blocks, 3).mean(axis=1), opacity.reshape(blocks).mean(axis=1)
 
 
 @functools.lru_cache(maxsize=16)

@@ -4,6 +4,10 @@ import dataclasses
 
 from tfface import schema
 
+NONE, SAMPLED = "none", "sampled"
+EXPRESSIONS = (NONE, SAMPLED)
+"""What faces do: nothing, or in each photograph something else (`people.expression_sampler`)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PhotographySettings:
@@ -29,6 +33,7 @@ class PhotographySettings:
       camera: 0..1, strength of what varies in the camera: exposure, colour balance, noise, blur.
       jpeg_quality: lowest and highest quality of the JPEG file.
       supersampling: rays along each axis of a pixel that differs from its neighbours; the others get one ray.
+      expressions: one of `EXPRESSIONS`; people of a source that knows none are neutral whatever it says.
 
     Raises:
       ValueError: if a value is out of range.
@@ -51,6 +56,7 @@ class PhotographySettings:
     camera: float = 1.0
     jpeg_quality: tuple[int, int] = (70, 95)
     supersampling: int = 2
+    expressions: str = NONE
 
     def __post_init__(self) -> None:
         for name in ("image_size", "num_views", "supersampling"):
@@ -66,6 +72,8 @@ class PhotographySettings:
             raise ValueError(f"yaw_range: expected {max(schema.SELECTED_YAWS)}..90, got {self.yaw_range}")
         if self.box_jitter >= 0.5:
             raise ValueError(f"box_jitter: expected less than 0.5, got {self.box_jitter}")
+        if self.expressions not in EXPRESSIONS:
+            raise ValueError(f"expressions: expected one of {', '.join(EXPRESSIONS)}, got {self.expressions!r}")
         near, far = self.distance_range
         if not 200 <= near <= far:
             raise ValueError(f"distance_range: expected 200 mm <= near <= far, got {self.distance_range}")

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from tfface import schema
 from tfface.geometry import mesh, raycast
-from tfface.people.photographer import headwear
+from tfface.people.photographer import culling, framing, headwear, unrolled_skin
 from tfface.people.photographer.appearance import PROFILE_STEP, Appearance
 from tfface.people.photographer.head_model import HeadModel, Part
 from tfface.people.photographer.headwear import Headwear
+from tfface.people.photographer.lashes import Lashes
 from tfface.people.photographer.lighting import Lighting
 from tfface.people.photographer.unrolled_skin import UnrolledSkin
 
@@ -20,6 +22,11 @@ _SHADOW_OFFSET = 0.6
 """mm above the surface at which shadow rays start: more than smooth normals leave flat triangles."""
 # Light wanders below the skin and comes out red beyond the edge of the shade: a wrapped cosine, widest in red.
 _WRAP = np.array([0.22, 0.10, 0.06], np.float32)
+# Linear RGB of wet skin, which is thin and full of blood.
+_LINING, _GUMS = (0.28, 0.09, 0.08), (0.42, 0.15, 0.14)
+_OPEN_RAYS = 8
+_ENCLOSURE = 60.0
+"""mm, up to which something keeps the light from the inside of a mouth."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,25 +36,35 @@ class Scene:
     Attributes:
       caster: the tree of the person's surface, source frame.
       part: [T] int8.
-      corners: [T, 3, 8], what is interpolated over each triangle, by corner: normal, place on the canvas or in the
-        picture of strands, ambient light, and offset from the eye's axis.
+      attributes: [V, 8], what is interpolated over each triangle: normal, place on the canvas or in the picture of
+        strands, ambient light, and offset from the eye's axis.
       appearance: the person's colours.
       cloth: [3], linear RGB, colour of the cap.
       gaze: [2], mm, (x, y) by which the pupils are off the eyes' axes.
+      enclosed: [T], where expressions change how much of the surroundings the surface sees; None on a head that is
+        always neutral.
+      lashes: what hangs before the surface and lets most of it through; None if nothing does.
     """
 
     caster: raycast.Raycaster
     part: npt.NDArray[np.int8]
-    corners: Array
+    attributes: Array
     appearance: Appearance
     cloth: Array
     gaze: Array
+    enclosed: npt.NDArray[np.bool_] | None = None
+    lashes: Lashes | None = None
 
 
 def build_scene(
-    head: HeadModel, unrolled: UnrolledSkin, vertices: Array, appearance: Appearance, worn: list[Headwear]
+    head: HeadModel,
+    unrolled: UnrolledSkin,
+    vertices: Array,
+    appearance: Appearance,
+    worn: list[Headwear],
+    shot: framing.Shot | None = None,
 ) -> Scene:
-    """Builds the tree and the normals, once a person.
+    """Builds the tree and the normals: of a neutral head once a person, of a posed one for each photograph.
 
     Args:
       head: the mesh of all heads.
@@ -55,6 +72,7 @@ def build_scene(
       vertices: [P, 3], mm, of this person's head, in the axes of the model frame.
       appearance: of this person.
       worn: hair, cloth and the like, in the same frame.
+      shot: the only camera that will look at a head with expressions; None for one without.
     """
     texel, ambient = [unrolled.vertex_texel], [unrolled.ambient]
     surfaces, triangles, part = [vertices], [head.triangles], [head.part]
@@ -69,13 +87,24 @@ def build_scene(
         first += len(piece.vertices)
         if piece.part == Part.CLOTH:
             cloth = piece.colour
-    caster = raycast.Raycaster(np.concatenate(surfaces), np.concatenate(triangles))
+    surface, faces, kinds = np.concatenate(surfaces), np.concatenate(triangles), np.concatenate(part)
     attributes = np.zeros((first, 8), np.float32)
-    attributes[:, _NORMAL] = mesh.vertex_normals(caster.vertices, caster.triangles)
     attributes[:, _TEXEL] = np.concatenate(texel)
     attributes[:, _AMBIENT] = np.concatenate(ambient)
     attributes[: len(vertices), _EYE] = unrolled.eye_offset
-    return Scene(caster, np.concatenate(part), attributes[caster.triangles], appearance, cloth, np.zeros(2, np.float32))
+    enclosed = lashes = None
+    if shot is not None:
+        landmarks = vertices[[head.landmarks[name] for name in schema.IBUG68]]
+        lashes = Lashes.of(head, unrolled, vertices)
+        kept = culling.in_view(surface, faces, kinds, landmarks, shot) & (kinds != Part.LASHES)
+        enclosed = np.concatenate((unrolled.enclosed, np.zeros(len(faces) - len(unrolled.enclosed), bool)))[kept]
+        used = np.zeros(first, bool)
+        used[faces[kept]] = True
+        new_index = np.cumsum(used, dtype=np.int32) - 1
+        surface, faces, kinds, attributes = surface[used], new_index[faces[kept]], kinds[kept], attributes[used]
+    caster = raycast.Raycaster(surface, faces)
+    attributes[:, _NORMAL] = mesh.vertex_normals(caster.vertices, caster.triangles)
+    return Scene(caster, kinds, attributes, appearance, cloth, np.zeros(2, np.float32), enclosed, lashes)
 
 
 def shade(
@@ -101,18 +130,22 @@ def shade(
     Returns:
       [S, 3], linear RGB.
     """
-    values = np.einsum("sc,sck->sk", hits.barycentric, scene.corners[hits.triangle])
+    corners = scene.attributes[scene.caster.triangles[hits.triangle]]
+    values = np.einsum("sc,sck->sk", hits.barycentric, corners)
     part = scene.part[hits.triangle]
     points = centre + hits.distance[:, None] * directions
     view = -directions / _length(directions)
     normals = values[:, _NORMAL] / _length(values[:, _NORMAL])
     facing = _dot(normals, view)
     # Headwear is seen from both sides; on skin, a smooth normal may turn away where the surface does not.
-    inside_out = (part >= Part.HAIR) & (facing < 0)
+    inside_out = ((part == Part.HAIR) | (part == Part.CLOTH)) & (facing < 0)
     normals[inside_out] *= -1
     facing = np.where(inside_out, -facing, facing)
     albedo, gloss, roughness = _surface(scene, part, values)
     ambient = values[:, _AMBIENT]
+    if scene.enclosed is not None:
+        closed = np.flatnonzero(scene.enclosed[hits.triangle])
+        ambient[closed] = _open_share(scene.caster, points[closed], normals[closed], disc[closed])
     # What shows the inside of the head, through a nostril or between the lips, is dark.
     inside = np.flatnonzero(facing < -0.25)
     albedo[inside], ambient[inside] = albedo[inside] * 0.2, 0.1
@@ -153,6 +186,10 @@ def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[A
         gloss[eye], roughness[eye] = 1.5, 0.12
     inner = part == Part.INNER
     albedo[inner], gloss[inner] = (0.10, 0.02, 0.02), 0.2
+    if scene.enclosed is not None:
+        for kind, colour, shine in ((Part.INNER, _LINING, 0.5), (Part.GUMS, _GUMS, 1.2), (Part.TEETH, look.teeth, 1.5)):
+            mine = np.flatnonzero(part == kind)
+            albedo[mine], gloss[mine], roughness[mine] = colour, shine, 0.25
     for kind, colour in ((Part.HAIR, look.hair), (Part.CLOTH, scene.cloth)):
         mine = np.flatnonzero(part == kind)
         if len(mine):
@@ -182,6 +219,21 @@ def _key_visible(caster: raycast.Raycaster, points: Array, normals: Array, key: 
     across /= np.linalg.norm(across)
     axes = np.stack((across, np.cross(key, across))).astype(np.float32)
     return (~caster.occluded(points + _SHADOW_OFFSET * normals, key + disc @ axes)).astype(np.float32)
+
+
+def _open_share(caster: raycast.Raycaster, points: Array, normals: Array, disc: Array) -> Array:
+    """Share of the surroundings that points see past lips, lids and teeth, weighted by the cosine, [S].
+
+    A few rays a point; `disc` [S, 2] turns them from one ray of a pixel to the next, so that its mean is smooth.
+    """
+    turn = np.arctan2(disc[:, 1], disc[:, 0])[:, None]
+    cos, sin = np.cos(turn), np.sin(turn)
+    x, y, z = unrolled_skin.sphere_points(_OPEN_RAYS).T
+    # Normal + point of the unit sphere is distributed as the cosine about the normal.
+    turned = np.stack((cos * x - sin * y, sin * x + cos * y, np.broadcast_to(z, (len(points), _OPEN_RAYS))), axis=-1)
+    directions = normals[:, None, :] + np.float32(0.98) * turned
+    blocked = caster.occluded((points + 0.3 * normals)[:, None, :], directions, _ENCLOSURE)
+    return (1 - blocked.mean(axis=1)).astype(np.float32)
 
 
 def _highlight(normals: Array, view: Array, light: Array, roughness: Array) -> Array:

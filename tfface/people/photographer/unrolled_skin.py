@@ -5,11 +5,12 @@ import functools
 
 import numpy as np
 import numpy.typing as npt
+import scipy.spatial
 
 from tfface import schema
 from tfface.geometry import mesh, raycast
 from tfface.people.photographer import masks
-from tfface.people.photographer.head_model import HeadModel, Part
+from tfface.people.photographer.head_model import EYES, MOUTH, HeadModel, Part
 
 Array = npt.NDArray[np.float32]
 
@@ -31,6 +32,9 @@ class UnrolledSkin:
       brow_along, brow_across, lips, eyes, mouth_line, beard, hairline: [Ht, Wt], as in `masks`.
       cheeks, nose_tip, ears, eye_bags: [Ht, Wt], 0..1.
       eye_offset: [V, 2], mm, (x, y) from that axis.
+      enclosed: [T], the triangles at and behind lips and lids, where expressions change what light comes in; none on a
+        head without expressions.
+      fringe: [V], 0 at the roots of the lashes, 1 at their tips.
     """
 
     vertex_texel: Array
@@ -48,6 +52,8 @@ class UnrolledSkin:
     ears: Array
     eye_bags: Array
     eye_offset: Array
+    enclosed: npt.NDArray[np.bool_]
+    fringe: Array
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,7 +72,10 @@ def unroll(head: HeadModel) -> UnrolledSkin:
     top, bottom = skin_vertices[:, 1].min() + 1, min(skin_vertices[:, 1].max(), chin + 1.5 * landmarks.third)
     rows = np.arange(top, bottom, TEXEL)
     columns = np.arange(-_AZIMUTH_LIMIT, _AZIMUTH_LIMIT, TEXEL / _ARC_RADIUS)
-    points = _texel_points(raycast.Raycaster(vertices, head.triangles), landmarks, rows, columns)
+    # The paint of a mouth that opens ends at the lips; what hangs before the skin is not painted on it.
+    unpainted = (*MOUTH, Part.LASHES) if head.expressions is not None else ()
+    painted = head.triangles[~np.isin(head.part, unpainted)]
+    points = _texel_points(raycast.Raycaster(vertices, painted), landmarks, rows, columns)
     column = (landmarks.azimuth(vertices) - columns[0]) * (_ARC_RADIUS / TEXEL)
     texel = np.stack((column, (vertices[:, 1] - rows[0]) / TEXEL), axis=-1) + 0.5
     along, across = masks.brow(points, landmarks)
@@ -93,6 +102,8 @@ def unroll(head: HeadModel) -> UnrolledSkin:
         ears=np.minimum(ears, 1),
         eye_bags=eye_bags,
         eye_offset=_eye_offset(head),
+        enclosed=_enclosed(head, landmarks),
+        fringe=_fringe(head),
     )
 
 
@@ -140,14 +151,39 @@ def _ambient(head: HeadModel) -> Array:
     """Cosine-weighted share of the surroundings that each vertex of the template sees, [V] (ambient occlusion)."""
     vertices = head.template_vertices.astype(np.float32)
     normals = mesh.vertex_normals(vertices, head.triangles)
-    caster = raycast.Raycaster(vertices, head.triangles)
-    i = np.arange(_OCCLUSION_RAYS) + 0.5
-    # Fibonacci points on the unit sphere; normal + point is cosine-distributed about the normal.
-    z, turn = 1 - 2 * i / _OCCLUSION_RAYS, i * np.pi * (3 - np.sqrt(5))
-    sphere = np.stack((np.sqrt(1 - z * z) * np.cos(turn), np.sqrt(1 - z * z) * np.sin(turn), z), axis=-1)
-    directions = normals[:, None, :] + 0.98 * sphere
+    caster = raycast.Raycaster(vertices, head.triangles[head.part != Part.LASHES])
+    # Normal + point of the unit sphere is distributed as the cosine about the normal.
+    directions = normals[:, None, :] + 0.98 * sphere_points(_OCCLUSION_RAYS)
     blocked = caster.occluded((vertices + 0.3 * normals)[:, None, :], directions, 150.0)
     return (1 - blocked.mean(axis=1)).astype(np.float32)
+
+
+@functools.cache
+def sphere_points(count: int) -> npt.NDArray[np.float64]:
+    """Fibonacci points, evenly spread over the unit sphere, [count, 3]."""
+    i = np.arange(count) + 0.5
+    z, turn = 1 - 2 * i / count, i * np.pi * (3 - np.sqrt(5))
+    return np.stack((np.sqrt(1 - z * z) * np.cos(turn), np.sqrt(1 - z * z) * np.sin(turn), z), axis=-1)
+
+
+def _enclosed(head: HeadModel, landmarks: masks.Landmarks) -> npt.NDArray[np.bool_]:
+    """The triangles of mouth, eyes, lips and lids of a head with expressions, [T]."""
+    if head.expressions is None:
+        return np.zeros(len(head.triangles), bool)
+    centres = head.template_vertices[head.triangles].mean(axis=1).astype(np.float64)
+    skin = (masks.lips(centres, landmarks) > -1.5) | (masks.eyes(centres, landmarks) > -3)
+    return np.isin(head.part, (*MOUTH, *EYES)) | skin
+
+
+def _fringe(head: HeadModel) -> Array:
+    """How far along a lash each vertex lies, [V]: its distance from the skin as a share of the farthest one's."""
+    fringe = np.zeros(len(head.template_vertices), np.float32)
+    lashes = np.unique(head.triangles[head.part == Part.LASHES])
+    if len(lashes):
+        skin = np.unique(head.triangles[head.part == Part.SKIN])
+        distance, _ = scipy.spatial.cKDTree(head.template_vertices[skin]).query(head.template_vertices[lashes])
+        fringe[lashes] = distance / distance.max()
+    return fringe
 
 
 def _eye_offset(head: HeadModel) -> Array:
