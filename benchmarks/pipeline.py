@@ -32,7 +32,7 @@ def _prepare(folder: str) -> str:
 
     settings = photographer.PhotographySettings(image_size=IMAGE_SIZE)
     source = people.open_source("anthropometric", num_subjects=PREPARED_SUBJECTS, settings=settings)
-    preparation.prepare(source, folder, modes=32, progress=False)
+    preparation.prepare(source, folder, preparation.Recipe(modes=32), progress=False)
     return folder
 
 
@@ -52,7 +52,8 @@ def measure(options: argparse.Namespace, records: str) -> list[Row]:
     """The rows of the table."""
     import workload
 
-    from tfface.data import augment, manifest, pipeline
+    from tfface.data import manifest, pipeline
+    from tfface.data.augmentation import PRESETS
     from tfface.face import MorphableModel
 
     contents = manifest.read(records)
@@ -65,7 +66,7 @@ def measure(options: argparse.Namespace, records: str) -> list[Row]:
         steps[name] = functools.partial(trainer.step, batch)
     rows = []
     for num_views in (1, 3):
-        for augmentation, preset in augment.PRESETS.items():
+        for augmentation, preset in PRESETS.items():
             variation = pipeline.Variation(mirrored=0.5, augmentation=preset)
             dataset = pipeline.training_examples(
                 records, num_views=num_views, batch_size=options.batch_size, variation=variation

@@ -56,6 +56,7 @@ def at_work(call: Callable[[], object]) -> float:
 def folder_row(options: argparse.Namespace) -> Row:
     """How many threads a folder of photographs keeps at work."""
     from tfface.reconstruction import reconstruction_run
+    from tfface.reconstruction.options import ReconstructionOptions
 
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
@@ -64,7 +65,7 @@ def folder_row(options: argparse.Namespace) -> Row:
         for number in range(options.copies):
             shutil.copy(options.image, folder / "in" / f"{number}{pathlib.Path(options.image).suffix}")
         images = [str(folder / "in")]
-        made = reconstruction_run.Options(images, str(folder / "out"), model=options.model, each=True)
+        made = ReconstructionOptions(images, str(folder / "out"), model=options.model, each=True)
         found = at_work(lambda: reconstruction_run.reconstruct(made, progress=False))
     described = f"folder of {options.copies} photographs with meshes, threads at work"
     return Row(NAME, described, f"{found:.2f}", "cores", str(cores), Ratio.once(found / cores), ">= 0.85")

@@ -126,7 +126,7 @@ class People:
 def _prepare(subjects: int, vertices: int, folder: pathlib.Path) -> None:
     from tfface.data import preparation
 
-    preparation.prepare(People(subjects, vertices), folder, modes=MODES, progress=False)
+    preparation.prepare(People(subjects, vertices), folder, preparation.Recipe(modes=MODES), progress=False)
 
 
 def _pca(subjects: int, vertices: int, folder: pathlib.Path) -> None:

@@ -31,6 +31,7 @@ import workload
 from tfface import models
 from tfface.serving import exporter, parity, signatures
 from tfface.serving.client import Client
+from tfface.serving.options import ExportOptions
 from tfface.serving.servable import Servable
 
 
@@ -184,7 +185,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}, {options.precision}\n")
     with tempfile.TemporaryDirectory() as base_path, tempfile.TemporaryDirectory() as folder:
         model = options.model or untrained(folder)
-        made = exporter.export(exporter.Options(model, base_path, options.precision, warmup_batch=options.max_batch))
+        made = exporter.export(ExportOptions(model, base_path, options.precision, warmup_batch=options.max_batch))
         servable = Servable(made.path, "bare", made.version)
         process, address = start(base_path, options.max_batch)
         try:

@@ -11,6 +11,7 @@ import tiny_people
 
 from tfface import schema
 from tfface.data import augment, photometric
+from tfface.data.augmentation import PRESETS, Augmentation
 from tfface.geometry import camera, rotation
 
 PEOPLE = tiny_people.TinyPeople(3, size=64, seed=3)
@@ -46,7 +47,7 @@ def uniform(count: int, **values: float) -> dict[str, tf.Tensor]:
 )
 def test_the_shape_still_projects_onto_the_photograph(motion):
     before = batch()
-    after = augment.augment(before, draws(), SEED, augment.Augmentation(**motion))
+    after = augment.augment(before, draws(), SEED, Augmentation(**motion))
     moved = np.abs(after[schema.IMAGES.key] - before[schema.IMAGES.key]).max()
     assert moved > 50
     for subject in range(2):
@@ -118,7 +119,7 @@ def test_warp_agrees_with_scipy():
 
 def test_nothing_switched_on_changes_nothing():
     before = batch()
-    after = augment.augment(before, draws(), SEED, augment.Augmentation())
+    after = augment.augment(before, draws(), SEED, Augmentation())
     for key, value in before.items():
         np.testing.assert_array_equal(after[key], value)
 
@@ -126,7 +127,7 @@ def test_nothing_switched_on_changes_nothing():
 @pytest.mark.parametrize("preset", ["mild", "strong"])
 def test_presets_are_deterministic_finite_and_differ_between_views(preset):
     before = batch()
-    augmentation = augment.PRESETS[preset]
+    augmentation = PRESETS[preset]
     run = tf.function(lambda images: augment.augment({**before, "images": images}, draws(), SEED, augmentation))
     first, again = run(before["images"]), augment.augment(before, draws(), SEED, augmentation)
     other = augment.augment(before, draws(seed=1), SEED, augmentation)
@@ -145,14 +146,14 @@ def test_presets_are_deterministic_finite_and_differ_between_views(preset):
 )
 def test_refuses_impossible_variations(values):
     with pytest.raises(ValueError, match=f"{next(iter(values))}: expected a number"):
-        augment.Augmentation(**values)
+        Augmentation(**values)
 
 
 def test_every_variation_is_used():
     before = batch(1, 1)
     before[schema.IMAGES.key] = tf.constant(np.random.default_rng(0).uniform(60, 190, (1, 1, 64, 64, 3)), tf.float32)
-    for field in dataclasses.fields(augment.Augmentation):
-        augmentation = augment.Augmentation(**{field.name: {"erase": 1.0, "hue": 40.0}.get(field.name, 0.4)})
+    for field in dataclasses.fields(Augmentation):
+        augmentation = Augmentation(**{field.name: {"erase": 1.0, "hue": 40.0}.get(field.name, 0.4)})
         after = augment.augment(before, draws(1, 1, seed=2), SEED, augmentation)
         assert np.abs(after["images"] - before["images"]).max() > 0.5, field.name
 

@@ -248,7 +248,7 @@ def test_a_subject_whose_scan_is_not_registered_is_named_and_left_out(root, capl
     leave_out(root / "person1", {"status": "doubtful", "reason": "residual of 3.1 mm"})
     (root / "person1/registered.ply").unlink()
     (root / "person1/landmarks.json").unlink()
-    options = {"people": "capture", "capture_dir": str(root), "image_size": 32, "measures": []}
+    options = prepare.PreparationOptions(output="unused", people="capture", capture_dir=str(root), image_size=32)
     people, described = prepare._open(options)
     assert [people.subject_id(index) for index in range(len(people))] == ["person0", "person2", "person3"]
     assert people.left_out == {"person1": "doubtful: residual of 3.1 mm"}
@@ -274,7 +274,8 @@ def test_what_does_not_say_why_a_subject_is_left_out_is_a_fault(root, content):
 
 
 def test_nobody_is_left_out_of_a_whole_folder(whole, caplog):
-    _, described = prepare._open({"people": "capture", "capture_dir": str(whole), "image_size": 32, "measures": []})
+    options = prepare.PreparationOptions(output="unused", people="capture", capture_dir=str(whole), image_size=32)
+    _, described = prepare._open(options)
     assert described == {"image_size": 32}
     assert caplog.messages == []
 
@@ -290,7 +291,7 @@ def test_too_few_subjects_and_no_folder(root, tmp_path):
 
 def test_a_capture_folder_becomes_records(whole, tmp_path):
     people = capture.CapturePeople(whole, image_size=48)
-    contents = preparation.prepare(people, tmp_path, modes=1, num_workers=1, progress=False)
+    contents = preparation.prepare(people, tmp_path, preparation.Recipe(modes=1), num_workers=1, progress=False)
     assert contents.image_size == (48, 48)
     assert sorted(name for names in contents.subjects.values() for name in names) == [
         f"person{index}" for index in range(SUBJECTS)

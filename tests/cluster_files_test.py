@@ -6,10 +6,9 @@ import pathlib
 import re
 import subprocess
 
+import entries
 import pytest
-from absl import flags
 
-from tfface import config
 from tfface.training import strategy as strategies
 
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "cluster"
@@ -75,10 +74,6 @@ def test_the_tfjob_asks_for_flags_that_exist():
     expected = {"kind: TFJob", "restartPolicy: ExitCode", "- name: tensorflow  # the operator looks for this name"}
     assert expected <= set(lines)
     arguments = [line.removeprefix("- ") for line in lines if line.startswith("- --")]
-    values = flags.FlagValues()
-    for name in config.ENTRIES["train"]:
-        flag = config._FLAGS[name]
-        flag.define(name=name, default=flag.default, help=flag.help, flag_values=values, **flag.options)
-    values(["tfface.train", *arguments])
-    assert values["strategy"].value == "multi_worker"
-    assert re.fullmatch(r"/data/.+", values["output"].value)
+    options = entries.parsed("train", *arguments)
+    assert options.strategy == "multi_worker"
+    assert re.fullmatch(r"/data/.+", options.output)

@@ -2,54 +2,188 @@
 
 import dataclasses
 import glob
+import importlib
 import os
-import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
+import entries
 import pytest
+from absl import flags
 
 from tfface import config
-
-CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.cfg"))
-
-
-def test_every_flag_is_used_and_every_used_flag_exists():
-    used = {name for names in config.ENTRIES.values() for name in names}
-    assert used == set(config._FLAGS)
+from tfface.options import Options, declared, option, required
 
 
-def test_training_flags_are_the_options_of_a_run():
-    """Same names and same defaults, so that Python and command line describe the same run."""
-    from tfface.training import training_run
+@dataclasses.dataclass(frozen=True)
+class Example(Options):
+    """One option of each kind."""
 
-    defaults = {field.name: field.default for field in dataclasses.fields(training_run.Options)}
-    assert set(config.ENTRIES["train"]) == set(defaults)
-    for name, default in defaults.items():
-        if default is not dataclasses.MISSING:
-            given = config._FLAGS[name].default
-            assert (tuple(given) if isinstance(given, list) else given) == default, name
+    source: str = required("Where from.", flag="in")
+    count: int = option(3, "How many.", lower=1, upper=64)
+    share: float = option(0.5, "Which share.", lower=0, upper=1)
+    rate: float = option(1.0, "How fast.", lower=0)
+    quick: bool = option(False, "Whether to hurry.")
+    kind: str = option("mean", "Which kind.", choices=("mean", "max"))
+    note: str | None = option(None, "What to note.")
+    parts: Sequence[str] = option(("nose",), "Which parts.", choices=("nose", "chin"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def parsed(*arguments: str) -> Example:
+    return entries.read(Example, *arguments)
+
+
+REFUSED = [
+    ("count", 0, "0", "count: expected an integer from 1 to 64, got 0"),
+    ("count", 65, "65", "count: expected an integer from 1 to 64, got 65"),
+    ("count", "many", "many", "count: expected an integer from 1 to 64, got 'many'"),
+    ("share", 1.5, "1.5", "share: expected a number from 0 to 1, got 1.5"),
+    ("share", float("nan"), "nan", "share: expected a number from 0 to 1, got nan"),
+    ("rate", -1.0, "-1", "rate: expected a number of at least 0, got -1.0"),
+    ("kind", "median", "median", "kind: expected one of mean, max, got 'median'"),
+    ("parts", ["chin", "ear"], "chin,ear", "parts: expected some of nose, chin, got ear"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "text", "message"), REFUSED)
+def test_flag_and_python_refuse_the_same_in_the_same_words(field, value, text, message):
+    with pytest.raises(ValueError) as of_python:  # noqa: PT011
+        Example(source="a", **{field: value})
+    with pytest.raises(flags.IllegalFlagValueError) as of_flag:
+        parsed("--in=a", f"--{field}={text}")
+    assert str(of_python.value) == message
+    assert str(of_flag.value) == f"flag --{field}={text}: {message}"
+
+
+def test_python_refuses_what_no_flag_can_be():
+    with pytest.raises(ValueError, match="parts: expected a list, got 'nose'"):
+        Example(source="a", parts="nose")
+    with pytest.raises(ValueError, match="quick: expected True or False, got 1"):
+        Example(source="a", quick=1)
+    with pytest.raises(ValueError, match=r"count: expected an integer from 1 to 64, got 2\.5"):
+        Example(source="a", count=2.5)
+    with pytest.raises(ValueError, match="count: expected an integer from 1 to 64, got None"):
+        Example(source="a", count=None)
+
+
+def test_flags_give_the_options():
+    assert parsed("--in=a") == Example("a")
+    given = parsed("--in=a", "--count=0x10", "--share=1", "--quick", "--kind=max", "--note=b", "--parts=chin, nose")
+    assert given == Example("a", 16, 1.0, 1.0, True, "max", "b", ("chin", "nose"))
+    with pytest.raises(flags.IllegalFlagValueError, match="--in must have a value"):
+        parsed()
+
+
+def test_choices_follow_their_registry():
+    registry = {"a": 1}
+
+    @dataclasses.dataclass(frozen=True)
+    class Grows(Options):
+        kind: str = option("a", "Which.", choices=registry)
+
+    with pytest.raises(ValueError, match="kind: expected one of a, got 'b'"):
+        Grows("b")
+    registry["b"] = 2
+    assert Grows("b").kind == "b"
+
+
+def test_a_field_that_can_be_no_flag_is_refused():
+    @dataclasses.dataclass(frozen=True)
+    class Plain(Options):
+        count: int = 3
+
+    @dataclasses.dataclass(frozen=True)
+    class Nested(Options):
+        sizes: dict[str, int] = required("Sizes.")  # noqa: RUF009
+
+    @dataclasses.dataclass(frozen=True)
+    class OutOfBounds(Options):
+        count: int = option(0, "How many.", lower=1)
+
+    for group, fault in ((Plain, "made by options.option"), (Nested, r"Sequence\[str\]"), (OutOfBounds, "at least 1")):
+        with pytest.raises(TypeError, match=f"{group.__name__}.*{fault}"):
+            declared(group)
+
+
+@pytest.mark.parametrize("entry", entries.ENTRIES)
+def test_every_program_has_its_options_and_each_says_what_it_is(entry):
+    group = entries.options_of(entry)
+    assert group.command == f"tfface.{entry}"
+    for one in declared(group):
+        assert one.help.endswith((".", ")", "#sha256=...")), one.name
+        assert "--" + one.name in subprocess_help(entry)
+
+
+HELP: dict[str, str] = {}
+
+
+def subprocess_help(entry: str) -> str:
+    if entry not in HELP:
+        command = [sys.executable, "-m", f"tfface.{entry}", "--help"]
+        HELP[entry] = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60).stdout
+    return HELP[entry].replace("--[no]", "--")
+
+
+HEAVY = ("tensorflow", "keras", "torch", "matplotlib", "grpc")
+
+
+@pytest.mark.parametrize("entry", entries.ENTRIES)
+def test_help_does_not_wait_for_heavy_imports(entry):
+    code = f"import sys, tfface.{entry}; print([name for name in {HEAVY} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert ran.stdout.strip() == "[]"
+
+
+REGISTRIES = [
+    ("prepare", "people", "tfface.people:SOURCES"),
+    ("prepare", "expressions", "tfface.people.photographer.settings:EXPRESSIONS"),
+    ("prepare", "only_splits", "tfface.data.splits:SPLITS"),
+    ("import_model", "format", "tfface.face.importers:FORMATS"),
+    ("simulate_scans", "unit", "tfface.scans.scanner:MM_PER_UNIT"),
+    ("build_model", "unit", "tfface.scans.scanner:MM_PER_UNIT"),
+    ("train", "augment", "tfface.data.augmentation:PRESETS"),
+    ("evaluate", "split", "tfface.data.splits:SPLITS"),
+    ("study", "landmark_fits", "tfface.evaluation.landmark_rows:TRIED"),
+    ("evaluate_meshes", "mesh_layout", "tfface.evaluation.mesh_folders:LAYOUTS"),
+    ("evaluate_meshes", "mesh_measures", "tfface.evaluation.mesh_run:MEASURES"),
+]
+
+
+@pytest.mark.parametrize(("entry", "name", "registry"), REGISTRIES)
+def test_choices_are_the_names_of_the_registry(entry, name, registry):
+    module, _, attribute = registry.partition(":")
+    (found,) = (one for one in declared(entries.options_of(entry)) if one.name == name)
+    assert list(found.choices) == list(getattr(importlib.import_module(module), attribute))
+
+
+def test_scans_are_written_in_every_format_that_is_read():
+    from tfface.geometry import mesh
+
+    (found,) = (one for one in declared(entries.options_of("simulate_scans")) if one.name == "scan_format")
+    assert [f".{name}" for name in found.choices] == list(mesh.FORMATS)
+
+
+@pytest.mark.parametrize("path", entries.CONFIGS, ids=lambda path: path.stem)
 def test_every_flagfile_parses_and_opens_with_its_command(path):
-    head = path.read_text().splitlines()
-    comment = [line for line in head if line.startswith("#")]
-    (command,) = [line for line in comment if "python -m tfface." in line]
-    assert f"--flagfile=configs/{path.name}" in command
-    entry = command.partition("python -m tfface.")[2].split()[0]
-    code = (
-        "import sys; from absl import flags; from tfface import config; "
-        "config.define(sys.argv[1]); flags.FLAGS(sys.argv[1:]); config.values(sys.argv[1])"
-    )
-    subprocess.run([sys.executable, "-c", code, entry, f"--flagfile={path}"], check=True, timeout=60)
+    assert f"--flagfile=configs/{path.name}" in path.read_text()
+    given = entries.parsed(entries.entry_of(path), f"--flagfile={path}")
+    set_there = [line[2:].partition("=") for line in path.read_text().splitlines() if line.startswith("--")]
+    by_name = {one.name: getattr(given, one.field) for one in declared(type(given))}
+    assert {name.removeprefix("no") if name not in by_name else name for name, _, _ in set_there} <= {
+        *by_name,
+        "flagfile",
+    }
+    texts = {name: value for name, equals, value in set_there if equals and isinstance(by_name.get(name), str)}
+    assert texts == {name: by_name[name] for name in texts}
 
 
 def test_saved_flags_repeat_the_run(tmp_path):
     code = (
-        "import sys; from absl import flags; from tfface import config; config.define('train'); "
-        "flags.FLAGS(sys.argv[:1] + sys.argv[2:]); open(sys.argv[1], 'w').write(config.flagfile('train')); "
-        "print(config.values('train'))"
+        "import sys; from absl import flags; from tfface import config; "
+        "from tfface.training.options import TrainingOptions as Group; config.define(Group); "
+        "flags.FLAGS(sys.argv[:1] + sys.argv[2:]); open(sys.argv[1], 'w').write(config.flagfile(Group)); "
+        "print(config.values(Group))"
     )
 
     def run(*arguments: str) -> str:

@@ -17,6 +17,7 @@ import tfface
 from tfface import models, schema
 from tfface.geometry import camera
 from tfface.serving import exporter, litert, model_card, parity, precision, signatures
+from tfface.serving.options import ExportOptions
 from tfface.serving.servable import Servable, check_complete, warmup_requests
 
 OUTPUTS = {"coefficients", "vertices", "quaternions", "translations", "landmarks_px"}
@@ -167,7 +168,7 @@ def test_precision_changes_the_encoder_and_nothing_else(model):
 
 def test_a_half_precision_export(tmp_path):
     source = str(serving_tiny.keras_file())
-    made = exporter.export(exporter.Options(source, str(tmp_path), precision="bfloat16", warmup_batch=1))
+    made = exporter.export(ExportOptions(source, str(tmp_path), precision="bfloat16", warmup_batch=1))
     assert set(made.differences) == OUTPUTS - {"landmarks_px"}
     assert json.loads((tmp_path / "1" / "assets.extra" / "model_card.json").read_text())["precision"] == "bfloat16"
 
@@ -177,7 +178,7 @@ def test_versions_count_up_and_are_never_written_over(tmp_path):
     for name in ("1", "10", "abc", ".exporting-1"):
         (tmp_path / name).mkdir()
     assert exporter.versions(tmp_path) == [1, 10]
-    options = exporter.Options(str(serving_tiny.keras_file()), str(tmp_path), version=10)
+    options = ExportOptions(str(serving_tiny.keras_file()), str(tmp_path), version=10)
     with pytest.raises(ValueError, match="10 exists"):
         exporter.export(options)
 
@@ -191,7 +192,7 @@ def test_an_export_that_predicts_something_else_is_an_error_and_leaves_nothing(t
 
     monkeypatch.setattr(parity, "predict", shifted)
     with pytest.raises(ValueError, match="tensors, batch 1: coefficients differs"):
-        exporter.export(exporter.Options(str(serving_tiny.keras_file()), str(tmp_path), warmup_batch=1))
+        exporter.export(ExportOptions(str(serving_tiny.keras_file()), str(tmp_path), warmup_batch=1))
     assert os.listdir(tmp_path) == []
 
 
@@ -240,7 +241,7 @@ def test_litert_is_for_a_single_view():
 
 def test_a_model_that_is_none_of_ours_is_refused(tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
-    options = exporter.Options(str(tmp_path / "other.keras"), str(tmp_path / "out"))
+    options = ExportOptions(str(tmp_path / "other.keras"), str(tmp_path / "out"))
     with pytest.raises(ValueError, match="expected a model of tfface"):
         exporter.export(options)
     with pytest.raises(FileNotFoundError, match="model: no such file"):

@@ -8,9 +8,9 @@ import pytest
 import scipy.io
 import small_face
 
-from tfface import config, schema
+from tfface import schema
 from tfface.face import MorphableModel, export_model, import_model
-from tfface.face.importers import FORMATS, conventions, ict, topologies
+from tfface.face.importers import conventions, ict, topologies
 from tfface.face.importers.raw import Y_UP, RawModel, SurfacePoint
 from tfface.geometry import mesh
 
@@ -255,10 +255,6 @@ def test_published_tables_are_of_the_right_topologies():
     assert topologies.published_landmarks(3448)["nose_ridge_3"] == 114
     assert topologies.published_landmarks(5023) == {}
     assert [topologies.known_name(name) for name in ("37", "69", "0", "x")] == ["eye_right_0", None, None, None]
-
-
-def test_the_flag_knows_every_format():
-    assert config._FLAGS["format"].options["enum_values"] == list(FORMATS)
 
 
 def test_ict_is_the_face_area_with_its_population(ict_facekit_dir):

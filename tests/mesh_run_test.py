@@ -10,7 +10,6 @@ import numpy as np
 import patches
 import pytest
 
-from tfface import config
 from tfface.evaluation import armse, mesh_run
 from tfface.evaluation.elastic import elastic_error
 from tfface.evaluation.scan_to_mesh import scan_to_mesh
@@ -20,7 +19,7 @@ IDS = ("1", "2", "3")
 
 
 @pytest.fixture
-def options(tmp_path) -> mesh_run.Options:
+def options(tmp_path) -> mesh_run.MeshEvaluationOptions:
     """Three pairs in the challenge's layout; those of the last share their topology."""
     predictions, truth = tmp_path / "predictions", tmp_path / "truth"
     for number, name in enumerate(IDS):
@@ -30,19 +29,19 @@ def options(tmp_path) -> mesh_run.Options:
             true = dataclasses.replace(predicted, vertices=bent)
         mesh_folders_test.write_challenge(predictions, "pred", name, predicted)
         mesh_folders_test.write_challenge(truth, "mesh", name, true)
-    return mesh_run.Options(str(predictions), str(truth), str(tmp_path / "output"), workers=1)
+    return mesh_run.MeshEvaluationOptions(str(predictions), str(truth), str(tmp_path / "output"), workers=1)
 
 
-def rows(options: mesh_run.Options) -> dict[str, dict[str, str]]:
+def rows(options: mesh_run.MeshEvaluationOptions) -> dict[str, dict[str, str]]:
     with open(pathlib.Path(options.output) / "errors.csv", encoding="utf-8", newline="") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
 
 
-def metrics(options: mesh_run.Options) -> dict:
+def metrics(options: mesh_run.MeshEvaluationOptions) -> dict:
     return json.loads((pathlib.Path(options.output) / "metrics.json").read_text())
 
 
-def pairs_of(options: mesh_run.Options) -> list:
+def pairs_of(options: mesh_run.MeshEvaluationOptions) -> list:
     predictions, truth = pathlib.Path(options.predicted_meshes), pathlib.Path(options.true_meshes)
     return mesh_run.mesh_folders.pairs(predictions, truth, options.mesh_layout)
 
@@ -164,16 +163,6 @@ def test_any_number_of_processes_finds_the_same(options):
 def test_unknown_measures_are_named(options, given):
     with pytest.raises(ValueError, match="mesh_measures: expected some of armse, scan_to_mesh, elastic, vertex, got"):
         mesh_run.evaluate(dataclasses.replace(options, mesh_measures=given))
-
-
-def test_the_flags_are_the_options_with_the_same_defaults():
-    defaults = {field.name: field.default for field in dataclasses.fields(mesh_run.Options)}
-    assert set(config.ENTRIES["evaluate_meshes"]) == set(defaults)
-    for name, default in defaults.items():
-        if default is not dataclasses.MISSING:
-            given = config._FLAGS[name].default
-            assert (tuple(given) if isinstance(given, list) else given) == default, name
-    assert tuple(config._FLAGS["mesh_layout"].options["enum_values"]) == mesh_run.mesh_folders.LAYOUTS
 
 
 def test_the_command_fails_at_the_end_if_a_pair_has_faults(options):

@@ -228,29 +228,40 @@ def test_one_flag_makes_records_of_a_file_of_another_program(face, tmp_path, mon
     numbers = {str(i): face.landmarks[name] for i, name in enumerate(schema.IBUG68, start=1)}
     (tmp_path / "surrey.bin").write_bytes(small_face.eos_file(face, landmarks=numbers))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    options = {name: config._FLAGS[name].default for name in config.ENTRIES["prepare"]}
-    options |= {"people": "model", "face_model": str(tmp_path / "surrey.bin"), "subjects": 4, "views": 3, "modes": 3}
-    source, described = prepare._open(options | {"image_size": 32})
+    options = prepare.PreparationOptions(
+        output="unused",
+        people="model",
+        face_model=str(tmp_path / "surrey.bin"),
+        subjects=4,
+        views=3,
+        modes=3,
+        image_size=32,
+    )
+    source, described = prepare._open(options)
     path = prepare._face_model(options, source)
     model = MorphableModel.load(path)
     assert (len(source), model.num_modes, described) == (4, 3, {"image_size": 32, "views": 3})
     np.testing.assert_allclose(model.mean, face.mean, atol=2e-3)
-    assert preparation._restrictions(source, (), path) == {"face_model": model.digest()}
+    assert preparation._restrictions(source, preparation.Recipe(face_model=path)) == {"face_model": model.digest()}
     subject = preparation._subject(source, model.mean, 2)
     assert part_files.check(subject, None) == (32, 32)
     assert len(subject.views) == 3
     residual = source.shape(2) - subject.vertices
     assert np.abs(residual).max() < 25, "turned and moved onto the mean by little"
     with pytest.raises(ValueError, match="people=model: the flag --face_model must name the 3DMM"):
-        prepare._open(options | {"face_model": None})
+        prepare._open(dataclasses.replace(options, face_model=None))
 
 
 def test_the_command_imports_and_exports(face, tmp_path, monkeypatch, capsys):
     np.savez(tmp_path / "flame.npz", **small_face.flame_arrays(face, 4))
     (tmp_path / "marks.json").write_text(json.dumps(dict(face.landmarks)))
-    options = {name: config._FLAGS[name].default for name in config.ENTRIES["import_model"]}
-    options |= {"in": str(tmp_path / "flame.npz"), "landmarks": str(tmp_path / "marks.json"), "cut_mm": 80.0}
-    options |= {"out": str(tmp_path / "face.h5"), "export": str(tmp_path / "face.mat")}
+    options = import_model.ImportOptions(
+        source=str(tmp_path / "flame.npz"),
+        landmarks=str(tmp_path / "marks.json"),
+        cut_mm=80.0,
+        out=str(tmp_path / "face.h5"),
+        export=str(tmp_path / "face.mat"),
+    )
     monkeypatch.setattr(config, "values", lambda _: options)
     import_model.main(["import_model"])
     said = capsys.readouterr().out
@@ -259,6 +270,6 @@ def test_the_command_imports_and_exports(face, tmp_path, monkeypatch, capsys):
     assert f"4 modes of {model.num_vertices} vertices" in said
     assert f"{len(model.landmarks)} of 68 landmarks" in said
     assert f"{tmp_path / 'face.landmarks.json'}: the landmarks" in said
-    options["out"] = str(tmp_path / "face.npz")
+    options = dataclasses.replace(options, out=str(tmp_path / "face.npz"))
     with pytest.raises(SystemExit, match=r"tfface.import_model: out: expected a file that ends with .h5"):
         import_model.main(["import_model"])

@@ -10,7 +10,8 @@ import tensorflow as tf
 import tiny_people
 
 from tfface import schema
-from tfface.data import augment, manifest, part_files, pipeline, records
+from tfface.data import manifest, part_files, pipeline, records
+from tfface.data.augmentation import PRESETS, Augmentation
 from tfface.geometry import rotation
 from tfface.people.people_source import View
 
@@ -85,7 +86,7 @@ def test_mirrored_or_not_the_shape_lies_on_the_photographs():
 
 
 def test_augmented_and_resized_the_shape_still_does():
-    augmentation = augment.Augmentation(roll=8, zoom=0.1, shift=0.03, brightness=0.1)
+    augmentation = Augmentation(roll=8, zoom=0.1, shift=0.03, brightness=0.1)
     for batch in take(training(1, augmentation=augmentation, image_size=(48, 48)), 2):
         assert batch[schema.IMAGES.key].shape == (4, 1, 48, 48, 3)
         assert_projects(batch, tolerance=0.2)
@@ -136,7 +137,7 @@ def test_a_stream_can_begin_at_any_step(start_step):
 
 
 def test_an_augmented_stream_can_begin_at_any_step():
-    options = {"augmentation": augment.PRESETS["strong"], "num_views": 1}
+    options = {"augmentation": PRESETS["strong"], "num_views": 1}
     assert_same(take(training(**options, start_step=3), 2), take(training(**options), 5)[3:])
 
 
@@ -210,7 +211,7 @@ def test_a_part_of_all_views():
 
 def test_variants_of_all_views_differ_and_repeat():
     def views(variant):
-        augmentation = augment.Augmentation(roll=10)
+        augmentation = Augmentation(roll=10)
         folder = tiny_people.records_folder()
         variation = pipeline.Variation(augmentation=augmentation)
         return take(pipeline.all_views(folder, "test", batch_size=2, variation=variation, variant=variant), 1)

@@ -23,8 +23,9 @@ from tfface.people.people_source import View
 SPLIT = splits.split_subjects(12, seed=0)
 
 
-def prepare(folder, people=tiny_people.PEOPLE, **options):
-    return preparation.prepare(people, folder, **{"modes": 4, "num_workers": 1, "progress": False} | options)
+def prepare(folder, people=tiny_people.PEOPLE, **recipe):
+    made = preparation.Recipe(**{"modes": 4} | recipe)
+    return preparation.prepare(people, folder, made, num_workers=1, progress=False)
 
 
 def checksums(contents: manifest.Manifest) -> dict[str, list[str]]:
@@ -166,7 +167,7 @@ import sys, tiny_people
 from tfface.data import preparation
 if __name__ == "__main__":
     preparation.CHUNK = 1
-    preparation.prepare(tiny_people.PEOPLE, sys.argv[1], modes=4, num_workers=2, progress=False)
+    preparation.prepare(tiny_people.PEOPLE, sys.argv[1], preparation.Recipe(modes=4), num_workers=2, progress=False)
 """
 
 

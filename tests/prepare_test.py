@@ -8,8 +8,10 @@ import pytest
 
 from tfface import people, prepare
 
-FLAGS = {"people": "anthropometric", "subjects": 7, "views": 4, "image_size": 48, "seed": 3, "measures": []}
-FLAGS |= {"capture_dir": None, "ict_facekit": None, "download": False}
+
+def opened(**flags):
+    given = {"output": "unused", "subjects": 7, "views": 4, "image_size": 48, "seed": 3}
+    return prepare._open(prepare.PreparationOptions(**given | flags))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -27,7 +29,7 @@ def test_help_answers_quickly_and_names_the_flags():
 
 
 def test_synthetic_people_take_the_flags():
-    source, described = prepare._open(FLAGS)
+    source, described = opened()
     assert isinstance(source, people.PeopleSource)
     assert len(source) == 7
     assert source.subject_id(0) != people.open_source("anthropometric", num_subjects=7, seed=4).subject_id(0)
@@ -35,8 +37,8 @@ def test_synthetic_people_take_the_flags():
 
 
 def test_the_means_of_a_population_can_be_moved():
-    usual, _ = prepare._open(FLAGS)
-    moved, described = prepare._open(FLAGS | {"measures": ["nose_breadth_al_al=2", "brow_height=-1"]})
+    usual, _ = opened()
+    moved, described = opened(measures=["nose_breadth_al_al=2", "brow_height=-1"])
     assert described["measures"] == {"nose_breadth_al_al": 2.0, "brow_height": -1.0}
     before, after = usual.measures(3), moved.measures(3)
     assert after["nose_breadth_al_al"] - before["nose_breadth_al_al"] == pytest.approx(2 * 4.0)
@@ -58,13 +60,13 @@ def test_the_means_of_a_population_can_be_moved():
 def test_what_is_missing_is_said(flags, message, monkeypatch):
     monkeypatch.delenv("ICT_FACEKIT_DIR", raising=False)
     with pytest.raises(ValueError, match=message):
-        prepare._open(FLAGS | flags)
+        opened(**flags)
 
 
 def test_ict_people_come_from_the_flag_or_the_variable(ict_facekit_dir):
-    source, _ = prepare._open(FLAGS | {"people": "ict", "ict_facekit": str(ict_facekit_dir)})
+    source, _ = opened(people="ict", ict_facekit=str(ict_facekit_dir))
     assert len(source) == 7
-    assert len(prepare._open(FLAGS | {"people": "ict"})[0]) == 7
+    assert len(opened(people="ict")[0]) == 7
 
 
 def test_a_fault_ends_in_one_line():

@@ -22,6 +22,7 @@ from tfface.geometry import camera
 from tfface.photographs.detector import DetectedFace
 from tfface.reconstruction import loaded_model, reconstruction_run
 from tfface.reconstruction.loaded_model import LoadedModel
+from tfface.reconstruction.options import ReconstructionOptions
 from tfface.reconstruction.predictor import Crop
 from tfface.reconstruction.results import DONE, FAILED
 
@@ -75,7 +76,7 @@ def reconstruct(out, images, **options):
     given = {"model": str(serving_tiny.keras_file()), "outputs": (), "workers": 2, **options}
     images = [images] if isinstance(images, str | os.PathLike) else images
     summary = reconstruction_run.reconstruct(
-        reconstruction_run.Options([str(path) for path in images], str(out), **given), progress=False, tell=told.append
+        ReconstructionOptions([str(path) for path in images], str(out), **given), progress=False, tell=told.append
     )
     return summary, told
 
@@ -313,7 +314,7 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
     assert not summary.done
     with pytest.raises(ValueError, match="model: expected an address that ends in #sha256="):
         reconstruct(out, path, model="https://example.org/face.keras")
-    with pytest.raises(ValueError, match="outputs: expected names of mesh"):
+    with pytest.raises(ValueError, match="outputs: expected some of mesh"):
         reconstruct(out, path, outputs=("movie",))
 
 

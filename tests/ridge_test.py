@@ -14,6 +14,7 @@ from tfface.geometry import rotation
 from tfface.models import linear_start, pose_targets, regressor
 from tfface.models.regressor import FEATURES, CameraStatistics
 from tfface.training import ridge, training_run
+from tfface.training.options import TrainingOptions
 
 CELLS = (2, 2, 3)
 
@@ -27,7 +28,7 @@ def _clear():
 @pytest.fixture(scope="module")
 def records(tmp_path_factory) -> str:
     folder = str(tmp_path_factory.mktemp("people") / "records")
-    preparation.prepare(TinyPeople(20), folder, modes=4, num_workers=1, progress=False)
+    preparation.prepare(TinyPeople(20), folder, preparation.Recipe(modes=4), num_workers=1, progress=False)
     return folder
 
 
@@ -177,7 +178,7 @@ def test_too_many_features_are_refused(records, monkeypatch):
 
 
 def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
-    options = training_run.Options(
+    options = TrainingOptions(
         records=records,
         output=str(tmp_path),
         encoder_weights="none",
@@ -206,7 +207,7 @@ def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
 def test_where_there_is_no_ridge_start_the_run_says_so(records, tmp_path, changes, message):
     options = {"stages": ("heads:1",), "head_start": "ridge", "batch_size": 4, **changes}
     with pytest.raises(ValueError, match=message):
-        training_run.train(training_run.Options(records=records, output=str(tmp_path), **options))
+        training_run.train(TrainingOptions(records=records, output=str(tmp_path), **options))
 
 
 def test_several_workers_are_refused(records, tmp_path, monkeypatch):
@@ -214,7 +215,7 @@ def test_several_workers_are_refused(records, tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
     options = {"stages": ("heads:1",), "head_start": "ridge", "batch_size": 4, "strategy": "multi_worker"}
     with pytest.raises(ValueError, match="does not go with"):
-        training_run.train(training_run.Options(records=records, output=str(tmp_path), **options))
+        training_run.train(TrainingOptions(records=records, output=str(tmp_path), **options))
 
 
 def _explained(output: str) -> str:
@@ -225,11 +226,9 @@ def _explained(output: str) -> str:
 def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(records, tmp_path, capsys):
     common = {"records": records, "encoder_weights": "none", "hidden_units": 8, "batch_size": 4, "pictures": 0}
     common |= {"head_start": "ridge", "stages": ("heads:1:1e-9",), "validate_every": 1}
-    single = training_run.train(training_run.Options(output=str(tmp_path / "single"), **common))
+    single = training_run.train(TrainingOptions(output=str(tmp_path / "single"), **common))
     several = {**common, "model_kind": "multi_view", "num_views": 2}
-    merged = training_run.train(
-        training_run.Options(output=str(tmp_path / "merged"), initialize_from=single, **several)
-    )
+    merged = training_run.train(TrainingOptions(output=str(tmp_path / "merged"), initialize_from=single, **several))
     said = _explained(capsys.readouterr().out)
     assert "shape" in said
     assert "quaternion" not in said, "the poses come with the single view model"
@@ -238,7 +237,7 @@ def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(reco
         ours, theirs = (each[name].get_layer("hidden").get_weights()[0] for each in heads)
         assert np.allclose(ours, theirs, atol=1e-6) == same, name
 
-    training_run.train(training_run.Options(output=str(tmp_path / "alone"), **several))
+    training_run.train(TrainingOptions(output=str(tmp_path / "alone"), **several))
     assert "quaternion" in _explained(capsys.readouterr().out)
     trained = keras.saving.load_model(merged)
     block = trained.get_layer("regressor").get_layer("merge_concat").get_layer("output")
@@ -246,4 +245,4 @@ def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(reco
     trained.save(tmp_path / "trained.keras")
     again = {**several, "initialize_from": str(tmp_path / "trained.keras")}
     with pytest.raises(ValueError, match="another shape MLP than the one that the merge block of"):
-        training_run.train(training_run.Options(output=str(tmp_path / "again"), **again))
+        training_run.train(TrainingOptions(output=str(tmp_path / "again"), **again))

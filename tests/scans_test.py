@@ -300,7 +300,7 @@ def test_simulated_captures_are_written_with_photographs_and_truth(tmp_path):
     photography = photographer.PhotographySettings(image_size=32, num_views=3, supersampling=1)
     source = AnthropometricPeople(1, seed=2, settings=photography)
     for _ in range(2):  # The second finds everything there.
-        simulate.simulate(source, tmp_path, unit="cm", settings=TINY, num_workers=1, progress=False)
+        simulate.simulate(source, tmp_path, simulate.Simulation("cm", settings=TINY), num_workers=1, progress=False)
     (subject,) = (scan.subject for scan in scan_files.find_scans(tmp_path))
     truth = mesh.read_mesh(tmp_path / simulate.TRUTH / f"{subject}.ply")
     scan = scan_files.read_scan(tmp_path / subject / "scan.ply", "cm").mesh

@@ -17,6 +17,7 @@ from tfface.scans import collection, model_from_scans, registering, scan_files, 
 from tfface.scans.registering import Plan
 from tfface.scans.scanner_settings import ScannerSettings
 from tfface.training import training_run
+from tfface.training.options import TrainingOptions
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def capture(tmp_path_factory):
     photography = photographer.PhotographySettings(image_size=32, num_views=3, supersampling=1)
     people = AnthropometricPeople(5, seed=7, settings=photography)
     scanner = ScannerSettings(size_hw=(120, 160), frames=9, voxel=4.0, truncation=12.0)
-    simulate.simulate(people, root, unit="cm", settings=scanner, num_workers=1, progress=False)
+    simulate.simulate(people, root, simulate.Simulation("cm", settings=scanner), num_workers=1, progress=False)
     (root / "unreadable").mkdir()
     (root / "unreadable" / "scan.ply").write_bytes(b"ply\n")
     return root, people.template
@@ -50,12 +51,14 @@ def test_raw_scans_become_a_trained_model(capture, tmp_path):
     source = open_source("capture", root=str(root), image_size=32)
     assert source.left_out.keys() == {"unreadable"}
     face_model = str(plan.output / model_from_scans.FACE_MODEL)
-    made = preparation.prepare(source, tmp_path / "records", face_model=face_model, num_workers=1, progress=False)
+    made = preparation.prepare(
+        source, tmp_path / "records", preparation.Recipe(face_model=face_model), num_workers=1, progress=False
+    )
     assert {split: sorted(ids) for split, ids in made.subjects.items()} == {
         split: sorted(ids) for split, ids in divided.items()
     }, "the subjects whom the 3DMM was built from are those to train on"
     best = training_run.train(
-        training_run.Options(
+        TrainingOptions(
             records=str(tmp_path / "records"),
             output=str(tmp_path / "run"),
             encoder_weights="none",

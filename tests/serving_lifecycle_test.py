@@ -21,6 +21,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, 
 
 from tfface.serving import client, parity, server, tensors
 from tfface.serving.errors import invalid_argument
+from tfface.serving.options import ServerOptions
 from tfface.serving.servable import WARMUP_FILE
 
 AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
@@ -285,7 +286,7 @@ def test_a_client_may_wait_as_long_as_it_likes(base_path, asked, timeout):
 
 
 def test_it_listens_on_this_machine_only():
-    assert server.Options().host == "127.0.0.1"
+    assert ServerOptions().host == "127.0.0.1"
 
 
 def test_a_port_that_is_taken_is_told(base_path):
@@ -294,7 +295,7 @@ def test_a_port_that_is_taken_is_told(base_path):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="port: cannot listen on 127"):
-            server.Server(server.Options(model_base_path=str(base_path), port=port, rest_port=-1)).start()
+            server.Server(ServerOptions(model_base_path=str(base_path), port=port, rest_port=-1)).start()
 
 
 @pytest.mark.parametrize(
@@ -307,7 +308,7 @@ def test_a_port_that_is_taken_is_told(base_path):
 )
 def test_bad_options_are_told(options, text):
     with pytest.raises(ValueError, match=text):
-        server.Server(server.Options(**options))
+        server.Server(ServerOptions(**options))
 
 
 @pytest.fixture(scope="module")

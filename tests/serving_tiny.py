@@ -24,6 +24,7 @@ from tensorflow_serving.apis import (
 )
 
 from tfface.serving import exporter, parity, server
+from tfface.serving.options import ExportOptions, ServerOptions
 
 MODEL = "default"
 
@@ -58,7 +59,7 @@ def _keras_file(kind: str, merge: str, num_views: int) -> pathlib.Path:
 def _exported(kind: str, merge: str, num_views: int) -> pathlib.Path:
     source = keras_file(kind, merge, num_views)
     out = folder() / "exported" / source.stem
-    exporter.export(exporter.Options(str(source), str(out), warmup_batch=4))
+    exporter.export(ExportOptions(str(source), str(out), warmup_batch=4))
     return out
 
 
@@ -73,7 +74,7 @@ def copy_version(base_path: pathlib.Path, number: int, source: pathlib.Path | No
 def serving(base_path: pathlib.Path, **options) -> Iterator[server.Server]:
     """The embedded server on free ports."""
     options = {"port": 0, "rest_port": 0, "file_system_poll_wait_seconds": 0.05, **options}
-    with server.Server(server.Options(model_base_path=str(base_path), **options)) as running:
+    with server.Server(ServerOptions(model_base_path=str(base_path), **options)) as running:
         yield running
 
 

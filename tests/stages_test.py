@@ -49,5 +49,5 @@ def test_a_stage_that_ends_in_its_rise():
 
 
 def test_an_unknown_schedule_is_named():
-    with pytest.raises(ValueError, match="schedule: expected constant or cosine, got 'step'"):
+    with pytest.raises(ValueError, match="schedule: expected one of constant, cosine, got 'step'"):
         stages.learning_rate(1e-3, 100, shape="step")

@@ -145,7 +145,7 @@ def records_folder() -> Path:
 
     folder = Path(tempfile.mkdtemp(prefix="tiny-records-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    preparation.prepare(PEOPLE, folder, modes=4, num_workers=2, progress=False)
+    preparation.prepare(PEOPLE, folder, preparation.Recipe(modes=4), num_workers=2, progress=False)
     return folder
 
 

@@ -19,6 +19,7 @@ from tfface.models.regressor import FEATURES
 from tfface.training import loop, stages, training_run
 from tfface.training import strategy as strategies
 from tfface.training.examples import Examples
+from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
 
 TINY = {
@@ -34,7 +35,7 @@ TINY = {
 @pytest.fixture(scope="module")
 def records(tmp_path_factory) -> str:
     folder = str(tmp_path_factory.mktemp("people") / "records")
-    preparation.prepare(TinyPeople(20), folder, modes=4, num_workers=1, progress=False)
+    preparation.prepare(TinyPeople(20), folder, preparation.Recipe(modes=4), num_workers=1, progress=False)
     return folder
 
 
@@ -52,8 +53,8 @@ def finished(records, tmp_path_factory) -> pathlib.Path:
     return output
 
 
-def _options(records: str, output: pathlib.Path, **changes) -> training_run.Options:
-    return training_run.Options(**{"records": records, "output": str(output), **TINY, "checkpoint_every": 2, **changes})
+def _options(records: str, output: pathlib.Path, **changes) -> TrainingOptions:
+    return TrainingOptions(**{"records": records, "output": str(output), **TINY, "checkpoint_every": 2, **changes})
 
 
 def _weights(path: str) -> list[np.ndarray]:

@@ -16,12 +16,12 @@ import socket
 import subprocess
 import sys
 
+import entries
 import numpy as np
 import pytest
 import scanned_people
 from absl import flags
 
-from tfface import config
 from tfface.geometry import mesh
 from tfface.people import photographer
 from tfface.people.anthropometric import AnthropometricPeople
@@ -83,7 +83,7 @@ def entry_of(words: list[str]) -> str:
 
 def call(entry: str, arguments: list[str]) -> None:
     """Runs a program in this process, which has TensorFlow loaded already."""
-    for name in {name for names in config.ENTRIES.values() for name in names} & set(flags.FLAGS):
+    for name in set().union(*map(entries.flag_names, entries.ENTRIES)) & set(flags.FLAGS):
         delattr(flags.FLAGS, name)  # of the command before
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"tfface.{entry}", *arguments])
@@ -208,7 +208,7 @@ def test_nothing_on_a_page_escapes_the_tests(page):
             json.loads(block.text)
         for words in [*commands(block), *named_commands(block)]:
             given = {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")}
-            known = {*config.ENTRIES[entry_of(words)], "flagfile"}
+            known = {*entries.flag_names(entry_of(words)), "flagfile"}
             assert given <= known | {f"no{name}" for name in known}, f"{page}.md:{block.line}"
             flagfiles = [word.removeprefix("--flagfile=") for word in words if word.startswith("--flagfile=")]
             assert all((FOLDER.parents[1] / name).exists() for name in flagfiles), flagfiles
@@ -222,4 +222,4 @@ def test_every_page_has_its_line_in_the_index():
 
 def test_what_makes_commands_small_belongs_to_them():
     for entry, added in small().items():
-        assert {flag.removeprefix("--").partition("=")[0] for flag in added} <= set(config.ENTRIES[entry]), entry
+        assert {flag.removeprefix("--").partition("=")[0] for flag in added} <= entries.flag_names(entry), entry

@@ -11,6 +11,7 @@ import sys
 from absl import app
 
 from tfface import config
+from tfface.evaluation.options import EvaluationOptions
 
 
 def main(argv: list[str]) -> None:
@@ -20,7 +21,7 @@ def main(argv: list[str]) -> None:
     from tfface.evaluation import run
 
     try:
-        evaluated = run.evaluate(run.Options(**config.values("evaluate")))
+        evaluated = run.evaluate(config.values(EvaluationOptions))
     except (ValueError, OSError) as error:
         sys.exit(f"tfface.evaluate: {error}")
     print(f"\n{evaluated.table}\n")
@@ -29,5 +30,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config.define("evaluate")
+    config.define(EvaluationOptions)
     app.run(main)

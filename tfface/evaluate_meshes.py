@@ -12,16 +12,16 @@ import sys
 from absl import app
 
 from tfface import config
+from tfface.evaluation import mesh_run
+from tfface.evaluation.mesh_run import MeshEvaluationOptions
 
 
 def main(argv: list[str]) -> None:
     """Measures the meshes that the flags name."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    from tfface.evaluation import mesh_run
-
     try:
-        evaluated = mesh_run.evaluate(mesh_run.Options(**config.values("evaluate_meshes")))
+        evaluated = mesh_run.evaluate(config.values(MeshEvaluationOptions))
     except (ValueError, OSError) as error:
         sys.exit(f"tfface.evaluate_meshes: {error}")
     print(f"\n{evaluated.table}\n")
@@ -34,5 +34,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config.define("evaluate_meshes")
+    config.define(MeshEvaluationOptions)
     app.run(main)

@@ -11,6 +11,7 @@ import sys
 from absl import app
 
 from tfface import config
+from tfface.serving.options import ExportOptions
 
 
 def main(argv: list[str]) -> None:
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> None:
     from tfface.serving.errors import ServingError
 
     try:
-        exported = exporter.export(exporter.Options(**config.values("export")))
+        exported = exporter.export(config.values(ExportOptions))
     except (ValueError, OSError, ServingError) as error:
         sys.exit(f"tfface.export: {error}")
     print(f"version {exported.version}: {exported.path}")
@@ -33,5 +34,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config.define("export")
+    config.define(ExportOptions)
     app.run(main)

@@ -7,74 +7,106 @@ Stopped at any moment, the same command goes on where it was. Beside the records
 split (face_model.h5) and a manifest of everything that is in them (manifest.json).
 """
 
+import dataclasses
 import os
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from absl import app
 
 from tfface import config
 from tfface.data import preparation
+from tfface.data.splits import SPLITS
+from tfface.options import option, required
 from tfface.people import PeopleSource, open_source
+from tfface.people.options import PeopleOptions
+from tfface.people.photographer.settings import EXPRESSIONS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreparationOptions(PeopleOptions):
+    """Whose photographs to prepare, and how."""
+
+    command: ClassVar[str] = "tfface.prepare"
+
+    output: str = required("Folder of the records; what was begun there goes on.")
+    download: bool = option(False, "Fetch what the people need (ICT-FaceKit) into --ict_facekit first, with checksums.")
+    capture_dir: str | None = option(None, "Capture folder with one folder a subject, for --people=capture.")
+    measures: Sequence[str] = option(
+        (),
+        "Means of --people=anthropometric to move, as name=standard deviations (tfface/people/head/anthropometry.py).",
+    )
+    expressions: str = option(
+        "none",
+        "What faces do in the photographs of --people=ict: nothing, or in each something else (smiles, talking mouths, "
+        "blinks, brows, gaze), with its weights as truth.",
+        choices=EXPRESSIONS,
+    )
+    modes: int = option(64, "Modes of the 3DMM (fewer if there are fewer training subjects).", lower=1)
+    only_splits: Sequence[str] = option(
+        (), "Which splits to photograph; all by default. The others stay empty.", choices=SPLITS
+    )
+    face_model: str | None = option(
+        None, "3DMM (.h5) of other records, instead of building one; whom --people=model draws from."
+    )
+    workers: int = option(0, "Worker processes; 0 means one a core.", lower=0)
 
 
 def main(argv: list[str]) -> None:
     """Prepares the records that the flags describe."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    options = config.values("prepare")
     try:
+        options = config.values(PreparationOptions)
         source, described = _open(options)
-        made = preparation.prepare(
-            source,
-            options["output"],
-            seed=options["seed"],
-            modes=options["modes"],
+        recipe = preparation.Recipe(
+            seed=options.seed,
+            modes=options.modes,
             options=described,
-            only_splits=options["only_splits"],
+            only_splits=options.only_splits,
             face_model=_face_model(options, source),
-            num_workers=options["workers"] or None,
         )
+        made = preparation.prepare(source, options.output, recipe, num_workers=options.workers or None)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"tfface.prepare: {error}")
     subjects = ", ".join(f"{split} {len(ids)}" for split, ids in made.subjects.items())
-    print(f"{options['output']}: {sum(made.views.values())} photographs of subjects: {subjects}")
+    print(f"{options.output}: {sum(made.views.values())} photographs of subjects: {subjects}")
 
 
-def _open(options: dict[str, Any]) -> tuple[PeopleSource, dict[str, Any]]:
+def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
     """The source that the flags name, and those flags that decide what it gives."""
-    people, size = options["people"], options["image_size"]
-    if options["measures"] and people != "anthropometric":
-        raise ValueError(f"measures: expected none with people={people}, got {','.join(options['measures'])}")
-    if options["expressions"] != "none" and people != "ict":
-        raise ValueError(f"expressions: expected none with people={people}, got {options['expressions']}")
-    if people == "capture":
-        if not options["capture_dir"]:
+    if options.measures and options.people != "anthropometric":
+        raise ValueError(f"measures: expected none with people={options.people}, got {','.join(options.measures)}")
+    if options.expressions != "none" and options.people != "ict":
+        raise ValueError(f"expressions: expected none with people={options.people}, got {options.expressions}")
+    if options.people == "capture":
+        if not options.capture_dir:
             raise ValueError("people=capture: the flag --capture_dir must name the capture folder")
         from tfface.people.capture import CapturePeople
 
-        captured = CapturePeople(options["capture_dir"], image_size=size)
+        captured = CapturePeople(options.capture_dir, image_size=options.image_size)
         left_out = {"left_out": list(captured.left_out)} if captured.left_out else {}
-        return captured, {"image_size": size, **left_out}
-    from tfface.people.photographer import PhotographySettings
+        return captured, {"image_size": options.image_size, **left_out}
+    arguments = options.arguments()
+    described: dict[str, Any] = {"image_size": options.image_size, "views": options.views}
+    if options.people == "ict" and options.download:
+        from tfface.people import download
 
-    settings = PhotographySettings(image_size=size, num_views=options["views"], expressions=options["expressions"])
-    arguments: dict[str, Any] = {"num_subjects": options["subjects"], "seed": options["seed"], "settings": settings}
-    described: dict[str, Any] = {"image_size": size, "views": options["views"]}
-    if options["expressions"] != "none":
-        described["expressions"] = options["expressions"]
-    if people == "ict":
-        arguments["directory"] = _ict_facekit(options)
-    if people == "model":
-        if not options["face_model"]:
+        download.fetch(arguments["directory"])
+    if options.expressions != "none":
+        arguments["settings"] = dataclasses.replace(arguments["settings"], expressions=options.expressions)
+        described["expressions"] = options.expressions
+    if options.people == "model":
+        if not options.face_model:
             raise ValueError("people=model: the flag --face_model must name the 3DMM that people are drawn from")
-        arguments["path"] = options["face_model"]
-    if options["measures"]:
-        arguments["shifts"] = described["measures"] = _shifts(options["measures"])
-    return open_source(people, **arguments), described
+        arguments["path"] = options.face_model
+    if options.measures:
+        arguments["shifts"] = described["measures"] = _shifts(options.measures)
+    return open_source(options.people, **arguments), described
 
 
-def _shifts(given: list[str]) -> dict[str, float]:
+def _shifts(given: Sequence[str]) -> dict[str, float]:
     """Standard deviations by measure, from name=number."""
     shifts = {}
     for text in given:
@@ -86,28 +118,13 @@ def _shifts(given: list[str]) -> dict[str, float]:
     return shifts
 
 
-def _face_model(options: dict[str, Any], source: PeopleSource) -> str | os.PathLike[str] | None:
+def _face_model(options: PreparationOptions, source: PeopleSource) -> str | os.PathLike[str] | None:
     """The 3DMM that is not built: of people who are drawn from one, that one's first modes."""
     from tfface.people.model_people import ModelPeople
 
-    return source.face_model_file(options["modes"]) if isinstance(source, ModelPeople) else options["face_model"]
-
-
-def _ict_facekit(options: dict[str, Any]) -> str:
-    """The folder of ICT-FaceKit, fetched if the flags say so."""
-    folder = options["ict_facekit"] or os.environ.get("ICT_FACEKIT_DIR")
-    if not folder:
-        raise ValueError(
-            "people=ict: --ict_facekit or the variable ICT_FACEKIT_DIR must name a checkout of "
-            "github.com/ICT-VGL/ICT-FaceKit; with --download it is fetched to that folder first"
-        )
-    if options["download"]:
-        from tfface.people import download
-
-        download.fetch(folder)
-    return folder
+    return source.face_model_file(options.modes) if isinstance(source, ModelPeople) else options.face_model
 
 
 if __name__ == "__main__":
-    config.define("prepare")
+    config.define(PreparationOptions)
     app.run(main)

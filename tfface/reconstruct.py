@@ -13,6 +13,7 @@ import sys
 from absl import app, logging
 
 from tfface import config
+from tfface.reconstruction.options import ReconstructionOptions
 
 
 def main(argv: list[str]) -> None:
@@ -24,8 +25,8 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     from tfface.reconstruction import reconstruction_run
 
-    options = reconstruction_run.Options(**config.values("reconstruct"))
     try:
+        options = config.values(ReconstructionOptions)
         summary = reconstruction_run.reconstruct(options)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"tfface.reconstruct: {error}")
@@ -36,5 +37,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config.define("reconstruct")
+    config.define(ReconstructionOptions)
     app.run(main)

@@ -13,6 +13,7 @@ import types
 from absl import app
 
 from tfface import config
+from tfface.serving.options import ServerOptions
 
 
 def main(argv: list[str]) -> None:
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> None:
     # gRPC would write a traceback for every message that is none; the client is told, and that is enough.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     try:
-        options = server.Options(**config.values("serve"))
+        options = config.values(ServerOptions)
         serving = server.Server(options)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, request_stop)
@@ -44,5 +45,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config.define("serve")
+    config.define(ServerOptions)
     app.run(main)

@@ -6,14 +6,30 @@ It opens and predicts like any other. How much its predictions differ from the m
 SHA-256 stands beside it, in small.keras.sha256, as `sha256sum --check` reads it and --model wants it of an address.
 """
 
+import dataclasses
 import os
 import sys
+from typing import ClassVar
 
 from absl import app
 
 from tfface import config
+from tfface.options import Options, option, required
 
 _PICTURES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class ShrinkingOptions(Options):
+    """Which model to shrink, and how far."""
+
+    command: ClassVar[str] = "tfface.shrink"
+
+    model: str = required("A trained model (.keras).")
+    out: str = required("Where to write the small one (.keras).")
+    prune: float = option(
+        1e-5, "Share of the hidden units' effect that may be left out with units; 0 keeps all.", lower=0, upper=0.5
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -25,23 +41,23 @@ def main(argv: list[str]) -> None:
     from tfface.models import shrinking
     from tfface.serving import parity
 
-    given = config.values("shrink")
     try:
-        model = tfface.load(given["model"])
-        shrinking.save_half(shrinking.prune(model, given["prune"]), given["out"])
+        given = config.values(ShrinkingOptions)
+        model = tfface.load(given.model)
+        shrinking.save_half(shrinking.prune(model, given.prune), given.out)
         pictures = parity.examples(model, _PICTURES)
         crops, intrinsics = pictures[schema.IMAGES.key], pictures[schema.INTRINSICS.key]
-        whole, small = (parity.predict(one, crops, intrinsics) for one in (model, tfface.load(given["out"])))
+        whole, small = (parity.predict(one, crops, intrinsics) for one in (model, tfface.load(given.out)))
         differences = parity.differences(small, whole)
-        checksum = fetching.write_checksum(given["out"])
+        checksum = fetching.write_checksum(given.out)
     except (ValueError, OSError) as error:
         sys.exit(f"tfface.shrink: {error}")
     for name, difference in differences.items():
         print(f"{name}: largest difference {difference:.3g}")
-    before, after = (os.path.getsize(given[name]) / 1e6 for name in ("model", "out"))
-    print(f"{given['out']}: {after:.1f} MB, {before:.1f} MB before, SHA-256 {checksum}")
+    before, after = (os.path.getsize(path) / 1e6 for path in (given.model, given.out))
+    print(f"{given.out}: {after:.1f} MB, {before:.1f} MB before, SHA-256 {checksum}")
 
 
 if __name__ == "__main__":
-    config.define("shrink")
+    config.define(ShrinkingOptions)
     app.run(main)

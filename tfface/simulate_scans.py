@@ -5,48 +5,51 @@ r"""Scans and photographs people of known shape as a hand-held scanner would: a 
 OUTPUT/SUBJECT holds scan.ply, images/ and views.json; OUTPUT/_truth the true shapes, which a real capture has not.
 """
 
+import dataclasses
 import sys
-from typing import Any
+from typing import ClassVar
 
 from absl import app
 
 from tfface import config
-from tfface.people import PeopleSource, ict, open_source
-from tfface.people.photographer import PhotographySettings
+from tfface.geometry import mesh
+from tfface.options import option, required
+from tfface.people import open_source
+from tfface.people.options import PeopleOptions
+from tfface.scans import simulate
+from tfface.scans.scanner import MM_PER_UNIT
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScanSimulationOptions(PeopleOptions):
+    """Whom to scan, and into which files."""
+
+    command: ClassVar[str] = "tfface.simulate_scans"
+
+    output: str = required("Folder to write; subjects that are there are kept.")
+    people: str = option("anthropometric", "Whom to scan.", choices=simulate.WHOLE_HEADS)
+    unit: str = option("mm", "Unit of the scans.", choices=MM_PER_UNIT)
+    scan_format: str = option("ply", "Format of the scans.", choices=[suffix[1:] for suffix in mesh.FORMATS])
+    workers: int = option(0, "Worker processes; 0 means one a core.", lower=0)
 
 
 def main(argv: list[str]) -> None:
     """Makes the capture folder that the flags describe."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    options = config.values("simulate_scans")
-    from tfface.scans import simulate
-
     try:
+        options = config.values(ScanSimulationOptions)
         simulate.simulate(
-            _open(options),
-            options["output"],
-            unit=options["unit"],
-            seed=options["seed"],
-            suffix=f".{options['scan_format']}",
-            num_workers=options["workers"] or None,
+            open_source(options.people, **options.arguments()),
+            options.output,
+            simulate.Simulation(options.unit, f".{options.scan_format}", options.seed),
+            num_workers=options.workers or None,
         )
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"tfface.simulate_scans: {error}")
-    print(f"{options['output']}: scans and photographs of {options['subjects']} people")
-
-
-def _open(options: dict[str, Any]) -> PeopleSource:
-    people = options["people"]
-    if people == "capture":
-        raise ValueError("people=capture: expected anthropometric or ict, whose shapes are known")
-    settings = PhotographySettings(image_size=options["image_size"], num_views=options["views"])
-    arguments: dict[str, Any] = {"num_subjects": options["subjects"], "seed": options["seed"], "settings": settings}
-    if people == "ict":
-        arguments["directory"] = ict.checkout(options["ict_facekit"])
-    return open_source(people, **arguments)
+    print(f"{options.output}: scans and photographs of {options.subjects} people")
 
 
 if __name__ == "__main__":
-    config.define("simulate_scans")
+    config.define(ScanSimulationOptions)
     app.run(main)

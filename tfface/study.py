@@ -13,6 +13,7 @@ import sys
 from absl import app
 
 from tfface import config
+from tfface.evaluation.options import StudyOptions
 
 
 def main(argv: list[str]) -> None:
@@ -22,7 +23,7 @@ def main(argv: list[str]) -> None:
     from tfface.evaluation import study
 
     try:
-        report = study.study(study.Options(**config.values("study")))
+        report = study.study(config.values(StudyOptions))
     except (ValueError, OSError) as error:
         sys.exit(f"tfface.study: {error}")
     print(f"\n{report.table}\n")
@@ -31,5 +32,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config.define("study")
+    config.define(StudyOptions)
     app.run(main)

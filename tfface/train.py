@@ -13,6 +13,7 @@ import sys
 from absl import app, logging
 
 from tfface import config
+from tfface.training.options import TrainingOptions
 
 
 def main(argv: list[str]) -> None:
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> None:
 
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every checkpoint, amid the progress bar
     try:
-        best = training_run.train(training_run.Options(**config.values("train")), flagfile=config.flagfile("train"))
+        best = training_run.train(config.values(TrainingOptions), flagfile=config.flagfile(TrainingOptions))
     except (ValueError, OSError, ArithmeticError) as error:
         sys.exit(f"tfface.train: {error}")
     except interruption.StoppedError as error:
@@ -36,5 +37,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config.define("train")
+    config.define(TrainingOptions)
     app.run(main)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from tfface import schema
 from tfface.data import augment, preprocess, records, selection, symmetrise
+from tfface.data.augmentation import Augmentation
 from tfface.data.record_streams import RecordStreams, Worker, as_it_is, part, seed_of
 
 Batch = TypeVar("Batch")
@@ -41,7 +42,7 @@ class Variation:
 
     seed: int = 0
     mirrored: float = 0.0
-    augmentation: augment.Augmentation | None = None
+    augmentation: Augmentation | None = None
 
 
 @dataclasses.dataclass(frozen=True)

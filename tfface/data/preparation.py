@@ -34,16 +34,49 @@ CHUNK = 16
 _PACKAGES = ("numpy", "pillow", "scipy", "tensorflow", "tensorflow-datasets")
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What decides the content of records beside the people.
+
+    Attributes:
+      seed: of the division of subjects.
+      modes: number of modes of the 3DMM, fewer if the training split has fewer subjects.
+      fractions: shares of train, validation and test.
+      options: whatever else decides the content, such as the options that opened the source, as JSON values. They are
+        recorded and must be the same when a preparation goes on.
+      only_splits: which splits to photograph, all if there is none. The others stay empty, the division is the same.
+      face_model: path of a 3DMM to take instead of building one: that of other records of the same people, so that
+        models trained on those can be evaluated on these.
+
+    Raises:
+      ValueError: if a split is unknown.
+    """
+
+    seed: int = 0
+    modes: int = 64
+    fractions: Sequence[float] = splits.FRACTIONS
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    only_splits: Sequence[str] = ()
+    face_model: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.only_splits) - set(splits.SPLITS))
+        if unknown:
+            raise ValueError(f"only_splits: expected some of {', '.join(splits.SPLITS)}, got {', '.join(unknown)}")
+
+    def splits(self, num_subjects: int) -> dict[str, np.ndarray]:
+        """The subjects of every split, as `splits.split_subjects` gives them."""
+        return splits.split_subjects(num_subjects, seed=self.seed, fractions=self.fractions)
+
+
+DEFAULT_RECIPE = Recipe()
+
+
 def prepare(
     source: PeopleSource,
     out_dir: str | os.PathLike[str],
+    recipe: Recipe = DEFAULT_RECIPE,
     *,
-    seed: int = 0,
-    modes: int = 64,
-    fractions: Sequence[float] = splits.FRACTIONS,
-    options: Mapping[str, Any] | None = None,
-    only_splits: Sequence[str] = (),
-    face_model: str | os.PathLike[str] | None = None,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> manifest.Manifest:
@@ -60,14 +93,7 @@ def prepare(
     Args:
       source: the people.
       out_dir: the folder, made if it does not exist.
-      seed: of the division of subjects.
-      modes: number of modes of the 3DMM, fewer if the training split has fewer subjects.
-      fractions: shares of train, validation and test.
-      options: whatever else decides the content, such as the options that opened the source, as JSON values. They are
-        recorded and must be the same when a preparation goes on.
-      only_splits: which splits to photograph, all if there is none. The others stay empty, the division is the same.
-      face_model: path of a 3DMM to take instead of building one: that of other records of the same people, so that
-        models trained on those can be evaluated on these.
+      recipe: what else decides the content.
       num_workers: number of processes, all cores by default.
       progress: whether to show a progress bar.
 
@@ -79,8 +105,7 @@ def prepare(
         process is at work in it, or if a subject is faulty (it is named).
     """
     out = Path(out_dir)
-    command = _command(source, seed, modes, fractions, options)
-    command |= _restrictions(source, only_splits, face_model)
+    command = _command(source, recipe)
     work = out / IN_PROGRESS
     if (out / manifest.FILE_NAME).exists():
         finished = manifest.read(out)
@@ -93,14 +118,15 @@ def prepare(
             _refuse_other(work / "command.json", json.loads((work / "command.json").read_text("utf-8")), command)
         else:
             files.write_json(work / "command.json", command)
-        indices = splits.split_subjects(len(source), seed=seed, fractions=fractions)
+        indices = recipe.splits(len(source))
         with workers.pool(source, workers=num_workers) as run:
-            if face_model is None:
-                model = _face_model(run, source, indices["train"], modes, work, out, progress)
+            if recipe.face_model is None:
+                model = _face_model(run, source, indices["train"], recipe.modes, work, out, progress)
             else:
-                shutil.copyfile(face_model, out / manifest.FACE_MODEL_NAME)
-                model = MorphableModel.load(face_model)
-            indices = {split: indices[split] for split in splits.SPLITS if not only_splits or split in only_splits}
+                shutil.copyfile(recipe.face_model, out / manifest.FACE_MODEL_NAME)
+                model = MorphableModel.load(recipe.face_model)
+            wanted = recipe.only_splits or splits.SPLITS
+            indices = {split: indices[split] for split in splits.SPLITS if split in wanted}
             part_paths = _photographs(run, source, indices, model, work, progress)
         finished = _assemble(part_paths, out, work, command, sum(map(len, indices.values())), progress)
         manifest.write(out, finished)
@@ -130,9 +156,7 @@ def align_to_model(view: View, model_from_source: alignment.Transform) -> View:
     )
 
 
-def _command(
-    source: PeopleSource, seed: int, modes: int, fractions: Sequence[float], options: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _command(source: PeopleSource, recipe: Recipe) -> dict[str, Any]:
     """Everything that decides the content, as JSON gives it back."""
     template = source.template
     extent = np.ptp(template.vertices, axis=0)
@@ -142,10 +166,10 @@ def _command(
     topology.update(json.dumps(dict(template.landmarks), sort_keys=True).encode())
     ids = hashlib.sha256("\n".join(source.subject_id(i) for i in range(len(source))).encode())
     command = {
-        "seed": seed,
-        "modes": modes,
-        "fractions": list(fractions),
-        "options": dict(options or {}),
+        "seed": recipe.seed,
+        "modes": recipe.modes,
+        "fractions": list(recipe.fractions),
+        "options": dict(recipe.options),
         "source": {
             "name": source.name,
             "subjects": len(source),
@@ -157,22 +181,17 @@ def _command(
         "tfface": version.__version__,
         "conventions": schema.CONVENTIONS_VERSION,
     }
-    return json.loads(json.dumps(command))
+    return json.loads(json.dumps(command | _restrictions(source, recipe)))
 
 
-def _restrictions(
-    source: PeopleSource, only_splits: Sequence[str], face_model: str | os.PathLike[str] | None
-) -> dict[str, Any]:
+def _restrictions(source: PeopleSource, recipe: Recipe) -> dict[str, Any]:
     """What `_command` says besides, where not everything is made anew."""
-    unknown = sorted(set(only_splits) - set(splits.SPLITS))
-    if unknown:
-        raise ValueError(f"only_splits: expected some of {', '.join(splits.SPLITS)}, got {', '.join(unknown)}")
-    given: dict[str, Any] = {"only_splits": sorted(only_splits)} if only_splits else {}
-    if face_model is not None:
-        model = MorphableModel.load(face_model)
+    given: dict[str, Any] = {"only_splits": sorted(recipe.only_splits)} if recipe.only_splits else {}
+    if recipe.face_model is not None:
+        model = MorphableModel.load(recipe.face_model)
         if model.num_vertices != len(source.template.vertices):
             raise ValueError(
-                f"{os.fspath(face_model)}: expected a 3DMM of {len(source.template.vertices)} vertices, got "
+                f"{os.fspath(recipe.face_model)}: expected a 3DMM of {len(source.template.vertices)} vertices, got "
                 f"{model.num_vertices}"
             )
         given["face_model"] = model.digest()

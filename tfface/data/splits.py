@@ -1,8 +1,10 @@
 """The division of subjects into training, validation and test (section 4 of the paper: 70/10/20)."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 SPLITS = ("train", "validation", "test")
 """Names of the splits, in the order of `fractions`."""
@@ -11,7 +13,7 @@ FRACTIONS = (0.7, 0.1, 0.2)
 """Shares of the splits in the paper."""
 
 
-def split_subjects(num_subjects: int, *, seed: int, fractions: Sequence[float] = FRACTIONS) -> dict[str, np.ndarray]:
+def split_subjects(num_subjects: int, *, seed: int, fractions: Sequence[float] = FRACTIONS) -> dict[str, "np.ndarray"]:
     """Divides subjects 0..num_subjects - 1 at random.
 
     The unit is the subject: all views of a subject, and their mirror images, which are made when records are read,
@@ -29,6 +31,8 @@ def split_subjects(num_subjects: int, *, seed: int, fractions: Sequence[float] =
     Raises:
       ValueError: if the fractions are not three positive numbers that sum to 1, or there are fewer than 3 subjects.
     """
+    import numpy as np
+
     shares = np.asarray(fractions, np.float64)
     if shares.shape != (len(SPLITS),) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(f"fractions: expected three positive numbers that sum to 1, got {tuple(fractions)}")

@@ -4,6 +4,17 @@
 `elastic` and `vertex_errors` each measure one shape against the truth; `mesh_folders` applies them to meshes on disk.
 """
 
-from tfface.evaluation.average_rmse import armse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfface.evaluation.average_rmse import armse
 
 __all__ = ["armse"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "armse":  # with NumPy and SciPy, for which --help need not wait
+        from tfface.evaluation.average_rmse import armse
+
+        return armse
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

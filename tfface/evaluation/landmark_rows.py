@@ -18,6 +18,7 @@ from tfface import files
 from tfface.evaluation import landmark_fit
 from tfface.evaluation.eos_fit import EosFitter
 from tfface.evaluation.ground_truth import GroundTruth
+from tfface.evaluation.options import LANDMARK_FITS
 from tfface.evaluation.predictions import Origin, Predictions
 from tfface.evaluation.study_rows import ShapeRow
 from tfface.evaluation.vertex_errors import vertex_error
@@ -27,7 +28,6 @@ from tfface.geometry import camera
 Array = npt.NDArray[np.floating]
 Views = npt.NDArray[np.int32]
 
-KINDS = ("map", "eos")
 TRIED = {"map": (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0), "eos": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)}
 """What is tried on the validation split: sigma in px of the MAP fit, eos' weight lambda."""
 
@@ -93,7 +93,7 @@ def rows(
     How strongly the prior counts is chosen for each by the error on subjects of the validation split.
 
     Args:
-      kinds: of `KINDS`.
+      kinds: of `LANDMARK_FITS`.
       noises: px.
       face_model: the 3DMM.
       truth: of S subjects.
@@ -109,9 +109,9 @@ def rows(
       ValueError: If a kind is unknown.
       ModuleNotFoundError: If eos-py is wanted and not there.
     """
-    unknown = sorted(set(kinds) - set(KINDS))
+    unknown = sorted(set(kinds) - set(LANDMARK_FITS))
     if unknown:
-        raise ValueError(f"landmark_fits: expected some of {', '.join(KINDS)}, got {', '.join(unknown)}")
+        raise ValueError(f"landmark_fits: expected some of {', '.join(LANDMARK_FITS)}, got {', '.join(unknown)}")
     made = []
     vertices = landmark_fit.landmark_vertices(face_model)
     for kind in kinds:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tqdm import tqdm
@@ -27,34 +27,12 @@ from tfface.evaluation.elastic import elastic_error
 from tfface.evaluation.scan_to_mesh import scan_to_mesh
 from tfface.evaluation.vertex_errors import vertex_error
 from tfface.geometry.mesh import Mesh
+from tfface.options import Options, option, required
 
 FORMAT = 1
 """Raised whenever a measure changes, so that no pair is taken over that was measured otherwise."""
 
 Values = dict[str, float | None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to measure; the fields are the flags of `tfface.evaluate_meshes`.
-
-    Attributes:
-      predicted_meshes: folder of the predictions.
-      true_meshes: folder of the truth.
-      output: folder to write.
-      mesh_layout: of both folders (`mesh_folders`).
-      mesh_ids: text file with one id a line; every true mesh if None.
-      mesh_measures: names of `MEASURES`.
-      workers: processes; 0 means one a core.
-    """
-
-    predicted_meshes: str
-    true_meshes: str
-    output: str
-    mesh_layout: str = "3dfaw"
-    mesh_ids: str | None = None
-    mesh_measures: Sequence[str] = ("armse", "scan_to_mesh", "elastic", "vertex")
-    workers: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +119,28 @@ _FUNCTIONS: dict[str, Callable[[Mesh, Mesh], Values]] = {
 MEASURES = tuple(_FUNCTIONS)
 
 
-def evaluate(options: Options, *, progress: bool = True) -> Evaluated:
+@dataclasses.dataclass(frozen=True)
+class MeshEvaluationOptions(Options):
+    """Which meshes to measure."""
+
+    command: ClassVar[str] = "tfface.evaluate_meshes"
+
+    predicted_meshes: str = required("Folder of predicted meshes and their landmarks.")
+    true_meshes: str = required("Folder of true meshes and their landmarks.")
+    output: str = required("Folder to write; pairs that are there are kept.")
+    mesh_layout: str = option(
+        "3dfaw", "Names of the files: tfface/evaluation/mesh_folders.py.", choices=mesh_folders.LAYOUTS
+    )
+    mesh_ids: str | None = option(None, "Text file with the id of a pair on each line; by default every true mesh.")
+    mesh_measures: Sequence[str] = option(
+        MEASURES,
+        "What to measure; vertex wherever prediction and truth have the same triangles.",
+        choices=MEASURES,
+    )
+    workers: int = option(0, "Worker processes; 0 means one a core.", lower=0)
+
+
+def evaluate(options: MeshEvaluationOptions, *, progress: bool = True) -> Evaluated:
     """Measures every pair of two folders of meshes, in parallel; a pair that cannot be read does not stop the others.
 
     A pair whose files have not changed since it was measured is not measured again; one with faults is.
@@ -153,9 +152,8 @@ def evaluate(options: Options, *, progress: bool = True) -> Evaluated:
     Raises:
       ValueError: If a folder, the layout, the list of ids or a measure is not as it should be.
     """
-    unknown = [name for name in options.mesh_measures if name not in MEASURES]
-    if unknown or not options.mesh_measures:
-        raise ValueError(f"mesh_measures: expected some of {', '.join(MEASURES)}, got {list(options.mesh_measures)}.")
+    if not options.mesh_measures:
+        raise ValueError(f"mesh_measures: expected some of {', '.join(MEASURES)}, got none")
     chosen = tuple(name for name in MEASURES if name in options.mesh_measures)
     pairs = mesh_folders.pairs(
         Path(options.predicted_meshes),
@@ -270,7 +268,9 @@ def _table(summaries: Mapping[str, Mapping[str, float | int | None]]) -> str:
     return "\n".join(lines)
 
 
-def _written(output: Path, pairs: tuple[Measured, ...], chosen: tuple[str, ...], options: Options) -> Evaluated:
+def _written(
+    output: Path, pairs: tuple[Measured, ...], chosen: tuple[str, ...], options: MeshEvaluationOptions
+) -> Evaluated:
     columns = _columns(chosen)
     errors, metrics = output / "errors.csv", output / "metrics.json"
     with files.written(errors) as beside, beside.open("w", encoding="utf-8", newline="") as file:

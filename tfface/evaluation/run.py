@@ -20,37 +20,14 @@ import numpy.typing as npt
 
 from tfface import files, schema
 from tfface.data import manifest, pipeline
-from tfface.data.splits import SPLITS
 from tfface.drawing import examples as drawn_examples
 from tfface.evaluation import examples, measures, predict, report
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measures import Row
+from tfface.evaluation.options import EvaluationOptions
 from tfface.evaluation.predictions import Origin, Predictions
 from tfface.face import MorphableModel
 from tfface.people import ict
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to evaluate; the fields are the flags of `tfface.evaluate`.
-
-    Attributes:
-      records: folder of the records.
-      models: name=path of each model.
-      output: folder to write.
-      split: of the records.
-      examples: subjects in the picture.
-      batch_size: subjects and predictions at a time.
-      seed: of the choice of examples.
-    """
-
-    records: str
-    models: Sequence[str]
-    output: str
-    split: str = "test"
-    examples: int = 4
-    batch_size: int = 32
-    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +57,7 @@ class _Model:
     predictions: Predictions
 
 
-def evaluate(options: Options, *, progress: bool = True) -> Evaluated:
+def evaluate(options: EvaluationOptions, *, progress: bool = True) -> Evaluated:
     """Evaluates models on a split of the records.
 
     Args:
@@ -93,8 +70,6 @@ def evaluate(options: Options, *, progress: bool = True) -> Evaluated:
     """
     paths = parse_models(options.models)
     contents = manifest.read(options.records)
-    if options.split not in SPLITS:
-        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {options.split!r}")
     if not contents.subjects[options.split]:
         raise ValueError(f"{options.records}: the split {options.split!r} has no subjects")
     for path in paths.values():
@@ -159,14 +134,14 @@ def area_of(source: str) -> tuple[npt.NDArray[np.int32] | None, str]:
     return None, "all vertices of the 3DMM"
 
 
-def _batches(options: Options, image_size: tuple[int, int] | None = None) -> Any:
+def _batches(options: EvaluationOptions, image_size: tuple[int, int] | None = None) -> Any:
     """All views of all subjects of the split, in order."""
     batches = pipeline.all_views(options.records, options.split, batch_size=options.batch_size, image_size=image_size)
     return pipeline.naming_faults(batches, options.records, options.split)
 
 
 def _predicted(
-    name: str, path: str, options: Options, face_model: MorphableModel, truth: GroundTruth, progress: bool
+    name: str, path: str, options: EvaluationOptions, face_model: MorphableModel, truth: GroundTruth, progress: bool
 ) -> _Model:
     """Predicts with a model, or reads what the same model predicted from the same records before."""
     model = predict.open_model(path, face_model.digest())
@@ -208,7 +183,7 @@ def _plan(models: Sequence[_Model], truth: GroundTruth) -> list[tuple[str, str, 
 
 
 def _description(
-    options: Options,
+    options: EvaluationOptions,
     models: Sequence[_Model],
     face_model: MorphableModel,
     area: npt.NDArray[np.int32] | None,

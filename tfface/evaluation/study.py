@@ -27,6 +27,7 @@ from tfface.evaluation import (
     study_rows,
     view_counts,
 )
+from tfface.evaluation.options import StudyOptions
 from tfface.evaluation.run import area_of, parse_models
 from tfface.evaluation.study_predictions import StudyPredictions
 from tfface.evaluation.study_rows import ShapeRow
@@ -36,43 +37,7 @@ TUNING_SUBJECTS = 64
 """Subjects of the validation split on which the fits to landmarks are tuned."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to study; the fields are the flags of `tfface.study`.
-
-    Attributes:
-      records: folder of the records.
-      models: name=path of each model; the first is the single view model that chooses the views.
-      output: folder to write.
-      split: of the records.
-      averaged: names of the multi view models that have a row for the mean of several predictions.
-      landmark_fits: kinds of fits to landmarks, of `landmark_rows.KINDS`.
-      landmark_noise: px, of the landmarks of these fits.
-      many_views: folder of records of the same subjects with more photographs each; "" or None leaves out the figure
-        of errors against the number of views.
-      limit: only so many subjects of the split; 0 for all.
-      examples: subjects in each grid of people.
-      batch_size: subjects and predictions at a time.
-      workers: processes that measure; 0 for one a core.
-      seed: of noise, bootstrap and the choice of examples.
-    """
-
-    records: str
-    models: Sequence[str]
-    output: str
-    split: str = "test"
-    averaged: Sequence[str] = ("MV Shape-Concat",)
-    landmark_fits: Sequence[str] = ("map",)
-    landmark_noise: Sequence[str] = ("0", "1", "2")
-    many_views: str | None = None
-    limit: int = 0
-    examples: int = 4
-    batch_size: int = 32
-    workers: int = 0
-    seed: int = 0
-
-
-def study(options: Options, *, progress: bool = True) -> study_report.Report:
+def study(options: StudyOptions, *, progress: bool = True) -> study_report.Report:
     """Runs the study, or goes on with it.
 
     Args:
@@ -151,7 +116,7 @@ def study(options: Options, *, progress: bool = True) -> study_report.Report:
     return study_report.write(output, content, measured, truth.subjects, pictures)
 
 
-def _rows(predicted: StudyPredictions, options: Options, subjects: Subjects) -> list[ShapeRow]:
+def _rows(predicted: StudyPredictions, options: StudyOptions, subjects: Subjects) -> list[ShapeRow]:
     """The rows of the models, after the mean face and the floor."""
     rows = study_rows.baselines(subjects.face_model, subjects.truth.vertices)
     views = np.concatenate([predicted.frontal, predicted.ranked[:, 0]], axis=1)
@@ -167,7 +132,7 @@ def _landmark_rows(
     kinds: Sequence[str],
     noises: Sequence[float],
     predicted: StudyPredictions,
-    options: Options,
+    options: StudyOptions,
     subjects: Subjects,
     folder: Path,
     progress: bool,
@@ -190,7 +155,7 @@ def _landmark_rows(
     )
 
 
-def _many_views(options: Options, subjects: Subjects) -> Subjects:
+def _many_views(options: StudyOptions, subjects: Subjects) -> Subjects:
     """The subjects of the records with more photographs, which must be those of the split."""
     assert options.many_views
     many = Subjects.open(options.many_views, options.split, batch_size=options.batch_size, limit=options.limit)

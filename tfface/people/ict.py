@@ -47,8 +47,8 @@ def checkout(named: str | None) -> str:
     folder = named or os.environ.get("ICT_FACEKIT_DIR")
     if not folder:
         raise ValueError(
-            "ict_facekit: the flag --ict_facekit or the variable ICT_FACEKIT_DIR must name a checkout of "
-            "github.com/ICT-VGL/ICT-FaceKit"
+            "people=ict: --ict_facekit or the variable ICT_FACEKIT_DIR must name a checkout of "
+            "github.com/ICT-VGL/ICT-FaceKit; tfface.prepare --download fetches it to that folder first"
         )
     return folder
 

@@ -23,63 +23,13 @@ from tfface.reconstruction import json_file, model_file, outputs, page
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.cropping import ALL, CropSettings, PersonCrops, crop_faces
 from tfface.reconstruction.input_files import Person, find_people
-from tfface.reconstruction.outputs.texture import DEFAULT_SIZE
+from tfface.reconstruction.options import ReconstructionOptions
 from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.reconstructed_face import Reconstruction
 from tfface.reconstruction.results import DONE, FAILED, Result, Results, key_of
 
-MAX_PIXELS = 1 << 27
-"""A photograph whose header claims more is refused: 134 megapixels, which take 0.4 GB."""
-OUTPUTS = ("mesh", "overlays", "turntable", "maps", "page")
-"""Textured meshes (GLB, OBJ, PLY); mesh over each photograph; the face as it turns; depth, normals and mask of each
-photograph; a page to look at."""
 PAGE = "index.html"
 _AHEAD = 2  # people a thread who are read before the model asks for them
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to reconstruct, and how; the same names as the flags of ``tfface.reconstruct``.
-
-    Attributes:
-      images: Photographs, videos, patterns or folders; see `input_files.find_people`.
-      out: Folder to write: for one person its files, for several a folder for each, and results.jsonl.
-      model: Path of a trained model (``.keras``), or its address; see `model_file.local`.
-      server: ``host:port`` of a server instead.
-      model_name: The model's name there.
-      face_model: Path of the server's 3DMM (``.h5``, or ``.keras`` with it).
-      single_view_model: Path or address of a single view model beside a multi view one; see `assembly.Models`.
-      each: Whether every photograph is another person.
-      face: ``largest``, ``all``, or the number of a face; see `cropping.CropSettings`.
-      fov: Field of view along the diagonal, degrees; 0 if it is not known.
-      intrinsics: Path of a JSON file with K; see `lens.open_lens`.
-      average: How many choices of photographs to predict and average.
-      frames: Of a video, at most.
-      max_pixels: That a photograph may have.
-      batch_size: Predictions at a time.
-      workers: Threads that read and write; 0 means one a core.
-      outputs: What to write beside reconstruction.json, of `OUTPUTS`; the meshes are written with any of them.
-      texture_size: Texels along each side of the texture.
-    """
-
-    images: Sequence[str]
-    out: str
-    model: str | None = None
-    server: str = ""
-    model_name: str = "default"
-    face_model: str | None = None
-    single_view_model: str = ""
-    each: bool = False
-    face: str = "largest"
-    fov: float = 0.0
-    intrinsics: str = ""
-    average: int = 1
-    frames: int = 30
-    max_pixels: int = MAX_PIXELS
-    batch_size: int = 32
-    workers: int = 0
-    outputs: Sequence[str] = ("mesh", "overlays", "turntable", "page")
-    texture_size: int = DEFAULT_SIZE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +59,9 @@ def _to_stderr(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
-def reconstruct(options: Options, *, progress: bool = True, tell: Callable[[str], None] = _to_stderr) -> Summary:
+def reconstruct(
+    options: ReconstructionOptions, *, progress: bool = True, tell: Callable[[str], None] = _to_stderr
+) -> Summary:
     """Reconstructs people from their photographs.
 
     What cannot be read, or shows no face, is told in one line and does not stop the rest.
@@ -130,9 +82,6 @@ def reconstruct(options: Options, *, progress: bool = True, tell: Callable[[str]
     """
     if bool(options.model) == bool(options.server):
         raise ValueError("model: expected a model or a server, " + ("got both" if options.model else "got neither"))
-    unknown = [name for name in options.outputs if name not in OUTPUTS]
-    if unknown:
-        raise ValueError(f"outputs: expected names of {', '.join(OUTPUTS)}, got {', '.join(unknown)}")
     people = find_people(options.images, options.each)
     options = _with_local_models(options)
     lens = open_lens(options.intrinsics, options.fov)
@@ -160,14 +109,14 @@ def reconstruct(options: Options, *, progress: bool = True, tell: Callable[[str]
     return Summary((*results.kept, *made), len(results.kept))
 
 
-def _with_local_models(options: Options) -> Options:
-    """Options that name files of this machine; what they are not is fetched."""
+def _with_local_models(options: ReconstructionOptions) -> ReconstructionOptions:
+    """ReconstructionOptions that name files of this machine; what they are not is fetched."""
     given = {name: getattr(options, name) for name in ("model", "single_view_model", "face_model")}
     paths: dict[str, Any] = {name: model_file.local(path, name) for name, path in given.items() if path}
     return dataclasses.replace(options, **paths)
 
 
-def _settings(options: Options) -> dict[str, Any]:
+def _settings(options: ReconstructionOptions) -> dict[str, Any]:
     """What a result depends on beside the person's own files."""
     given = dataclasses.asdict(options)
     for name in ("images", "out", "batch_size", "workers", "each"):
@@ -179,7 +128,7 @@ def _settings(options: Options) -> dict[str, Any]:
     return {**given, "files": [[os.path.getsize(path), os.stat(path).st_mtime_ns] for path in named.values()]}
 
 
-def _open_models(options: Options, stack: contextlib.ExitStack) -> Models:
+def _open_models(options: ReconstructionOptions, stack: contextlib.ExitStack) -> Models:
     from tfface.reconstruction.loaded_model import LoadedModel
 
     def opened(path: str) -> Predictor:
@@ -203,7 +152,14 @@ class _Run:
     """People under way: read by threads, predicted here, written by threads."""
 
     def __init__(
-        self, how: CropSettings, models: Models, options: Options, keys: Mapping[str, str], output: Path, *, alone: bool
+        self,
+        how: CropSettings,
+        models: Models,
+        options: ReconstructionOptions,
+        keys: Mapping[str, str],
+        output: Path,
+        *,
+        alone: bool,
     ):
         self._how, self._models, self._options = how, models, options
         self._keys, self._output, self._alone = keys, output, alone

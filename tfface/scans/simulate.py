@@ -1,5 +1,6 @@
 """A capture folder of simulated scans and photographs of people whose shape is known."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -14,19 +15,34 @@ from tfface.people import capture_files, people_source
 from tfface.scans import scanner
 from tfface.scans.scanner_settings import ScannerSettings
 
+WHOLE_HEADS = ("anthropometric", "ict")
+"""The sources of people (`tfface.people.SOURCES`) who need nothing else to be scanned."""
 TRUTH = "_truth"
 """Folder of the true shapes, `<subject>.ply`, mm, in the frame of the scan; no subject of a capture folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+    """How people are scanned.
+
+    Attributes:
+      unit: of the scans, one of `scanner.MM_PER_UNIT`.
+      suffix: of the scan's file.
+      seed: of the scanner.
+      settings: of the scanner; a Structure Sensor if None.
+    """
+
+    unit: str = "mm"
+    suffix: str = ".ply"
+    seed: int = 0
+    settings: ScannerSettings | None = None
 
 
 def simulate(
     source: people_source.PeopleSource,
     root: str | os.PathLike[str],
+    simulation: Simulation,
     *,
-    unit: str = "mm",
-    seed: int = 0,
-    suffix: str = ".ply",
-    settings: ScannerSettings | None = None,
-    photographs: bool = True,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> None:
@@ -37,11 +53,7 @@ def simulate(
     Args:
       source: people with full heads (`scanner.FullHeadPeople`).
       root: the capture folder, made if it does not exist.
-      unit: of the scans, one of `scanner.MM_PER_UNIT`.
-      seed: of the scanner.
-      suffix: of the scan's file.
-      settings: of the scanner.
-      photographs: whether to take them.
+      simulation: how they are scanned.
       num_workers: number of processes, all cores by default.
       progress: whether to show a progress bar.
 
@@ -51,7 +63,7 @@ def simulate(
     if not hasattr(source, "head_shape"):
         raise ValueError(f"source: expected people with full heads, {source.name!r} has none")
     jobs = [
-        (index, Path(root), unit, seed, suffix, settings, photographs)
+        (index, Path(root), simulation)
         for index in range(len(source))
         if not (Path(root) / TRUTH / f"{source.subject_id(index)}.ply").exists()
     ]
@@ -63,22 +75,19 @@ def simulate(
             bar.update()
 
 
-def _scan_subject(
-    source: people_source.PeopleSource, job: tuple[int, Path, str, int, str, ScannerSettings | None, bool]
-) -> None:
-    index, root, unit, seed, suffix, settings, photographs = job
+def _scan_subject(source: people_source.PeopleSource, job: tuple[int, Path, Simulation]) -> None:
+    index, root, how = job
     subject = source.subject_id(index)
     folder = root / subject
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (root / TRUTH).mkdir(exist_ok=True)
-    made = scanner.scan(source, index, settings=settings, seed=seed, unit=unit)  # type: ignore[arg-type]
-    mesh.write_mesh(folder / f"scan{suffix}", made.mesh)
-    mm = scanner.MM_PER_UNIT[unit]
+    made = scanner.scan(source, index, settings=how.settings, seed=how.seed, unit=how.unit)  # type: ignore[arg-type]
+    mesh.write_mesh(folder / f"scan{how.suffix}", made.mesh)
+    mm = scanner.MM_PER_UNIT[how.unit]
     scan_mm_from_source = alignment.Transform(
         np.ones(()), made.scan_from_source.rotation, mm * made.scan_from_source.translation
     )
-    if photographs:
-        _write_views(source.views(index), folder, scan_mm_from_source)
+    _write_views(source.views(index), folder, scan_mm_from_source)
     truth = scan_mm_from_source.apply(np.asarray(source.shape(index), np.float64))
     # Last, as it marks the subject as finished.
     mesh.write_mesh(root / TRUTH / f"{subject}.ply", mesh.Mesh(truth.astype(np.float32), source.template.triangles))

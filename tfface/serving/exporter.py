@@ -25,32 +25,11 @@ import tensorflow as tf
 import tfface
 from tfface import models
 from tfface.serving import litert, model_card, parity, precision, signatures, warmup
+from tfface.serving.options import ExportOptions
 from tfface.serving.servable import Servable, read_saved_model
 
 TOPOLOGY = "topology.json"
-PRECISIONS = precision.PRECISIONS
 _NOT_PORTABLE = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "XlaLaunch", "XlaLaunchV2", "_XlaRun")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to export; the same names as the flags of ``tfface.export``.
-
-    Attributes:
-      model: Path of a trained model (``.keras``).
-      out: The model's base path: the folder of its versions.
-      precision: ``float32`` or ``bfloat16``: what the encoder computes in; weights stay float32.
-      version: Number of the version; 0 is the one behind the newest there.
-      warmup_batch: Examples in the larger warm-up request; a server's largest batch.
-      litert: Where to write a LiteRT (TFLite) file too; empty writes none.
-    """
-
-    model: str
-    out: str
-    precision: str = "float32"
-    version: int = 0
-    warmup_batch: int = 32
-    litert: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +52,7 @@ class _Exported(tf.Module):
         self.topology = tf.saved_model.Asset(asset)
 
 
-def export(options: Options) -> Exported:
+def export(options: ExportOptions) -> Exported:
     """Writes a version, loads it back and compares it with the Keras model on the same inputs, at batch 1 and 3.
 
     Raises:

@@ -6,9 +6,7 @@ from typing import Any
 import keras
 
 from tfface.models import networks
-
-PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-"""By name, Keras' dtype policies; weights and all that follows the encoder are float32 in both."""
+from tfface.serving.options import PRECISIONS
 
 
 def with_precision(model: keras.Model, precision: str) -> keras.Model:

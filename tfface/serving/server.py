@@ -5,7 +5,6 @@ Prometheus' metrics on another, models watched and reloaded as TensorFlow Servin
 """
 
 import concurrent.futures
-import dataclasses
 import pathlib
 import threading
 import time
@@ -22,55 +21,13 @@ from tfface.serving.batching import Batcher
 from tfface.serving.grpc_service import MODEL_SERVICE, PREDICTION_SERVICE, ModelService, PredictionService
 from tfface.serving.manager import ModelManager
 from tfface.serving.metrics import Metrics
+from tfface.serving.options import ServerOptions
 from tfface.serving.servable import Servable
 from tfface.serving.service import Service
 
 _MAX_MESSAGE_BYTES = (1 << 31) - 1  # TensorFlow Serving's
 _REST_CONNECTIONS = 64
 _SPARE_THREADS = 16  # for what is not a prediction: health, status, refusals
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to serve; the same names as the flags of ``tfface.serve``.
-
-    Attributes:
-      model_base_path: The folder of a model's versions.
-      model_name: Its name.
-      model_config_file: Several models instead, as TensorFlow Serving's ModelServerConfig in text.
-      host: The address to listen on; the default is not reachable from other machines.
-      port: Of gRPC; 0 takes a free one.
-      rest_port: Of REST; 0 takes a free one, -1 opens none.
-      file_system_poll_wait_seconds: How often to look for versions.
-      max_batch_size: Examples that run together.
-      batch_timeout_micros: How long an idle model waits for a batch to fill.
-      max_enqueued_batches: How many full batches may wait.
-      num_batch_threads: How many batches run at a time.
-      max_pending: Predictions under way at a time.
-      rest_api_timeout_in_ms: A REST prediction's deadline.
-      tensorflow_threads: Of TensorFlow, inside one operation; 0 leaves it to TensorFlow.
-      ssl_server_key: Path of a PEM key; with it and a certificate, gRPC is served over TLS.
-      ssl_server_cert: Path of a PEM certificate chain.
-      ssl_client_ca: Path of the PEM certificates that a client's has to be signed by; with it, clients need one.
-    """
-
-    model_base_path: str = ""
-    model_name: str = "default"
-    model_config_file: str = ""
-    host: str = "127.0.0.1"
-    port: int = 8500
-    rest_port: int = 8501
-    file_system_poll_wait_seconds: float = 1.0
-    max_batch_size: int = 32
-    batch_timeout_micros: int = 0
-    max_enqueued_batches: int = 8
-    num_batch_threads: int = 1
-    max_pending: int = 256
-    rest_api_timeout_in_ms: int = 30000
-    tensorflow_threads: int = 0
-    ssl_server_key: str = ""
-    ssl_server_cert: str = ""
-    ssl_client_ca: str = ""
 
 
 class Server:
@@ -80,7 +37,7 @@ class Server:
       ValueError: If the options name no model, or a file of theirs cannot be read.
     """
 
-    def __init__(self, options: Options):
+    def __init__(self, options: ServerOptions):
         self._options = options
         self._config = _read_config(options)
         self.metrics = Metrics()
@@ -224,7 +181,7 @@ class Server:
             self._health.set(name, status)
 
 
-def _read_config(options: Options) -> model_server_config_pb2.ModelServerConfig:
+def _read_config(options: ServerOptions) -> model_server_config_pb2.ModelServerConfig:
     if bool(options.model_base_path) == bool(options.model_config_file):
         raise ValueError("model_base_path: expected either it or model_config_file")
     if options.model_base_path:
@@ -236,7 +193,7 @@ def _read_config(options: Options) -> model_server_config_pb2.ModelServerConfig:
         raise ValueError(f"model_config_file: {path}: {error}") from error
 
 
-def _credentials(options: Options) -> grpc.ServerCredentials | None:
+def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
     if bool(options.ssl_server_key) != bool(options.ssl_server_cert):
         raise ValueError("ssl_server_key: expected it and ssl_server_cert, or neither")
     if options.ssl_client_ca and not options.ssl_server_key:

@@ -9,7 +9,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfface import files, models
-from tfface.data import augment, inspection, manifest, pipeline, records
+from tfface.data import augmentation as augmentations
+from tfface.data import inspection, manifest, pipeline, records
 from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
 from tfface.models.cut import Halves
@@ -43,7 +44,7 @@ class Examples:
           num_views: Views an example.
           batch_size: Subjects a step, over all replicas.
           mirror: Whether training sees mirrored scenes too.
-          augmentation: A name in `tfface.data.augment.PRESETS`.
+          augmentation: A name in `tfface.data.augmentation.PRESETS`.
           seed: Of order, views, mirroring and augmentation.
           overfit_one_batch: Whether every step, and validation, sees the first batch.
           max_unreadable: Share of a split's photographs that may be unreadable; they are told and left out.
@@ -112,7 +113,9 @@ class Examples:
             self.folder,
             num_views=self._num_views,
             batch_size=self._batch_size,
-            variation=pipeline.Variation(self._seed, 0.5 if self._mirror else 0.0, augment.PRESETS[self._augmentation]),
+            variation=pipeline.Variation(
+                self._seed, 0.5 if self._mirror else 0.0, augmentations.PRESETS[self._augmentation]
+            ),
             order=pipeline.Order(0 if self._overfit_one_batch else start_step, worker),
             readable=self._inspected["train"].readable,
         )
@@ -194,7 +197,7 @@ class Examples:
 
         def subjects(variant: int, mirrored: bool, part: tuple[int, int]) -> tf.data.Dataset:
             # The first variant is the crop as it is.
-            varied = augment.PRESETS[augmentation] if variant else None
+            varied = augmentations.PRESETS[augmentation] if variant else None
             return pipeline.all_views(
                 self.folder,
                 split,

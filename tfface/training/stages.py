@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from tfface.models.cut import PARTS
+from tfface.training.options import SCHEDULES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +59,8 @@ def learning_rate(
     Raises:
       ValueError: If the shape is neither.
     """
-    if shape not in {"constant", "cosine"}:
-        raise ValueError(f"schedule: expected constant or cosine, got {shape!r}")
+    if shape not in SCHEDULES:
+        raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {shape!r}")
     # Keras' warm-up starts at a given rate: a rate of zero would waste the first step.
     rise = max(warmup_steps, 1)
     return keras.optimizers.schedules.CosineDecay(

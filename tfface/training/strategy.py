@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
+from tfface.training.options import STRATEGIES
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:

@@ -22,65 +22,14 @@ from tfface.training import strategy as strategies
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.examples import Examples
 from tfface.training.logs import Logger, describe
+from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import Position, RunDirectory
 
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What decides a run; the flags of `tfface.train`, by the same names."""
-
-    records: str
-    output: str
-    model_kind: str = "single_view"
-    num_views: int = 3
-    merge: str = "concat"
-    hidden_units: int = 256
-    dropout: float = 0.0
-    encoder_weights: str = "hed"
-    encoder_dtype: str = "float32"
-    encoder_output: str = "block5_pool"
-    initialize_from: str | None = None
-    head_start: str = "zeros"
-    average_pooling: bool = True
-    strategy: str = "auto"
-    batch_size: int = 32
-    stages: Sequence[str] = ("all:20000",)
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    virtual_views: int = 0
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    max_unreadable: float = 0.01
-    mirror: bool = True
-    augment: str = "none"
-    cached_variants: int = 1
-    validate_every: int = 500
-    patience: int = 0
-    checkpoint_every: int = 500
-    best_by: str = "similarity_mm"
-    cache_dir: str | None = None
-    overfit_one_batch: bool = False
-    deterministic: bool = False
-    pictures: int = 4
-    seed: int = 0
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """The default of every option that has one."""
-        fields = dataclasses.fields(cls)
-        return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-
-    @property
-    def views(self) -> int:
-        """Views an example."""
-        return 1 if self.model_kind == "single_view" else self.num_views
-
-
 NOT_THE_RUN = frozenset({"output", "cache_dir", "pictures", "max_unreadable", "checkpoint_every"})
-"""Options that may change when a run goes on."""
+"""TrainingOptions that may change when a run goes on."""
 
 
-def train(options: Options, flagfile: str = "") -> str:
+def train(options: TrainingOptions, flagfile: str = "") -> str:
     """Trains a model, or goes on where a run in the same folder was stopped.
 
     Args:
@@ -116,7 +65,7 @@ def train(options: Options, flagfile: str = "") -> str:
 
 
 def _train(
-    options: Options,
+    options: TrainingOptions,
     flagfile: str,
     plan: Sequence[stages.Stage],
     run: RunDirectory,
@@ -145,7 +94,7 @@ def _train(
     start = options.initialize_from
     started_from = files.sha256(start) if start and os.path.isfile(start) else None
     described = describe(dataclasses.asdict(options), records=examples.digest, initialize_from=started_from)
-    run.claim(described, flagfile, NOT_THE_RUN, Options.defaults())
+    run.claim(described, flagfile, NOT_THE_RUN, TrainingOptions.defaults())
     checkpoints = Checkpoints(run.file("checkpoints"), run.chief)
     with strategy.scope():
         model = build_model(options, examples)
@@ -175,7 +124,7 @@ def _train(
     return run.file("best.keras")
 
 
-def _check_head_start(options: Options, plan: Sequence[stages.Stage]) -> None:
+def _check_head_start(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
     if options.head_start == "zeros":
         return
     if plan[0].part != "heads" or (options.views == 1 and options.initialize_from):
@@ -187,7 +136,7 @@ def _check_head_start(options: Options, plan: Sequence[stages.Stage]) -> None:
         raise ValueError("head_start: ridge is solved on one machine, it does not go with several workers")
 
 
-def build_model(options: Options, examples: Examples) -> keras.Model:
+def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
     """The network that the options describe, started from ``--initialize_from`` if that is given.
 
     Raises:
@@ -239,7 +188,7 @@ def random_states(model: keras.Model) -> list[tf.Variable]:
 class _Session:
     """What the stages of a run share."""
 
-    options: Options
+    options: TrainingOptions
     model: keras.Model
     position: Position
     run: RunDirectory

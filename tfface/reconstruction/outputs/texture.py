@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
+from tfface.reconstruction.options import TEXTURE_SIZE
 from tfface.reconstruction.outputs import balance, blending, sampling
 from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface, shade_of
 from tfface.reconstruction.outputs.texels import Texels, rasterise
@@ -18,8 +19,6 @@ from tfface.reconstruction.reconstructed_face import Reconstruction
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 Picture = npt.NDArray[np.uint8]
-
-DEFAULT_SIZE = 1024
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,7 +52,7 @@ class TexturedFace:
         return colors
 
 
-def bake(reconstruction: Reconstruction, size: int = DEFAULT_SIZE) -> TexturedFace:
+def bake(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> TexturedFace:
     """Bakes a texture.
 
     Each texel takes its colour from the photographs that see it (a ray decides), weighted by the angle and the

@@ -6,8 +6,9 @@ from pathlib import Path
 from PIL import Image
 
 from tfface.files import name_of, written
+from tfface.reconstruction.options import TEXTURE_SIZE
 from tfface.reconstruction.outputs import mesh_files, pictures
-from tfface.reconstruction.outputs.texture import DEFAULT_SIZE, TexturedFace, bake
+from tfface.reconstruction.outputs.texture import TexturedFace, bake
 from tfface.reconstruction.reconstructed_face import Reconstruction
 
 TURNTABLE = "turntable.png"
@@ -35,7 +36,7 @@ def write(
     reconstruction: Reconstruction,
     folder: Path,
     *,
-    texture_size: int = DEFAULT_SIZE,
+    texture_size: int = TEXTURE_SIZE,
     overlays: bool = True,
     overlay_size: int = 1280,
     maps: bool = False,

@@ -1,0 +1,34 @@
+"""The options of synthetic people: flags that `tfface.prepare` and `tfface.simulate_scans` share."""
+
+import dataclasses
+from typing import Any
+
+from tfface.options import Options, option
+from tfface.people import SOURCES
+
+
+@dataclasses.dataclass(frozen=True)
+class PeopleOptions(Options):
+    """Whom to photograph, and how often."""
+
+    people: str = option("anthropometric", "Whom to photograph: see the README.", choices=SOURCES)
+    ict_facekit: str | None = option(
+        None, "Checkout of ICT-FaceKit (with FaceXModel/); the default is the variable ICT_FACEKIT_DIR."
+    )
+    subjects: int = option(3000, "How many synthetic people.", lower=3)
+    views: int = option(5, "Photographs a person, for synthetic people.", lower=1)
+    image_size: int = option(64, "Side of the crops in px.", lower=32, upper=1024)
+    seed: int = option(0, "Seed of everything random.", lower=0)
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `tfface.people.open_source` that all synthetic people have.
+
+        Raises:
+          ValueError: If the people are ICT-FaceKit's, and nothing names its checkout.
+        """
+        from tfface.people import ict
+        from tfface.people.photographer import PhotographySettings
+
+        settings = PhotographySettings(image_size=self.image_size, num_views=self.views)
+        given: dict[str, Any] = {"num_subjects": self.subjects, "seed": self.seed, "settings": settings}
+        return given | ({"directory": ict.checkout(self.ict_facekit)} if self.people == "ict" else {})

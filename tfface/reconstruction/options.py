@@ -1,0 +1,55 @@
+"""The options of a reconstruction: `tfface.reconstruct`'s flags."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+from tfface.options import Options, option, required
+
+OUTPUTS = ("mesh", "overlays", "turntable", "maps", "page")
+"""Textured meshes (GLB, OBJ, PLY); mesh over each photograph; the face as it turns; depth, normals and mask of each
+photograph; a page to look at."""
+
+TEXTURE_SIZE = 1024
+"""Texels along each side of a texture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructionOptions(Options):
+    """What to reconstruct, and how."""
+
+    command: ClassVar[str] = "tfface.reconstruct"
+
+    images: Sequence[str] = required(
+        "Photographs, videos, patterns or folders; a folder of folders holds a person in each."
+    )
+    out: str = required("Folder to write: for one person its files, for several a folder for each, and results.jsonl.")
+    model: str | None = option(None, "A trained model (.keras), or its address, https://...#sha256=...")
+    server: str = option(
+        "", "host:port of a server's gRPC to ask instead of loading a model; name its --face_model too."
+    )
+    model_name: str = option("default", "Name of the model that the server serves.")
+    face_model: str | None = option(None, "3DMM (.h5, or .keras with it) of the model that the server serves.")
+    single_view_model: str = option(
+        "", "Single view model beside a multi view one: estimates yaws, helps out if alone."
+    )
+    each: bool = option(False, "Every photograph is another person.")
+    face: str = option("largest", "Which face: largest, all, or its number from 0, from left to right.")
+    fov: float = option(0.0, "Field of view along the diagonal in degrees; 0 asks the photograph.", lower=0, upper=180)
+    intrinsics: str = option("", "JSON file with K: 3x3 for all photographs, or views.json of a capture folder.")
+    average: int = option(1, "Predictions from different choices of photographs to average; the paper's is 5.", lower=1)
+    frames: int = option(30, "Frames of a video to look at, at most.", lower=1)
+    max_pixels: int = option(
+        1 << 27,  # 134 megapixels, which take 0.4 GB
+        "Pixels that a photograph may have; its header is asked before it is decoded.",
+        lower=1,
+    )
+    batch_size: int = option(32, "Predictions at a time.", lower=1)
+    workers: int = option(0, "Threads that read and write; 0 means one a core.", lower=0)
+    outputs: Sequence[str] = option(
+        ("mesh", "overlays", "turntable", "page"),
+        "What to write beside reconstruction.json: mesh (GLB, OBJ, PLY), overlays, turntable, maps (depth, normals, "
+        "mask), page (HTML); nothing else if empty.",
+        choices=OUTPUTS,
+    )
+    texture_size: int = option(TEXTURE_SIZE, "Texels along each side of the texture.", lower=16, upper=8192)

@@ -1,0 +1,101 @@
+"""The options of a training run: `tfface.train`'s flags."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+from tfface.data.augmentation import PRESETS
+from tfface.options import Options, option, required
+
+STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
+SCHEDULES = ("constant", "cosine")
+HEAD_STARTS = ("zeros", "ridge")
+BEST_BY = ("similarity_mm", "rigid_mm", "reprojection_px", "loss")
+"""Measures of a validation (`objectives.measures`) that can choose the best checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions(Options):
+    """What decides a run."""
+
+    command: ClassVar[str] = "tfface.train"
+
+    records: str = required("Folder of the records that tfface.prepare wrote.")
+    output: str = required("Folder of the run; a run that was stopped there goes on.")
+    seed: int = option(0, "Seed of everything random.", lower=0)
+    model_kind: str = option("single_view", "Which network.", choices=("single_view", "multi_view", "shape_only"))
+    num_views: int = option(3, "Views of a multi view model.", lower=1, upper=64)
+    merge: str = option("concat", "Merge block of a multi view model: add, concat, mean, max or attention.")
+    hidden_units: int = option(256, "Hidden units of each MLP.", lower=1)
+    dropout: float = option(
+        0.0, "Share of its standardised features that a training step hides from each MLP.", lower=0, upper=0.99
+    )
+    encoder_weights: str = option("hed", "imagenet, hed, none, or the path of an HDF5 file.")
+    encoder_dtype: str = option(
+        "float32",
+        "Precision of the convolutions; all else is float32.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    encoder_output: str = option(
+        "block5_pool",
+        "Layer of VGG-16 that the MLPs look at; small crops leave too few cells in the last.",
+        choices=("block5_pool", "block4_pool", "block3_pool"),
+    )
+    initialize_from: str | None = option(None, "A trained model (.keras) whose weights to start from.")
+    average_pooling: bool = option(
+        True,
+        "Average the features over the picture in a shape only model; small crops lose what says where things are.",
+    )
+    head_start: str = option(
+        "zeros",
+        "How the MLPs start: at the mean face, frontal and centred, or at the ridge regression of what they are to say "
+        "on the cached features of a first stage of heads.",
+        choices=HEAD_STARTS,
+    )
+    strategy: str = option("auto", "tf.distribute strategy.", choices=STRATEGIES)
+    batch_size: int = option(32, "Subjects a step, over all replicas.", lower=1)
+    stages: Sequence[str] = option(
+        ("all:20000",),
+        "What to train, stage by stage, as part:steps[:learning_rate]. Parts: heads, block2 .. block5 (that block and "
+        "everything above it), all. What lies below a part is frozen, computed once and cached.",
+    )
+    learning_rate: float = option(1e-4, "Adam's learning rate, for stages that name none.", lower=0)
+    weight_decay: float = option(
+        0.0, "Decoupled decay of the weights (AdamW), a step and unit of the learning rate; 0 is plain Adam.", lower=0
+    )
+    virtual_views: int = option(
+        0,
+        "Random virtual cameras beside each true one in the reprojection loss (arXiv 1908.09001).",
+        lower=0,
+        upper=64,
+    )
+    schedule: str = option("constant", "Learning rate over a stage, behind the warm-up.", choices=SCHEDULES)
+    warmup_steps: int = option(0, "Steps over which a stage's learning rate rises from 0.", lower=0)
+    max_unreadable: float = option(
+        0.01,
+        "Share of a split's photographs that may be unreadable; they are told and left out.",
+        lower=0,
+        upper=1,
+    )
+    mirror: bool = option(True, "Train on every scene and on its mirror image.")
+    augment: str = option("none", "Variation of the crops while training on images.", choices=PRESETS)
+    cached_variants: int = option(
+        1, "Augmented variants of each crop in a cache of frozen features.", lower=1, upper=64
+    )
+    validate_every: int = option(500, "Steps between validations.", lower=1)
+    patience: int = option(0, "Stop a stage after so many validations without a better one; 0 never does.", lower=0)
+    checkpoint_every: int = option(500, "Steps between checkpoints.", lower=1)
+    best_by: str = option(
+        "similarity_mm", "Measure on the validation split that chooses the best checkpoint.", choices=BEST_BY
+    )
+    cache_dir: str | None = option(
+        None, "Folder for cached features; the default is OUTPUT/cache, removed when the run ends."
+    )
+    overfit_one_batch: bool = option(False, "Train on the first batch over and over: a model that learns must fit it.")
+    deterministic: bool = option(False, "Bit for bit the same weights from the same seed on the same machine; slower.")
+    pictures: int = option(4, "Validation subjects drawn for TensorBoard at each validation.", lower=0)
+
+    @property
+    def views(self) -> int:
+        """Views an example."""
+        return 1 if self.model_kind == "single_view" else self.num_views
