@@ -45,7 +45,7 @@ $(INSTALLED): setup.py pyproject.toml requirements.lock
 	"$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch "$@"
 
-demo: $(INSTALLED)  ## learn from synthetic people and reconstruct: table and picture in runs/demo/evaluation; goes on where it was stopped
+demo: $(INSTALLED)  ## synthetic people, training, evaluation: table and picture in runs/demo/evaluation; continues an interrupted run
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/demo_prepare.cfg
 	"$(BIN)/python" -m tfface.train --flagfile=configs/demo_single_view.cfg
 	"$(BIN)/python" -m tfface.train --flagfile=configs/demo_multi_view.cfg
@@ -68,8 +68,8 @@ $(MODEL)/people/manifest.json: | $(INSTALLED)
 
 .SECONDARY: $(MODEL)/training/single_view/last.keras $(MODEL)/training/multi_view/last.keras
 
-# Whatever is finished is not begun again, and what was begun goes on. `last.keras` is there when a training has ended.
-table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; goes on where it was stopped
+# Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
+table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; continues an interrupted run
 	"$(BIN)/python" -m tfface.study --flagfile=configs/table1_study.cfg
 	@echo "Report: $(TABLE1)/study/report.md, $(TABLE1)/study/report.html"
 

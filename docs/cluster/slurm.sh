@@ -1,5 +1,5 @@
 #!/bin/bash
-# Trains on the nodes of a Slurm job, one process a node, and goes on by itself after a time limit or a lost node.
+# Trains on the nodes of a Slurm job, one process a node, and continues by itself after a time limit or a lost node.
 #
 #   sbatch --nodes=4 --gpus-per-node=1 docs/cluster/slurm.sh --flagfile=configs/ict_single_view.cfg
 #
