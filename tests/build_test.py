@@ -63,7 +63,7 @@ def test_all_modes_rebuild_the_shapes():
 @pytest.mark.parametrize(("count", "num_vertices"), [(20, 30), (100, 20)])
 def test_the_fewest_modes_that_reach_a_share(count, num_vertices, share):
     shapes = population(count, num_vertices)
-    model = face.build(shapes, TRIANGLES, {}, None, variance=share)
+    model = face.build(shapes, TRIANGLES, {}, None, modes=share)
     _, eigenvalues, _ = pca_literally(shapes)
     reached = np.cumsum(eigenvalues) / eigenvalues.sum()
     assert reached[model.num_modes - 1] >= share - 1e-9
@@ -134,10 +134,8 @@ def test_memory_is_bounded_by_the_block(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "^one of modes and variance must be given, got modes=None and variance=None"),
-        ({"modes": 3, "variance": 0.9}, "^one of modes and variance must be given"),
-        ({"variance": 0.0}, r"^variance must be a share in \(0, 1\]"),
-        ({"variance": 98}, r"^variance must be a share in \(0, 1\]"),
+        ({"modes": 0.0}, r"^modes must be an integer, or a share of the variance in \(0, 1\], got 0\.0"),
+        ({"modes": 98.0}, "^modes must be an integer, or a share of the variance"),
         ({"modes": 0}, "^modes must lie between 1 and 10, got 0"),
         ({"modes": 11}, "^modes must lie between 1 and 10, got 11"),
         ({"modes": 10}, "^the shapes vary in 9 ways only"),

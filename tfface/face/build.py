@@ -21,8 +21,7 @@ def build(
     landmarks: Mapping[str, int],
     symmetry: npt.ArrayLike | None,
     *,
-    modes: int | None = None,
-    variance: float | None = None,
+    modes: int | float,
     scale: bool = False,
     reference: npt.ArrayLike | None = None,
     block: int = 64,
@@ -45,8 +44,8 @@ def build(
       triangles: [F, 3].
       landmarks: Vertex index by name.
       symmetry: [P], see `MorphableModel`.
-      modes: K, at most min(M - 1, 3P).
-      variance: Share of the whole variance in (0, 1] that the modes must reach; K is the least that does.
+      modes: An integer K, at most min(M - 1, 3P); or a float, the share of the whole variance in (0, 1] that the modes
+        must reach: K is the least that does.
       scale: Whether shapes are scaled to one size. By default they are not: size is part of a person's shape.
       reference: [P, 3], a shape whose axes the mean takes over; by default the average of the shapes' own axes.
       block: Number of shapes in memory at a time.
@@ -55,18 +54,16 @@ def build(
       The model; its metadata notes the number of shapes and the share of the variance that the modes hold.
 
     Raises:
-      ValueError: If not exactly one of `modes` and `variance` is given, or they ask for more than the shapes hold, or
-        an array does not fit.
+      ValueError: If more modes are asked for than the shapes hold, or an array does not fit.
     """
-    if (modes is None) == (variance is None):
-        raise ValueError(f"one of modes and variance must be given, got modes={modes} and variance={variance}.")
-    if variance is not None and not 0 < variance <= 1:
-        raise ValueError(f"variance must be a share in (0, 1], got {variance}.")
+    if isinstance(modes, float) and not 0 < modes <= 1:
+        raise ValueError(f"modes must be an integer, or a share of the variance in (0, 1], got {modes}.")
     if len(registered) < 2:
         raise ValueError(f"registered must hold at least two shapes, got {len(registered)}.")
     _, transforms = alignment.generalised_procrustes(registered, scale=scale, reference=reference, block=block)
     aligned = AlignedShapes(registered, transforms, block)
-    eigenvalues, basis, total = aligned.principal_components(modes, variance)
+    asked = (None, modes) if isinstance(modes, float) else (modes, None)
+    eigenvalues, basis, total = aligned.principal_components(*asked)
     mean = aligned.mean
     return MorphableModel(
         mean=mean - mean.mean(axis=0),
