@@ -248,6 +248,15 @@ def single_views(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     return _sharded_by_element(batches.unbatch().flat_map(as_it_is(views)).batch(batch_size).prefetch(tf.data.AUTOTUNE))
 
 
+def with_mirror_images(batches: tf.data.Dataset, symmetry: np.ndarray | None) -> tf.data.Dataset:
+    """Each batch with its mirror image, decoded once for both; alone if the 3DMM's `symmetry` [P] is None."""
+
+    def both(batch: Mapping[str, tf.Tensor]) -> tuple[Mapping[str, tf.Tensor], ...]:
+        return (batch,) if symmetry is None else (batch, symmetrise.mirror_scene(batch, symmetry))
+
+    return batches.map(as_it_is(both), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
+
+
 def naming_faults(batches: Iterable[Batch], folder: str | os.PathLike[str], split: str) -> Iterator[Batch]:
     """Passes batches on; where reading or decoding fails, finds out which shard or photograph is at fault.
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import socket
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -120,9 +121,10 @@ class Progress:
         missing = np.flatnonzero(~self.done[copy, self.begin : self.end])
         return (self.begin + int(missing[0]), self.end) if len(missing) else (self.end, self.end)
 
-    def mark(self, copy: int, end: int) -> None:
-        """Notes that this worker's part of a copy is computed, and on disk, up to a subject."""
-        self.done[copy, self.begin : end] = True
+    def mark(self, copies: Iterable[int], end: int) -> None:
+        """Notes that this worker's part of some copies is computed, and on disk, up to a subject."""
+        for copy in copies:
+            self.done[copy, self.begin : end] = True
         part = self.done[:, self.begin : self.end]
         counts = [int(np.argmin(row)) if not row.all() else len(row) for row in part]
         files.write_text(self._path, json.dumps({"begin": self.begin, "done": counts}))

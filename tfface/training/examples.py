@@ -8,18 +8,19 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfface import files, models
+from tfface import files, models, schema
 from tfface.data import augmentation as augmentations
 from tfface.data import inspection, manifest, pipeline, records
 from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
 from tfface.models.cut import Halves
-from tfface.training.feature_cache import CacheSpec, FeatureCache, digest_of
+from tfface.training.feature_cache import CacheSpec, FeatureCache, Origin, digest_of
 from tfface.training.interruption import StopRequest
 from tfface.training.loop import Stream, Validation
 
 _STATISTICS_SUBJECTS = 512
 _SINGLE_VIEWS_SUBJECTS = 256
+_CACHED_SUBJECTS = 16
 
 
 class Examples:
@@ -195,20 +196,22 @@ class Examples:
             seed=self._seed,
         )
 
-        def subjects(variant: int, mirrored: bool, part: tuple[int, int]) -> tf.data.Dataset:
+        def versions(variant: int, part: tuple[int, int]) -> tf.data.Dataset:
             # The first variant is the crop as it is.
             varied = augmentations.PRESETS[augmentation] if variant else None
-            return pipeline.all_views(
+            batches = pipeline.all_views(
                 self.folder,
                 split,
-                batch_size=16,
-                variation=pipeline.Variation(self._seed, float(mirrored), varied),
+                batch_size=_CACHED_SUBJECTS,
+                variation=pipeline.Variation(self._seed, augmentation=varied),
                 variant=variant,
                 subjects=part,
                 readable=self._inspected[split].readable,
             )
+            return pipeline.with_mirror_images(batches, self.face_model.symmetry if mirror else None)
 
-        return FeatureCache.build(cache_dir, spec, halves.lower, subjects, self.face_model, **together)
+        origin = Origin(halves.lower, schema.IMAGES.key, versions)
+        return FeatureCache.build(cache_dir, spec, origin, self.face_model, **together)
 
 
 def _endless(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -1,8 +1,8 @@
 """What the frozen part of a network puts out, computed once, kept on disk, and served as batches.
 
-A cache holds, for every subject of a split, `copies` versions of each view: the crop as it is, its mirror image, and
-augmented variants of either. Features are float16 (bfloat16 activations fit into it), poses and intrinsics go with each
-copy, and the shapes stand once a subject, mirrored where a batch asks for it.
+A cache holds, for every subject of a split, `copies` versions of each view: the crop as it is, augmented variants of
+it, and the mirror image of each. Features are float16 (bfloat16 activations fit into it), poses and intrinsics go with
+each copy, and the shapes stand once a subject, mirrored where a batch asks for it.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -26,9 +26,25 @@ from tfface.models.regressor import FEATURES
 from tfface.training.array_files import Progress, RowWriter, create_array, open_array
 from tfface.training.interruption import StopRequest
 
-SubjectBatches = Callable[[int, bool, tuple[int, int]], tf.data.Dataset]
-"""(variant, mirrored, (begin, end)) -> batches of `schema.EXAMPLE` with every view of the subjects of that part of the
-split, in order."""
+Versions = Sequence[Mapping[str, Any]]
+"""The same subjects, all of their views, as they are and, in a cache that mirrors, their mirror images."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What a cache is computed from: the crops of records, or a cache at a lower cut (`FeatureCache.origin`).
+
+    Attributes:
+      network: From there to the features of the cache, a view at a time.
+      key: Of what the network takes, in the batches.
+      batches: (variant, (begin, end)) -> batches of the subjects of that part of the split, in order: keys of
+        `schema.EXAMPLE` with `key`, [B, V, ...].
+    """
+
+    network: keras.Model
+    key: str
+    batches: Callable[[int, tuple[int, int]], Iterable[Versions]]
+
 
 _BATCHES_A_MARK = 20
 """What is computed again, at most, after a kill."""
@@ -62,6 +78,10 @@ class CacheSpec:
         """Versions of each view."""
         return self.variants * (2 if self.mirror else 1)
 
+    def copies_of(self, variant: int) -> range:
+        """The copies of a variant: as it is, and its mirror image."""
+        return range(variant, self.copies, self.variants)
+
     @property
     def name(self) -> str:
         """Folder name."""
@@ -78,15 +98,9 @@ def digest_of(network: keras.Model) -> str:
 
 
 class FeatureCache:
-    """Cached features of one split; build it with `FeatureCache.build`.
-
-    Raises:
-      ValueError: If it holds mirrored copies and the 3DMM does not say how a shape mirrors.
-    """
+    """Cached features of one split; build it with `FeatureCache.build`."""
 
     def __init__(self, spec: CacheSpec, arrays: Mapping[str, np.memmap], symmetry: np.ndarray | None):
-        if spec.mirror and symmetry is None:
-            raise ValueError("symmetry: a 3DMM with a symmetry expected, to mirror its shapes; got one without")
         self.spec = spec
         self._arrays = arrays
         self._symmetry = symmetry
@@ -96,8 +110,7 @@ class FeatureCache:
         cls,
         folder: str,
         spec: CacheSpec,
-        lower: keras.Model,
-        subjects: SubjectBatches,
+        origin: Origin,
         face_model: MorphableModel,
         *,
         worker: Worker = (0, 1),
@@ -109,22 +122,24 @@ class FeatureCache:
         Args:
           folder: Where caches live; this one goes into ``<folder>/<spec.name>``. All workers must see the same one.
           spec: What to hold.
-          lower: The frozen part, crops ``[M, H, W, 3]`` -> features ``[M, h, w, c]``.
-          subjects: The batches to compute it from.
+          origin: What to compute it from.
           face_model: Says how many vertices a shape has and how they mirror.
           worker: (index, number of workers); each computes its part of the subjects.
           barrier: Waits until every worker has come to it.
           stop: Asked between batches whether to go on.
 
         Raises:
-          ValueError: If a file of the cache is damaged, or the workers do not share the folder.
+          ValueError: If a file of the cache is damaged, the workers do not share the folder, or mirrored copies are
+            asked for and the 3DMM does not say how a shape mirrors.
           OSError: If the disk has no room for it.
           StoppedError: If the run was asked to stop.
         """
+        if spec.mirror and face_model.symmetry is None:
+            raise ValueError("symmetry: a 3DMM with a symmetry expected, to mirror its shapes; got one without")
         path = os.path.join(folder, spec.name)
         os.makedirs(path, exist_ok=True)
         leading = (spec.subjects, spec.copies, spec.views)
-        layout = {FEATURES: ((*leading, *lower.output_shape[1:]), "float16")}
+        layout = {FEATURES: ((*leading, *origin.network.output_shape[1:]), "float16")}
         layout |= {key: ((*leading, *shape), "float32") for key, shape in _PER_VIEW.items()}
         layout[schema.VERTICES.key] = ((spec.subjects, face_model.num_vertices, 3), "float32")
         files = {key: os.path.join(path, f"{key}.npy") for key in layout}
@@ -134,7 +149,7 @@ class FeatureCache:
         if not progress.done.all():
             with contextlib.ExitStack() as stack:
                 rows = {key: stack.enter_context(RowWriter(files[key], *layout[key])) for key in layout}
-                _fill(rows, spec, lower, subjects, progress, stop or StopRequest())
+                _fill(rows, spec, origin, progress, stop or StopRequest())
         barrier()
         if not Progress(path, spec.subjects, spec.copies, worker).done.all():
             raise ValueError(f"cache: {path}: a part is missing; all workers must share this folder")
@@ -230,49 +245,51 @@ class FeatureCache:
 
 
 def _fill(
-    arrays: Mapping[str, RowWriter],
-    spec: CacheSpec,
-    lower: keras.Model,
-    subjects: SubjectBatches,
-    progress: Progress,
-    stop: StopRequest,
+    arrays: Mapping[str, RowWriter], spec: CacheSpec, origin: Origin, progress: Progress, stop: StopRequest
 ) -> None:
-    crops_of_any_number = tf.TensorSpec((None, *lower.input_shape[1:]), tf.float32)
+    views = tf.TensorSpec((None, *origin.network.input_shape[1:]), origin.network.input.dtype)
     forward = tf.function(
-        lambda crops: tf.cast(lower(crops, training=False), tf.float16), [crops_of_any_number], autograph=False
+        lambda inputs: tf.cast(origin.network(inputs, training=False), tf.float16), [views], autograph=False
     )
-    mine = progress.done[:, progress.begin : progress.end]
+    begins = {
+        variant: min(progress.todo(copy)[0] for copy in spec.copies_of(variant)) for variant in range(spec.variants)
+    }
+    versions_a_subject = len(spec.copies_of(0))
     bar = tqdm(
-        total=mine.size,
-        initial=int(mine.sum()),
+        total=(progress.end - progress.begin) * spec.copies,
+        initial=sum(begin - progress.begin for begin in begins.values()) * versions_a_subject,
         desc=f"frozen features, {spec.split}",
-        unit="subject",
+        unit="copy",
         dynamic_ncols=True,
         mininterval=1.0,
     )
 
-    def mark(copy: int, end: int) -> None:
+    def write(begin: int, copy: int, batch: Mapping[str, Any]) -> None:
+        inputs = tf.convert_to_tensor(batch[origin.key])
+        features = forward(tf.reshape(inputs, (-1, *inputs.shape[2:]))).numpy()
+        arrays[FEATURES].write_copy(begin, copy, features.reshape(*inputs.shape[:2], *features.shape[1:]))
+        for key in _PER_VIEW:
+            arrays[key].write_copy(begin, copy, np.asarray(batch[key]))
+        if copy == 0:
+            arrays[schema.VERTICES.key].write(begin, np.asarray(batch[schema.VERTICES.key]))
+
+    def mark(copies: range, end: int) -> None:
         for array in arrays.values():
             array.flush()
-        progress.mark(copy, end)
+        progress.mark(copies, end)
 
     with bar:
-        for copy in range(spec.copies):
-            begin, end = progress.todo(copy)
-            if begin == end:
+        for variant, begin in begins.items():
+            copies = spec.copies_of(variant)
+            if begin == progress.end:
                 continue
-            part = subjects(copy % spec.variants, copy >= spec.variants, (begin, end))
-            for index, batch in enumerate(part):
-                images = batch[schema.IMAGES.key]
-                features = forward(tf.reshape(images, (-1, *images.shape[2:]))).numpy()
-                arrays[FEATURES].write_copy(begin, copy, features.reshape(*images.shape[:2], *features.shape[1:]))
-                for key in _PER_VIEW:
-                    arrays[key].write_copy(begin, copy, batch[key].numpy())
-                if copy == 0:
-                    arrays[schema.VERTICES.key].write(begin, batch[schema.VERTICES.key].numpy())
-                begin += images.shape[0]
-                bar.update(images.shape[0])
+            for index, versions in enumerate(origin.batches(variant, (begin, progress.end))):
+                for copy, batch in zip(copies, versions, strict=True):
+                    write(begin, copy, batch)
+                subjects = len(versions[0][schema.VERTICES.key])
+                begin += subjects
+                bar.update(subjects * versions_a_subject)
                 if index % _BATCHES_A_MARK == _BATCHES_A_MARK - 1 or stop.requested:
-                    mark(copy, begin)
+                    mark(copies, begin)
                     stop.check("while computing frozen features")
-            mark(copy, end)
+            mark(copies, progress.end)
