@@ -128,6 +128,12 @@ def subprocess_help(entry: str) -> str:
 HEAVY = ("tensorflow", "keras", "torch", "matplotlib", "grpc")
 
 
+def test_the_documentation_lists_every_program():
+    page = (entries.ROOT / "docs" / "commands.rst").read_text()
+    listed = page.partition(".. commands::\n")[2].split()
+    assert sorted(listed) == sorted(entries.ENTRIES)
+
+
 @pytest.mark.parametrize("entry", entries.ENTRIES)
 def test_help_does_not_wait_for_heavy_imports(entry):
     code = f"import sys, tfface.{entry}; print([name for name in {HEAVY} if name in sys.modules])"

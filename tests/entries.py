@@ -7,7 +7,7 @@ from absl import flags
 from layering_test import ROOT, read_modules
 
 from tfface import config
-from tfface.options import Options, declared
+from tfface.options import Options, declared, of_program
 
 ENTRIES = tuple(module.name for module in read_modules(ROOT).values() if module.is_program())
 CONFIGS = sorted((ROOT / "configs").glob("*.cfg"))
@@ -15,13 +15,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.cfg"))
 
 def options_of(entry: str) -> type[Options]:
     """The options whose flags a program takes."""
-    module = importlib.import_module(f"tfface.{entry}")
-    (found,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Options) and value.command == module.__name__
-    )
-    return found
+    return of_program(importlib.import_module(f"tfface.{entry}"))
 
 
 def flag_names(entry: str) -> set[str]:

@@ -156,6 +156,22 @@ def declared(group: type[Options]) -> tuple[Option, ...]:
     return tuple(_option(group, field, hints[field.name]) for field in dataclasses.fields(group))
 
 
+def of_program(module: types.ModuleType) -> type[Options]:
+    """The options whose flags a program takes.
+
+    Raises:
+      ValueError: If the module has none, or several.
+    """
+    found = {
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Options) and value.command == module.__name__
+    }
+    if len(found) != 1:
+        raise ValueError(f"{module.__name__}: expected one class of options with this command, got {len(found)}")
+    return found.pop()
+
+
 def _option(group: type[Options], field: "dataclasses.Field[Any]", hint: Any) -> Option:
     rule = field.metadata.get(_KEY)
     place = f"{group.__qualname__}.{field.name}"

@@ -1,7 +1,7 @@
-"""The directive ``commands``: every entry point with its flags, from ``tfface.config`` as it is at the time."""
+"""The directive ``commands``: programs with their flags, from the options that they take."""
 
 import ast
-import importlib.util
+import importlib
 import pathlib
 from typing import Any
 
@@ -10,14 +10,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from tfface import config
-
-
-def _source(entry: str) -> pathlib.Path:
-    found = importlib.util.find_spec(f"tfface.{entry}")
-    if found is None or found.origin is None:
-        raise ValueError(f"commands: config.ENTRIES names {entry!r}, but there is no tfface.{entry}")
-    return pathlib.Path(found.origin)
+from tfface.options import Option, declared, of_program
 
 
 def described(entry: str, path: pathlib.Path) -> str:
@@ -26,38 +19,41 @@ def described(entry: str, path: pathlib.Path) -> str:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     lines = [f".. _{entry}-command:", "", name, "-" * len(name), "", *restructured(docstring.splitlines()), ""]
     lines += [f".. program:: {name}", ""]
-    for flag in config.ENTRIES[entry]:
-        lines += _flag(flag, required=flag in config._REQUIRED[entry])
+    for option in declared(of_program(importlib.import_module(name))):
+        lines += _described(option)
     return "\n".join(lines)
 
 
-def _flag(name: str, *, required: bool) -> list[str]:
+def _described(option: Option) -> list[str]:
     """The entry of one flag: what it takes, what it means, what it is without being given, and its bounds."""
-    flag = config._FLAGS[name]
     facts = []
-    if (choices := flag.options.get("enum_values")) is not None:
-        facts.append("One of " + ", ".join(f"``{choice}``" for choice in choices) + ".")
-    if (lower := flag.options.get("lower_bound")) is not None:
-        upper = flag.options.get("upper_bound")
-        facts.append(f"At least {lower}." if upper is None else f"From {lower} to {upper}.")
-    default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
-    if required:
+    if option.choices:
+        several = "Some" if option.kind is tuple else "One"
+        facts.append(f"{several} of " + ", ".join(f"``{choice}``" for choice in option.choices) + ".")
+    if option.lower is not None:
+        facts.append(
+            f"At least {option.lower:g}." if option.upper is None else f"From {option.lower:g} to {option.upper:g}."
+        )
+    default = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+    if option.required:
         facts.append("Required.")
     elif default not in (None, ""):
         facts.append(f"Default: ``{str(default).lower() if isinstance(default, bool) else default}``.")
-    value = {"DEFINE_boolean": f"--[no]{name}", "DEFINE_list": f"--{name}=A,B,..."}.get(flag.define.__name__)
-    return [f".. option:: {value or f'--{name}=VALUE'}", "", f"   {flag.help}", "", f"   {' '.join(facts)}", ""]
+    name = option.name
+    value = {bool: f"--[no]{name}", tuple: f"--{name}=A,B,..."}.get(option.kind, f"--{name}=VALUE")
+    return [f".. option:: {value}", "", f"   {option.help}", "", f"   {' '.join(facts)}", ""]
 
 
 class Commands(SphinxDirective):
-    """``.. commands::``: a section for each entry point, in the order of ``config.ENTRIES``."""
+    """``.. commands::``: a section for each program that its lines name, without ``tfface.``."""
+
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
         """The sections."""
-        self.env.note_dependency(str(config.__file__))
         sections: list[nodes.Node] = []
-        for entry in config.ENTRIES:
-            path = _source(entry)
+        for entry in self.content:
+            path = pathlib.Path(str(importlib.import_module(f"tfface.{entry}").__file__))
             self.env.note_dependency(path)
             sections += self.parse_text_to_nodes(described(entry, path), allow_section_headings=True)
         return sections
