@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 import scanned_people
+import scipy.optimize
 import scipy.sparse.linalg
 import scipy.special
 
-from tfface.face import build, register
+from tfface.face import Expressions, build, register
 from tfface.face.register import RegistrationSettings, _decided, register_scan
 from tfface.face.registration import correspondence, hypotheses, model_fit, residual_field, search, smooth_prior
 from tfface.face.registration.quality import Quality
@@ -209,7 +210,7 @@ def test_deforming_decides_between_placements_that_a_rigid_face_cannot_tell_apar
     shifted = [alignment.rigid(GRID, GRID + [40.0 * i, 0, 0]) for i in range(2)]
     flat = mesh.Mesh(GRID + [0, 0, 0.01], GRID_TRIANGLES, {"nose_ridge_3": 12})
     candidates = [search.Candidate(pose, 1.0) for pose in shifted]
-    starts = [pose.apply(flat.vertices) for pose in shifted]
+    starts = [model_fit.Fit(pose.apply(flat.vertices), np.zeros(0), np.zeros(0), pose) for pose in shifted]
     with pytest.raises(ValueError, match=r"scan: ambiguous: placements 0 degrees and 40 mm apart leave 1\.0 and 1\.0"):
         _decided(starts, candidates, flat, plate, np.ones(25))
 
@@ -284,11 +285,9 @@ def test_the_model_fit_finds_coefficients_and_pose():
     start = alignment.rigid(prior.mean, prior.mean + np.array([3.0, 2.0, 4.0]))
     settings = model_fit.ModelFitSettings(deviation=(5.0, 1.0))
     exposed = correspondence.exposure(prior.mean, prior.triangles)
-    fitted, coefficients = model_fit.fit(
-        prior, start, ScanSurface(mesh.Mesh(vertices, triangles)), None, exposed, settings
-    )
-    np.testing.assert_allclose(coefficients, wanted, atol=0.1)
-    assert np.linalg.norm(fitted - prior.decode(wanted), axis=1).mean() < 0.2
+    fitted = model_fit.fit(prior, start, ScanSurface(mesh.Mesh(vertices, triangles)), None, exposed, settings)
+    np.testing.assert_allclose(fitted.coefficients, wanted, atol=0.1)
+    assert np.linalg.norm(fitted.vertices - prior.decode(wanted), axis=1).mean() < 0.2
 
 
 def test_what_a_scan_hides_follows_what_it_shows():
@@ -299,7 +298,7 @@ def test_what_a_scan_hides_follows_what_it_shows():
     scan = ScanSurface(mesh.Mesh(*scanned_people.subdivided(half.vertices, half.triangles)))
     start = alignment.rigid(prior.mean, truth)
     exposed = correspondence.exposure(prior.mean, prior.triangles)
-    fitted, _ = model_fit.fit(prior, start, scan, None, exposed)
+    fitted = model_fit.fit(prior, start, scan, None, exposed).vertices
     error, before = (np.linalg.norm(shape - truth, axis=1) for shape in (fitted, start.apply(prior.mean)))
     # A posterior that does not believe the scan leaves the hidden half near the mean face.
     assert error[shown].mean() < 0.15 * before[shown].mean()
@@ -367,3 +366,71 @@ def test_a_detector_s_points_are_cast_back_onto_the_scan(monkeypatch):
 def _middle(scan):
     low, high = np.quantile(scan.vertices, [0.02, 0.98], axis=0)
     return (low + high) / 2, float(np.linalg.norm(high - low))
+
+
+@functools.cache
+def _expressive_prior():
+    """The prior with two expressions made for this test: a jaw that drops, and corners of the mouth that rise."""
+    prior = _prior()
+    lips, chin = (prior.mean[prior.landmarks[name]].astype(np.float64) for name in ("lip_outer_6", "jaw_8"))
+    below = np.clip((prior.mean[:, 1] - lips[1]) / (chin[1] - lips[1]), 0, 1)
+    deltas = np.zeros((3, prior.num_vertices, 3))
+    deltas[0, :, 1] = 14 * below * np.exp(-(((prior.mean[:, 0] - lips[0]) / 45) ** 2))
+    for number, name in enumerate(("lip_outer_0", "lip_outer_6"), start=1):
+        corner = prior.mean[prior.landmarks[name]]
+        near = np.exp(-(np.linalg.norm(prior.mean - corner, axis=1) ** 2) / (2 * 14.0**2))
+        deltas[number] = near[:, None] * np.array([(-1) ** number * 6.0, -7.0, 2.0])
+    names = ("jawOpen", "mouthSmile_R", "mouthSmile_L")
+    return dataclasses.replace(prior, expressions=Expressions(deltas, names))
+
+
+def _scan_of(prior, weights, motion):
+    """A scan of a face of the prior, of another topology, and its true vertices posed and neutral."""
+    identity = np.random.default_rng(1).standard_normal(prior.num_modes) * 0.7
+    shapes = [prior.posed(identity, values).astype(np.float64) for values in (weights, np.zeros(3))]
+    points, triangles = scanned_people.subdivided(shapes[0], prior.triangles)
+    noise = np.random.default_rng(2).normal(0, 0.05, points.shape)
+    scan = mesh.Mesh(motion.apply(points + noise), triangles)
+    landmarks = {
+        name: motion.apply(shapes[0])[prior.landmarks[name]] for name in ("nose_ridge_3", "eye_left_3", "eye_right_0")
+    }
+    return scan, landmarks, *(motion.apply(shape) for shape in shapes)
+
+
+def test_a_scan_with_an_expression_gives_the_neutral_face_too():
+    prior, motion = _expressive_prior(), scanned_people.pose(7)
+    scan, landmarks, posed, neutral = _scan_of(prior, np.array([0.8, 0.6, 0.5]), motion)
+    done = register_scan(scan, prior, landmarks)
+    np.testing.assert_allclose(done.expression, [0.8, 0.6, 0.5], atol=0.15)
+    assert np.linalg.norm(done.vertices - posed, axis=1).mean() < 0.5
+    error, stiff = (
+        np.linalg.norm(each.neutral - neutral, axis=1).mean()
+        for each in (done, register_scan(scan, _prior(), landmarks))
+    )
+    assert error < 0.6
+    assert stiff > 2 * error
+    assert done.quality.fault() is None
+
+
+def test_a_neutral_scan_is_registered_as_if_there_were_no_expressions():
+    prior, motion = _expressive_prior(), scanned_people.pose(8)
+    scan, landmarks, _, _ = _scan_of(prior, np.zeros(3), motion)
+    done, without = register_scan(scan, prior, landmarks), register_scan(scan, _prior(), landmarks)
+    np.testing.assert_array_equal(done.expression, np.zeros(3))
+    np.testing.assert_array_equal(done.vertices, without.vertices)
+    np.testing.assert_array_equal(done.neutral, done.vertices)
+    assert without.expression.shape == (0,)
+
+
+def test_numbers_that_leave_their_bounds_end_there():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(12, 5))
+    matrix, right = root.T @ root + np.eye(5), rng.normal(size=5) * 9
+    bounded = np.array([False, True, True, True])
+    found = model_fit._bounded_solution(matrix, right, bounded)
+    bounds = scipy.optimize.Bounds([-np.inf, 0, 0, 0, -np.inf], [np.inf, 1, 1, 1, np.inf])
+    best = scipy.optimize.minimize(
+        lambda x: x @ matrix @ x / 2 - right @ x, np.full(5, 0.5), jac=lambda x: matrix @ x - right, bounds=bounds
+    )
+    assert ((found[1:4] >= 0) & (found[1:4] <= 1)).all()
+    assert found @ matrix @ found / 2 - right @ found < best.fun + 0.02 * abs(best.fun)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import schema
+from tfface.face import arkit
 from tfface.face.morphable_model import MorphableModel
 from tfface.face.registration import correspondence, model_fit, residual_field, search, smooth_prior
 from tfface.face.registration.quality import Quality, measure
@@ -29,6 +30,15 @@ _MAX_RIVALS = 2
 
 _SAME_FIT = 4.0
 """mm, mean distance of the vertices of two fits that have come to the same place."""
+
+_TRUNCATED = 2.0
+"""mm, the most that a vertex counts where fits are compared: hair and what is hidden are far for all of them."""
+
+_EXPRESSIVE = 0.99
+"""A face with an expression is believed if it leaves less than this share of what the neutral one leaves."""
+
+_LAUGH = {"jawOpen": 0.4, "mouthSmileLeft": 0.7, "mouthSmileRight": 0.7}
+"""Where a fit starts too: from a closed mouth, closest points do not find lips that are far apart."""
 
 _WITHOUT_FACES = model_fit.ModelFitSettings(deviation=(100.0, 15.0), tangential=0.02)
 _FACE_FIT = model_fit.ModelFitSettings()
@@ -62,12 +72,19 @@ class PreparedTemplate:
       exposed: [P], see `registration.correspondence.exposure`.
       model: that is fitted: the 3DMM, or the template under a Gaussian process of smooth deformations.
       knows_faces: whether the model is a 3DMM.
+      expressions: [S, E], weights that fits of a 3DMM with expressions start from beside the neutral face.
     """
 
     face: mesh.Mesh
     exposed: Array
     model: MorphableModel
     knows_faces: bool
+    expressions: Array = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
+
+    def moved(self, weights: Array) -> mesh.Mesh:
+        """The template with an expression [E]."""
+        posed = self.model.posed(np.zeros(self.model.num_modes), weights)
+        return mesh.Mesh(posed.astype(np.float32), self.face.triangles, self.face.landmarks)
 
 
 def prepare(template: mesh.Mesh | MorphableModel, settings: RegistrationSettings | None = None) -> PreparedTemplate:
@@ -85,7 +102,20 @@ def prepare(template: mesh.Mesh | MorphableModel, settings: RegistrationSettings
         face, model = mesh.Mesh(template.mean, template.triangles, template.landmarks), template
     else:
         face, model = template, smooth_prior.smooth_model(template, (settings or RegistrationSettings()).smooth)
-    return PreparedTemplate(face, correspondence.exposure(face.vertices, face.triangles), model, known)
+    exposed = correspondence.exposure(face.vertices, face.triangles)
+    return PreparedTemplate(face, exposed, model, known, _starting_expressions(model))
+
+
+def _starting_expressions(model: MorphableModel) -> Array:
+    """[S, E]: neutral and, where the names are ARKit's, a laugh; nothing for a model without expressions."""
+    if model.expressions is None:
+        return np.zeros((0, 0))
+    recipes = arkit.recipes(model.expressions.names)
+    laugh = np.zeros(len(model.expressions))
+    for target, share in _LAUGH.items():
+        for name, weight in recipes.get(target, {}).items():
+            laugh[model.expressions.names.index(name)] = share * weight
+    return np.stack([np.zeros_like(laugh), laugh]) if laugh.any() else np.zeros((1, len(laugh)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,11 +126,16 @@ class Registration:
       vertices: [P, 3] float32, mm, frame of the scan, in the template's topology.
       matched: [P] bool, the vertices that the scan shows; the others have followed their surroundings smoothly.
       quality: measures.
+      neutral: [P, 3] float32, mm, frame of the scan: the same person without the expression; the vertices themselves if
+        there is none.
+      expression: [E], weights of the 3DMM's expressions, all 0 for a neutral face; [0] if it has none.
     """
 
     vertices: npt.NDArray[np.float32]
     matched: npt.NDArray[np.bool_]
     quality: Quality
+    neutral: npt.NDArray[np.float32]
+    expression: Array
 
 
 def register(
@@ -142,7 +177,9 @@ def register_scan(
     1. Placement: by landmarks, if there are three or more, otherwise by a search over all rotations; then trimmed ICP.
     Placements that a rigid face cannot tell apart all go on to step 2, which decides.
     2. The maximum a posteriori fit of a model: of the 3DMM, or of the template under a Gaussian process of smooth
-    deformations (`registration.smooth_prior`). 3. A smooth field of displacements for what the model leaves. What the
+    deformations (`registration.smooth_prior`). A 3DMM with expressions is fitted without them and with them, and the
+    expression is believed if it brings the face nearer to the scan, so that a neutral scan is registered as if there
+    were none. 3. A smooth field of displacements for what the model leaves. What the
     scan does not show (holes, hair, borders) follows its surroundings, as the model has it.
 
     Args:
@@ -169,28 +206,74 @@ def register_scan(
         candidates = [_place_by_landmarks(face, known, surface, exposed)]
         searched = float("nan"), float("nan")
     else:
-        found = search.find_pose(face, surface, exposure=exposed, proposals=proposals)
-        if found.fault is not None:
-            raise ValueError(f"scan: {found.fault}")
+        found = _found(prepared, surface, proposals)
         candidates, searched = [found.best, *found.rivals[:_MAX_RIVALS]], (found.best.residual, found.margin)
     fitting = settings.face_fit if prepared.knows_faces else settings.smooth_fit
-    starts = [
-        model_fit.fit(prepared.model, candidate.scan_from_template, surface, known, exposed, fitting)[0]
-        for candidate in candidates
-    ]
+    starts = [_fit(prepared, candidate, surface, known, fitting) for candidate in candidates]
     start = _decided(starts, candidates, face, surface, exposed)
-    vertices, matched = residual_field.fit(start, face.triangles, surface, exposed, settings.residual)
-    quality = measure(vertices, face.vertices, face.triangles, matched, exposed, known, searched)
-    return Registration(vertices.astype(np.float32), matched.weights > 0, quality)
+    vertices, matched = residual_field.fit(start.vertices, face.triangles, surface, exposed, settings.residual)
+    neutral, rest = vertices, face.vertices
+    if prepared.model.expressions is not None:
+        moved = prepared.model.expressions.displacement(start.weights)
+        neutral, rest = vertices - moved @ start.scan_from_model.rotation.T, face.vertices + moved
+    quality = measure(vertices, rest, face.triangles, matched, exposed, known, searched)
+    return Registration(
+        vertices.astype(np.float32), matched.weights > 0, quality, neutral.astype(np.float32), start.weights
+    )
+
+
+def _found(
+    prepared: PreparedTemplate, surface: ScanSurface, proposals: Sequence[alignment.Transform]
+) -> search.PoseSearch:
+    """The face in a scan; where none is found, an open mouth that smiles is looked for.
+
+    Raises:
+      ValueError: see `register_scan`.
+    """
+    faces = [prepared.face, *(prepared.moved(weights) for weights in prepared.expressions[1:])]
+    for face in faces:
+        found = search.find_pose(face, surface, exposure=prepared.exposed, proposals=proposals)
+        if found.fault is None:
+            return found
+        if found.best.residual <= search.MAX_RESIDUAL:
+            break
+    raise ValueError(f"scan: {found.fault}")
+
+
+def _fit(
+    prepared: PreparedTemplate,
+    candidate: search.Candidate,
+    surface: ScanSurface,
+    known: tuple[npt.NDArray[np.integer], Array] | None,
+    settings: model_fit.ModelFitSettings,
+) -> model_fit.Fit:
+    """The model fitted from a candidate, with an expression only if that brings it nearer to the scan."""
+    model, seen = prepared.model, prepared.exposed > 0.5
+    place = candidate.scan_from_template
+    neutral = model_fit.fit(model, place, surface, known, prepared.exposed, settings)
+    if model.expressions is None:
+        return neutral
+
+    def left(fitted: model_fit.Fit) -> float:
+        return float(np.minimum(surface.closest(fitted.vertices[seen]).distances, _TRUNCATED).mean())
+
+    expressive = [
+        model_fit.fit(model, place, surface, known, prepared.exposed, settings, expression=weights)
+        for weights in prepared.expressions
+    ]
+    best = min(expressive, key=left)
+    if left(best) < _EXPRESSIVE * left(neutral):
+        return best
+    return dataclasses.replace(neutral, weights=np.zeros(len(model.expressions)))
 
 
 def _decided(
-    starts: Sequence[Array],
+    starts: Sequence[model_fit.Fit],
     candidates: Sequence[search.Candidate],
     face: mesh.Mesh,
     surface: ScanSurface,
     exposed: Array,
-) -> Array:
+) -> model_fit.Fit:
     """Of the model fitted from candidates that a rigid face could not tell apart, the fit that is nearest to the scan.
 
     Raises:
@@ -199,12 +282,13 @@ def _decided(
     if len(starts) == 1:
         return starts[0]
     seen = exposed > 0.5
+    places = [start.vertices for start in starts]
     residuals = [
-        search.residual(start[seen], mesh.vertex_normals(start, face.triangles)[seen], surface) for start in starts
+        search.residual(place[seen], mesh.vertex_normals(place, face.triangles)[seen], surface) for place in places
     ]
     best = int(np.argmin(residuals))
-    for index, start in enumerate(starts):
-        apart = np.linalg.norm(start - starts[best], axis=1).mean() > _SAME_FIT
+    for index, place in enumerate(places):
+        apart = np.linalg.norm(place - places[best], axis=1).mean() > _SAME_FIT
         if apart and residuals[index] < search.AMBIGUOUS * residuals[best]:
             told = search.ambiguity(candidates[best], candidates[index], face.landmark_points((schema.NOSE_TIP,)))
             raise ValueError(f"scan: {told}; after deforming, {residuals[best]:.2f} and {residuals[index]:.2f} mm")

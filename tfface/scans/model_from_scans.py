@@ -57,7 +57,9 @@ def build_model(
         modes=min(modes, len(shapes) - 1),
         reference=face.vertices,
     )
-    model = dataclasses.replace(model, metadata={**model.metadata, "mirrored": mirrored})
+    # The shapes are laid on the template, so that its expressions move them as they move it.
+    expressions = plan.template.expressions if isinstance(plan.template, MorphableModel) else None
+    model = dataclasses.replace(model, metadata={**model.metadata, "mirrored": mirrored}, expressions=expressions)
     model.save(plan.output / FACE_MODEL)
     files.write_json(plan.output / SUBJECTS, {"seed": seed, "mirrored": mirrored, **divided})
     return model, divided
@@ -101,7 +103,8 @@ def _symmetry(plan: Plan, *, required: bool) -> npt.NDArray[np.integer] | None:
 
 
 def _shape(plan: Plan, subject: str) -> npt.NDArray[np.float32]:
-    path = registering.mesh_path(plan.output, subject)
+    neutral = registering.mesh_path(plan.output, subject, neutral=True)
+    path = neutral if neutral.exists() else registering.mesh_path(plan.output, subject)
     vertices = mesh.read_mesh(path).vertices
     if vertices.shape != plan.face.vertices.shape:
         raise ValueError(f"{path}: expected {len(plan.face.vertices)} vertices, got {len(vertices)}")

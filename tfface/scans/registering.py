@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tfface import files
 from tfface.drawing import registration_picture
@@ -22,8 +23,9 @@ from tfface.scans import face_search, scan_files
 REGISTERED, DOUBTFUL, FAILED = "registered", "doubtful", "failed"
 """What became of a scan: fit to build on; registered, but look at it; not registered, and why."""
 
-MESHES, RECORDS, PICTURES = "meshes", "scans", "pictures"
-"""Folders of the output: registered meshes (PLY), what became of each scan (JSON), pictures (JPEG)."""
+MESHES, NEUTRAL, RECORDS, PICTURES = "meshes", "neutral", "scans", "pictures"
+"""Folders of the output: registered meshes (PLY), the same without the expression that a scan shows, what became of
+each scan (JSON), pictures (JPEG)."""
 
 _FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
 
@@ -79,6 +81,7 @@ class Outcome:
       fault: what is wrong, empty if nothing is.
       notes: what was changed in the scan before.
       quality: measures, None if it failed.
+      expression: weights by name of the 3DMM's expressions, those that are not 0.
       digest: of the scan, its landmarks and the plan.
     """
 
@@ -88,6 +91,7 @@ class Outcome:
     notes: tuple[str, ...]
     quality: Quality | None
     digest: str
+    expression: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it; NaN, which JSON does not know, becomes null."""
@@ -161,9 +165,9 @@ def finished(plan: Plan, scan: scan_files.ScanFile, digest: str | None = None) -
     return outcome if same and whole else None
 
 
-def mesh_path(output: Path, subject: str) -> Path:
-    """Where the registered mesh of a subject lies."""
-    return output / MESHES / f"{subject}.ply"
+def mesh_path(output: Path, subject: str, *, neutral: bool = False) -> Path:
+    """Where the registered mesh of a subject lies; the neutral one is there only if the scan shows an expression."""
+    return output / (NEUTRAL if neutral else MESHES) / f"{subject}.ply"
 
 
 def picture_path(output: Path, subject: str) -> Path:
@@ -181,10 +185,13 @@ def _register(plan: Plan, scan: scan_files.ScanFile, digest: str) -> Outcome:
         if plan.detector and landmarks is None:
             proposals = face_search.propose(cleaned.mesh, plan.face, shared_mtcnn())
         done = register_scan(cleaned.mesh, plan.prepared, landmarks, settings=plan.settings, proposals=proposals)
-        registered = mesh.Mesh(done.vertices, plan.face.triangles)
-        for folder in (MESHES, PICTURES):
-            (plan.output / folder).mkdir(parents=True, exist_ok=True)
-        mesh.write_mesh(mesh_path(plan.output, scan.subject), registered)
+        expression = _named_expression(plan, done.expression)
+        if expression:
+            neutral = mesh.Mesh(done.neutral, plan.face.triangles)
+            mesh.write_mesh(mesh_path(plan.output, scan.subject, neutral=True), neutral)
+        else:
+            mesh_path(plan.output, scan.subject, neutral=True).unlink(missing_ok=True)
+        mesh.write_mesh(mesh_path(plan.output, scan.subject), mesh.Mesh(done.vertices, plan.face.triangles))
         picture = registration_picture.draw(cleaned.mesh, done.vertices, plan.face, done.matched)
         files.write_bytes(picture_path(plan.output, scan.subject), registration_picture.jpeg(picture))
     except ModuleNotFoundError:
@@ -192,7 +199,15 @@ def _register(plan: Plan, scan: scan_files.ScanFile, digest: str) -> Outcome:
     except _FAULTS as error:
         return Outcome(scan.subject, FAILED, str(error) or type(error).__name__, notes, None, digest)
     fault = done.quality.fault()
-    return Outcome(scan.subject, DOUBTFUL if fault else REGISTERED, fault or "", notes, done.quality, digest)
+    status = DOUBTFUL if fault else REGISTERED
+    return Outcome(scan.subject, status, fault or "", notes, done.quality, digest, expression)
+
+
+def _named_expression(plan: Plan, weights: npt.NDArray[np.floating]) -> dict[str, float]:
+    """Weights by name, without those that are 0."""
+    expressions = plan.prepared.model.expressions
+    names = () if expressions is None else expressions.names
+    return {name: round(float(weight), 4) for name, weight in zip(names, weights, strict=True) if abs(weight) > 1e-3}
 
 
 def _digest(plan: Plan, scan: scan_files.ScanFile) -> str:

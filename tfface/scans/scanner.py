@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.geometry import alignment, mesh, raycast
-from tfface.people.photographer import HeadModel, PhotographySettings, headwear
+from tfface.people.photographer import HeadModel, PhotographySettings, headwear, posing
 from tfface.scans import bust, depth_camera, fusion
 from tfface.scans.scanner_settings import ScannerSettings
 
@@ -60,6 +60,7 @@ def scan(
     settings: ScannerSettings | None = None,
     seed: int = 0,
     unit: str | None = None,
+    expression: npt.NDArray[np.float32] | None = None,
 ) -> SimulatedScan:
     """Scans a person from the waist up, as a cube around the head holds it.
 
@@ -69,6 +70,7 @@ def scan(
       settings: of the scanner; a Structure Sensor if None.
       seed: of everything random, together with `index`.
       unit: of the scan, one of `MM_PER_UNIT`; drawn if None.
+      expression: [E], weights of the head's expressions; neutral if None.
 
     Returns:
       The scan.
@@ -80,7 +82,10 @@ def scan(
         raise ValueError(f"unit: expected one of {sorted(MM_PER_UNIT)}, got {unit!r}")
     settings = settings or ScannerSettings()
     rng = np.random.default_rng([seed, index])
-    subject, centre = _pose(sitters.head, sitters.head_shape(index), settings, rng)
+    vertices = sitters.head_shape(index)
+    if expression is not None:
+        vertices = posing.pose(sitters.head, vertices, expression)
+    subject, centre = _pose(sitters.head, vertices, settings, rng)
     true, tracked = depth_camera.trajectory(centre, settings, rng)
     intrinsics = depth_camera.intrinsics_of(settings)
     frames = [

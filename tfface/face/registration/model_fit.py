@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from tfface.face.expressions import BLENDSHAPES, Expressions
 from tfface.face.morphable_model import MorphableModel
 from tfface.face.registration import correspondence
 from tfface.face.registration.scan_surface import ScanSurface
@@ -14,6 +15,8 @@ Array = npt.NDArray[np.floating]
 
 _POSE = np.array([0.1, 0.1, 0.1, 10.0, 10.0, 10.0])
 """Standard deviations of a round's motion: radians and mm."""
+
+_BOUND_ROUNDS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,7 @@ class ModelFitSettings:
       tangential: weight of sliding along the surface beside 1 for the distance to it: closest points know little about
         the former, and a large weight keeps vertices where the last round had them.
       landmark_deviation: mm, of the landmarks, whose errors are their own, beside `deviation` of vertices.
+      expression_deviation: standard deviation of each weight of an expression about neutral.
       robust: see `correspondence.MatchTests`.
       tolerance: mm, mean motion of the vertices at which it ends, once the pairs have come to their last values.
 
@@ -46,16 +50,62 @@ class ModelFitSettings:
     deviation: tuple[float, float] = (20.0, 1.0)
     tangential: float = 0.005
     landmark_deviation: float = 1.0
+    expression_deviation: float = 0.25
     robust: float = 4.0
     tolerance: float = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "tangential", "landmark_deviation", "robust", "tolerance"):
+        for name in ("rounds", "tangential", "landmark_deviation", "expression_deviation", "robust", "tolerance"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
         for name in ("samples", "max_distance", "max_angle", "deviation"):
             if min(getattr(self, name)) <= 0:
                 raise ValueError(f"{name}: expected positive numbers, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """A face of the model on a scan.
+
+    Attributes:
+      vertices: [P, 3] float64, mm, frame of the scan.
+      coefficients: [K], of the identity.
+      weights: [E], of the expressions; [0] where they were not fitted.
+      scan_from_model: rigid.
+    """
+
+    vertices: Array
+    coefficients: Array
+    weights: Array
+    scan_from_model: alignment.Transform
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Linear:
+    """shape = mean + x @ modes: x holds the identity's K coefficients, then the weights of E expressions.
+
+    Attributes:
+      mean: [P, 3], mm.
+      modes: [K + E, P, 3] float32, mm.
+      precision: [K + E], of each number about 0.
+      bounded: [K + E] bool, which of them lie in 0..1.
+    """
+
+    mean: Array
+    modes: Array
+    precision: Array
+    bounded: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, model: MorphableModel, expressions: Expressions | None, deviation: float) -> "_Linear":
+        moved = np.zeros((0, *model.mean.shape), np.float32) if expressions is None else expressions.deltas
+        bounded = expressions is not None and expressions.kind == BLENDSHAPES
+        return cls(
+            model.mean.astype(np.float64),
+            np.concatenate([model.scaled_basis, moved]) if len(moved) else model.scaled_basis,
+            np.concatenate([np.ones(model.num_modes), np.full(len(moved), deviation**-2)]),
+            np.arange(model.num_modes + len(moved)) >= (model.num_modes if bounded else np.inf),
+        )
 
 
 def fit(
@@ -65,14 +115,18 @@ def fit(
     landmarks: tuple[npt.NDArray[np.integer], Array] | None,
     exposed: Array,
     settings: ModelFitSettings | None = None,
-) -> tuple[Array, Array]:
-    """Maximum a posteriori fit of a 3DMM's coefficients and pose to a scan, by iterated closest points.
+    *,
+    expression: Array | None = None,
+) -> Fit:
+    """Maximum a posteriori fit of a 3DMM's coefficients, expression and pose to a scan, by iterated closest points.
 
-    Each round minimises, over the coefficients c and a small motion of the pose at once,
+    Each round minimises, over the coefficients c, the weights w and a small motion of the pose at once,
 
-        sum_i w_i ( (n_i . r_i)^2 + tangential |r_i|^2 ) / deviation^2 + |c|^2,   r_i = pose(vertex_i(c)) - closest_i.
+        sum_i v_i ( (n_i . r_i)^2 + tangential |r_i|^2 ) / deviation^2 + |c|^2 + |w|^2 / expression_deviation^2,
+        r_i = pose(vertex_i(c, w)) - closest_i.
 
-    At once, because a face slides along a scan as pose and shape give way together.
+    At once, because a face slides along a scan as pose and shape give way together. Weights of blendshapes stay in
+    0..1.
 
     Args:
       model: the prior.
@@ -81,23 +135,28 @@ def fit(
       landmarks: Vertex indices [L] and where they lie on the scan [L, 3], or None.
       exposed: [P], see `correspondence.exposure`.
       settings: of the fit.
+      expression: [E], weights of the model's expressions to start from; without them, the face stays neutral.
 
     Returns:
-      The vertices [P, 3] float64, frame of the scan, and the coefficients [K].
+      The fit.
 
     Raises:
       ValueError: if nothing of the scan is near the model.
     """
     settings = settings or ModelFitSettings()
+    linear = _Linear.of(model, None if expression is None else model.expressions, settings.expression_deviation)
     seen = np.flatnonzero(exposed > 0)
     drawn = np.random.default_rng(0).permutation(seen)
-    flat, mean = model.scaled_basis.reshape(model.num_modes, -1), model.mean.astype(np.float64)
+    mean, flat = linear.mean, linear.modes.reshape(len(linear.modes), -1)
     chosen = drawn[: settings.samples[0]]
-    at = _with_motion(model.scaled_basis[:, chosen], mean[chosen])
-    prior = np.diag(np.concatenate((np.ones(model.num_modes), 1 / _POSE**2)))
+    at = _with_motion(linear.modes[:, chosen], mean[chosen])
+    prior = np.diag(np.concatenate((linear.precision, 1 / _POSE**2)))
     pose = alignment.Transform(np.ones(()), scan_from_model.rotation, scan_from_model.translation)
-    coefficients: Array = np.zeros(model.num_modes)
-    shape, vertices = mean, pose.apply(mean)
+    numbers: Array = np.zeros(len(flat))
+    if expression is not None:
+        numbers[model.num_modes :] = expression
+    shape = mean + (numbers.astype(np.float32) @ flat).reshape(mean.shape)
+    vertices = pose.apply(shape)
     for number in range(settings.rounds):
         share = min(1.0, 1.5 * number / settings.rounds)
         distance, angle, deviation = (
@@ -106,7 +165,7 @@ def fit(
         )
         if share == 1.0 and len(chosen) < len(drawn[: settings.samples[1]]):
             chosen = drawn[: settings.samples[1]]
-            at = _with_motion(model.scaled_basis[:, chosen], mean[chosen])
+            at = _with_motion(linear.modes[:, chosen], mean[chosen])
         normals = mesh.vertex_normals(vertices, model.triangles)[chosen]
         tests = correspondence.MatchTests(distance, angle, settings.robust)
         found = correspondence.matches(vertices[chosen], normals, surface, exposed[chosen], tests)
@@ -118,17 +177,42 @@ def fit(
         if landmarks is not None and len(landmarks[0]):
             indices, points = landmarks
             wanted = (pose.inverse().apply(points) - mean[indices]).reshape(-1)
-            rows = _with_motion(model.scaled_basis[:, indices], shape[indices]).reshape(len(wanted), -1)
+            rows = _with_motion(linear.modes[:, indices], shape[indices]).reshape(len(wanted), -1)
             matrix += rows.T @ rows / settings.landmark_deviation**2
             right += rows.T @ wanted / settings.landmark_deviation**2
-        solution = np.linalg.solve(matrix + prior, right)
-        coefficients, turn, shift = solution[:-6], solution[-6:-3], solution[-3:]
-        shape = mean + (coefficients.astype(np.float32) @ flat).reshape(mean.shape)
+        solution = _bounded_solution(matrix + prior, right, linear.bounded)
+        numbers, turn, shift = solution[:-6], solution[-6:-3], solution[-3:]
+        shape = mean + (numbers.astype(np.float32) @ flat).reshape(mean.shape)
         pose = pose.compose(alignment.rigid(shape, shape + np.cross(turn, shape) + shift))
         before, vertices = vertices, pose.apply(shape)
         if share == 1.0 and np.linalg.norm(vertices - before, axis=1).mean() < settings.tolerance:
             break
-    return vertices, coefficients
+    return Fit(vertices, numbers[: model.num_modes], numbers[model.num_modes :], pose)
+
+
+def _bounded_solution(matrix: Array, right: Array, bounded: npt.NDArray[np.bool_]) -> Array:
+    """Minimises x^T matrix x / 2 - right^T x with some of the numbers in 0..1: those that leave are set to the bound.
+
+    Args:
+      matrix: [n, n], symmetric, positive definite.
+      right: [n].
+      bounded: [m], m <= n, which of the first m numbers lie in 0..1.
+    """
+    solution = np.linalg.solve(matrix, right)
+    held = np.zeros(len(right), bool)
+    limited = np.append(bounded, np.zeros(len(right) - len(bounded), bool))
+    for _ in range(_BOUND_ROUNDS):
+        leaving = limited & ~held & ((solution < 0) | (solution > 1))
+        if not leaving.any():
+            break
+        held |= leaving
+        fixed = np.where(held, np.clip(solution, 0, 1), 0)
+        free = ~held
+        solution = fixed
+        known = right[free] - matrix[np.ix_(free, held)] @ fixed[held]
+        solution[free] = np.linalg.solve(matrix[np.ix_(free, free)], known)
+    solution[: len(bounded)][bounded] = np.clip(solution[: len(bounded)][bounded], 0, 1)
+    return solution
 
 
 def _motion(shape: Array) -> Array:
@@ -137,9 +221,9 @@ def _motion(shape: Array) -> Array:
     return np.concatenate((turns, np.broadcast_to(np.eye(3), (len(shape), 3, 3))), axis=2)
 
 
-def _with_motion(basis: Array, shape: Array) -> Array:
-    """[Q, 3, K + 6]: how points move with the coefficients [K, Q, 3] and with motions."""
-    return np.concatenate((np.moveaxis(basis.astype(np.float64), 0, -1), _motion(shape)), axis=2)
+def _with_motion(modes: Array, shape: Array) -> Array:
+    """[Q, 3, n + 6]: how points move with the numbers of modes [n, Q, 3] and with motions."""
+    return np.concatenate((np.moveaxis(modes.astype(np.float64), 0, -1), _motion(shape)), axis=2)
 
 
 def _equations(
@@ -150,7 +234,7 @@ def _equations(
     pose: alignment.Transform,
     tangential: float,
 ) -> tuple[Array, Array]:
-    """Normal equations [K + 6, K + 6], [K + 6] of the data term, for coefficients and motion."""
+    """Normal equations [n + 6, n + 6], [n + 6] of the data term, for numbers of modes and motion."""
     wanted = pose.inverse().apply(found.points) - mean
     normals = found.normals @ pose.rotation
     root = np.sqrt(weights)[:, None]
