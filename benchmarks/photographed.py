@@ -32,7 +32,7 @@ def one_light(image_size: int, supersampling: int = 1, seed: int = 4) -> Reconst
     rng = np.random.default_rng(seed)
     unrolled = unroll(head)
     look = appearance.sample_appearance(unrolled, settings, rng)
-    scene = shading.build_scene(head, unrolled, full, look, [])
+    scene = shading.build_scene(shading.Sitter.dressed(head, unrolled, look, []), full)
     landmarks = full[[head.landmarks[name] for name in schema.IBUG68]]
     light = lighting.sample_lighting(settings, rng)
     centre = source.shape(0).mean(axis=0)

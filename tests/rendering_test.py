@@ -46,7 +46,8 @@ def _look(canvas: np.ndarray | None = None) -> appearance.Appearance:
 
 def _scene(look: appearance.Appearance | None = None, worn: list | None = None) -> shading.Scene:
     head = egg.head()
-    scene = shading.build_scene(head, unrolled_skin.unroll(head), head.template_vertices, look or _look(), worn or [])
+    sitter = shading.Sitter.dressed(head, unrolled_skin.unroll(head), look or _look(), worn or [])
+    scene = shading.build_scene(sitter, head.template_vertices)
     # The paint alone: the egg's eyeballs stand before its skin and would shade it.
     scene.attributes[:, 5] = 1
     return scene

@@ -12,34 +12,52 @@ from tfface.people.photographer.head_model import EYES, MOUTH, Part
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-_BESIDE = 0.15
+_BESIDE = 0.06
 """Share of the crop's side by which what lies outside it may still cast a shadow into it."""
-_LIP_PAD, _LID_PAD = 5.0, 8.0
-"""mm by which mouth and eyes may reach beyond their landmarks."""
+_PAD = 2.5
+"""mm by which the openings of mouth and eyes may reach beyond their landmarks."""
 _OPEN = 2.0
 """mm between the lips from which on one sees into the mouth."""
 
 
 @dataclasses.dataclass(frozen=True)
-class _Box:
-    """A rectangle of the picture, px."""
+class Kinds:
+    """The triangles of a person, sorted by how they are seen.
 
-    low: npt.NDArray[np.floating]
-    high: npt.NDArray[np.floating]
+    Attributes:
+      of_mouth: [T], seen through mouth or eyes alone.
+      of_eyes: [T], seen through the eyes alone.
+      lining: [T], of mouth and sockets.
+      two_sided: [T], seen from both sides.
+    """
+
+    of_mouth: Mask
+    of_eyes: Mask
+    lining: Mask
+    two_sided: Mask
 
     @classmethod
-    def around(cls, px: npt.NDArray[np.floating], pad: float) -> "_Box":
-        """The smallest rectangle around points [L, 2], and a margin."""
-        return cls(px.min(axis=0) - pad, px.max(axis=0) + pad)
-
-    def meets(self, low: npt.NDArray[np.floating], high: npt.NDArray[np.floating]) -> Mask:
-        """Whether rectangles from `low` [T, 2] to `high` [T, 2] overlap it, [T]."""
-        return np.logical_and.reduce((low < self.high) & (high > self.low), axis=1)
+    def of(cls, part: npt.NDArray[np.int8]) -> "Kinds":
+        """Sorts the parts [T]."""
+        return cls(np.isin(part, MOUTH), np.isin(part, EYES), part == Part.INNER, part == Part.CLOTH)
 
 
-def in_view(
-    vertices: Array, triangles: npt.NDArray[np.int32], part: npt.NDArray[np.int8], landmarks: Array, shot: Shot
-) -> Mask:
+@dataclasses.dataclass(frozen=True)
+class _Bounds:
+    """Rectangles around triangles in the picture, px; the sides are [T] each."""
+
+    left: Array
+    right: Array
+    top: Array
+    bottom: Array
+
+    def meet(self, points: npt.NDArray[np.floating], margin: float) -> Mask:
+        """Whether they overlap the smallest rectangle around points [L, 2] and a margin, [T]."""
+        (left, top), (right, bottom) = points.min(axis=0) - margin, points.max(axis=0) + margin
+        return (self.left < right) & (self.right > left) & (self.top < bottom) & (self.bottom > top)
+
+
+def in_view(vertices: Array, triangles: npt.NDArray[np.int32], kinds: Kinds, landmarks: Array, shot: Shot) -> Mask:
     """Triangles that face the camera, and all others at their corners, so that smooth normals stay what they are.
 
     What lies behind lips and lids is seen through them alone. The lining of an open mouth is kept whole: it keeps the
@@ -48,31 +66,36 @@ def in_view(
     Args:
       vertices: [V, 3], mm, source frame.
       triangles: [T, 3].
-      part: [T].
+      kinds: of the triangles.
       landmarks: [68, 3], mm, of the posed head.
       shot: the camera.
 
     Returns:
       [T].
     """
-    corners = camera.project_array(vertices, shot.quaternion, shot.translation, shot.intrinsics)[triangles]
+    x, y = camera.project_array(vertices, shot.quaternion, shot.translation, shot.intrinsics).T.astype(np.float32)
     marks = camera.project_array(landmarks, shot.quaternion, shot.translation, shot.intrinsics)
-    low, high = corners.min(axis=1), corners.max(axis=1)
-    crop = _Box.around(np.array([[0, 0], shot.size_hw[::-1]]), _BESIDE * shot.size_hw[0])
-    near = crop.meets(low, high)
-    px_per_mm = shot.intrinsics[0, 0] / np.linalg.norm(shot.translation)
-    mouth = _Box.around(marks[60:68], _LIP_PAD * px_per_mm)
-    behind_lids = np.zeros(len(part), bool)
-    for eye in (marks[36:42], marks[42:48]):
-        behind_lids |= _Box.around(eye, _LID_PAD * px_per_mm).meets(low, high)
-    near &= ~np.isin(part, MOUTH) | behind_lids | mouth.meets(low, high)
-    near &= ~np.isin(part, EYES) | behind_lids
-    along, beside = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    # Wound with normals outwards, which is clockwise where y points down and the surface faces the camera.
-    faces = along[:, 0] * beside[:, 1] - along[:, 1] * beside[:, 0] < 0
-    faces |= part == Part.CLOTH
+    a, b, c = triangles.T
+    ax, bx, cx, ay, by, cy = x[a], x[b], x[c], y[a], y[b], y[c]
+    bounds = _Bounds(
+        np.minimum(np.minimum(ax, bx), cx),
+        np.maximum(np.maximum(ax, bx), cx),
+        np.minimum(np.minimum(ay, by), cy),
+        np.maximum(np.maximum(ay, by), cy),
+    )
+    height, width = shot.size_hw
+    near = bounds.meet(np.array([[0, 0], [width, height]]), _BESIDE * width)
+    pad = _PAD * float(shot.intrinsics[0, 0] / np.linalg.norm(shot.translation))
+    in_eyes = bounds.meet(marks[36:42], pad) | bounds.meet(marks[42:48], pad)
+    near &= ~kinds.of_mouth | in_eyes | bounds.meet(marks[60:68], pad)
+    near &= ~kinds.of_eyes | in_eyes
+    # Wound with normals outwards: clockwise, where y points down, if the surface faces the camera.
+    faces = (bx - ax) * (cy - ay) < (by - ay) * (cx - ax)
+    faces |= kinds.two_sided
     if np.linalg.norm(landmarks[62] - landmarks[66]) > _OPEN:
-        faces |= part == Part.INNER
+        faces |= kinds.lining
+    faces &= near
     touched = np.zeros(len(vertices), bool)
-    touched[triangles[faces & near]] = True
-    return near & touched[triangles].any(axis=1)
+    for corner in (a, b, c):
+        touched[corner[faces]] = True
+    return near & (touched[a] | touched[b] | touched[c])

@@ -58,7 +58,8 @@ def photograph(
     look = appearance.sample_appearance(unrolled, settings, rng)
     worn = headwear.sample_headwear(head, vertices, look.hair, look.bald, settings, rng)
     moves = head.expressions is not None and settings.expressions == SAMPLED
-    neutral = None if moves else shading.build_scene(head, unrolled, vertices, look, worn)
+    sitter = shading.Sitter.dressed(head, unrolled, look, worn)
+    neutral = None if moves else shading.build_scene(sitter, vertices)
     views = []
     for yaw in framing.sample_yaws(settings, rng):
         weights = _sample_weights(head, moods) if moves else np.zeros(0, np.float32)
@@ -68,7 +69,7 @@ def photograph(
         gaze = _sample_gaze(shot, landmarks, rng)
         if neutral is None:
             weights = _with_gaze(head, weights, gaze)
-            scene = shading.build_scene(head, unrolled, posing.pose(head, vertices, weights), look, worn, shot)
+            scene = shading.build_posed_scene(sitter, posing.pose(head, vertices, weights), shot)
         else:
             scene = dataclasses.replace(neutral, gaze=gaze)
         colour, coverage = renderer.render(scene, shot, light, settings.supersampling)

@@ -1,6 +1,8 @@
 """What a ray sees: colours of the surfaces, and the light that they send to the camera."""
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -56,55 +58,109 @@ class Scene:
     lashes: Lashes | None = None
 
 
-def build_scene(
-    head: HeadModel,
-    unrolled: UnrolledSkin,
-    vertices: Array,
-    appearance: Appearance,
-    worn: list[Headwear],
-    shot: framing.Shot | None = None,
-) -> Scene:
-    """Builds the tree and the normals: of a neutral head once a person, of a posed one for each photograph.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sitter:
+    """A person before the cameras: what stays the same whatever the face does.
+
+    Attributes:
+      head: the mesh of all heads.
+      unrolled: its texture.
+      appearance: the person's colours.
+      worn: [W, 3], mm, source frame, vertices of hair, cloth and the like.
+      triangles: [T, 3], of head and worn, into their vertices one behind the other.
+      part: [T] int8.
+      attributes: [V + W, 8], as in `Scene`, without normals.
+      cloth: [3], linear RGB, colour of the cap.
+    """
+
+    head: HeadModel
+    unrolled: UnrolledSkin
+    appearance: Appearance
+    worn: Array
+    triangles: npt.NDArray[np.int32]
+    part: npt.NDArray[np.int8]
+    attributes: Array
+    cloth: Array
+
+    @classmethod
+    def dressed(
+        cls, head: HeadModel, unrolled: UnrolledSkin, appearance: Appearance, worn: Sequence[Headwear]
+    ) -> "Sitter":
+        """Puts on what a person wears, in the frame of the head's vertices."""
+        texel, ambient = [unrolled.vertex_texel], [unrolled.ambient]
+        triangles, part = [head.triangles], [head.part]
+        cloth = np.zeros(3, np.float32)
+        first = len(head.template_vertices)
+        for piece in worn:
+            triangles.append(piece.triangles + first)
+            part.append(np.full(len(piece.triangles), piece.part, np.int8))
+            texel.append(piece.texel)
+            ambient.append(np.full(len(piece.vertices), 0.9, np.float32))
+            first += len(piece.vertices)
+            if piece.part == Part.CLOTH:
+                cloth = piece.colour
+        attributes = np.zeros((first, 8), np.float32)
+        attributes[:, _TEXEL] = np.concatenate(texel)
+        attributes[:, _AMBIENT] = np.concatenate(ambient)
+        attributes[: len(head.template_vertices), _EYE] = unrolled.eye_offset
+        vertices = np.concatenate([np.zeros((0, 3), np.float32), *(piece.vertices for piece in worn)])
+        return cls(
+            head,
+            unrolled,
+            appearance,
+            vertices,
+            np.concatenate(triangles),
+            np.concatenate(part),
+            attributes,
+            cloth,
+        )
+
+    @functools.cached_property
+    def kinds(self) -> culling.Kinds:
+        """Its triangles by how they are seen."""
+        return culling.Kinds.of(self.part)
+
+
+def build_scene(sitter: Sitter, vertices: Array) -> Scene:
+    """Builds the tree and the normals of a neutral head, once a person.
 
     Args:
-      head: the mesh of all heads.
-      unrolled: of its texture.
-      vertices: [P, 3], mm, of this person's head, in the axes of the model frame.
-      appearance: of this person.
-      worn: hair, cloth and the like, in the same frame.
-      shot: the only camera that will look at a head with expressions; None for one without.
+      sitter: the person.
+      vertices: [V, 3], mm, of this person's head, source frame.
     """
-    texel, ambient = [unrolled.vertex_texel], [unrolled.ambient]
-    surfaces, triangles, part = [vertices], [head.triangles], [head.part]
-    cloth = np.zeros(3, np.float32)
-    first = len(vertices)
-    for piece in worn:
-        surfaces.append(piece.vertices)
-        triangles.append(piece.triangles + first)
-        part.append(np.full(len(piece.triangles), piece.part, np.int8))
-        texel.append(piece.texel)
-        ambient.append(np.full(len(piece.vertices), 0.9, np.float32))
-        first += len(piece.vertices)
-        if piece.part == Part.CLOTH:
-            cloth = piece.colour
-    surface, faces, kinds = np.concatenate(surfaces), np.concatenate(triangles), np.concatenate(part)
-    attributes = np.zeros((first, 8), np.float32)
-    attributes[:, _TEXEL] = np.concatenate(texel)
-    attributes[:, _AMBIENT] = np.concatenate(ambient)
-    attributes[: len(vertices), _EYE] = unrolled.eye_offset
-    enclosed = lashes = None
-    if shot is not None:
-        landmarks = vertices[[head.landmarks[name] for name in schema.IBUG68]]
-        lashes = Lashes.of(head, unrolled, vertices)
-        kept = culling.in_view(surface, faces, kinds, landmarks, shot) & (kinds != Part.LASHES)
-        enclosed = np.concatenate((unrolled.enclosed, np.zeros(len(faces) - len(unrolled.enclosed), bool)))[kept]
-        used = np.zeros(first, bool)
-        used[faces[kept]] = True
-        new_index = np.cumsum(used, dtype=np.int32) - 1
-        surface, faces, kinds, attributes = surface[used], new_index[faces[kept]], kinds[kept], attributes[used]
-    caster = raycast.Raycaster(surface, faces)
+    caster = raycast.Raycaster(np.concatenate((vertices, sitter.worn)), sitter.triangles)
+    return _scene(sitter, caster, sitter.part, sitter.attributes)
+
+
+def build_posed_scene(sitter: Sitter, vertices: Array, shot: framing.Shot) -> Scene:
+    """Builds the tree and the normals of what one camera sees of a posed head, for one photograph.
+
+    Args:
+      sitter: a person whose head has expressions.
+      vertices: [V, 3], mm, of the posed head, source frame.
+      shot: the camera.
+    """
+    surface = np.concatenate((vertices, sitter.worn))
+    landmarks = vertices[[sitter.head.landmarks[name] for name in schema.IBUG68]]
+    kept = culling.in_view(surface, sitter.triangles, sitter.kinds, landmarks, shot) & (sitter.part != Part.LASHES)
+    triangles = sitter.triangles[kept]
+    used = np.zeros(len(surface), bool)
+    for corner in triangles.T:
+        used[corner] = True
+    new_index = np.cumsum(used, dtype=np.int32) - 1
+    caster = raycast.Raycaster(surface[used], new_index[triangles])
+    scene = _scene(sitter, caster, sitter.part[kept], sitter.attributes[used])
+    of_head = len(sitter.head.triangles)
+    enclosed = np.zeros(len(kept), bool)
+    enclosed[:of_head] = sitter.unrolled.enclosed
+    lashes = Lashes.of(sitter.head, sitter.unrolled, vertices)
+    return dataclasses.replace(scene, enclosed=enclosed[kept], lashes=lashes)
+
+
+def _scene(sitter: Sitter, caster: raycast.Raycaster, part: npt.NDArray[np.int8], attributes: Array) -> Scene:
+    attributes = attributes.copy()
     attributes[:, _NORMAL] = mesh.vertex_normals(caster.vertices, caster.triangles)
-    return Scene(caster, kinds, attributes, appearance, cloth, np.zeros(2, np.float32), enclosed, lashes)
+    return Scene(caster, part, attributes, sitter.appearance, sitter.cloth, np.zeros(2, np.float32))
 
 
 def shade(
