@@ -14,6 +14,7 @@ from tfface.face.importers.ict import (
     EXPRESSIONS,
     NEUTRAL_FILE,
     NUM_FACE_VERTICES,
+    NUM_FILE_VERTICES,
     NUM_MODES,
     NUM_NARROW_FACE_VERTICES,
     data_folder,
@@ -138,6 +139,10 @@ class IctPeople:
     def head_shape(self, index: int) -> npt.NDArray[np.float32]:
         """The subject's full head, [V, 3] float32, mm, source frame, in the topology of `head`."""
         return self._deformed(index, len(self.head.template_vertices))
+
+    def whole_head(self, index: int) -> npt.NDArray[np.float32]:
+        """The subject's neutral head in the topology of the template's head, [26719, 3] float32, mm, source frame."""
+        return ict_head.in_file_order(self._deformed(index, NUM_FILE_VERTICES))
 
     def views(self, index: int) -> list[people_source.View]:
         """The subject's photographs."""

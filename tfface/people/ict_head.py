@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import files
-from tfface.face import symmetry
+from tfface.face import Head, symmetry
 from tfface.face.expressions import Expressions
 from tfface.face.importers.ict import (
     EXPRESSIONS,
@@ -28,6 +28,7 @@ from tfface.face.importers.ict import (
     read_vertices,
 )
 from tfface.geometry import mesh
+from tfface.geometry.formats import polygons
 from tfface.people import people_source, photographer
 
 _SKIN = range(11248)
@@ -36,6 +37,22 @@ _SOCKETS, _GUMS, _TEETH = range(11248, 14062), range(14062, 17039), range(17039,
 # Each eye has three fringes above and three below, one in the other; one of each is enough for a photograph.
 _LASHES = tuple(range(first, first + 114) for first in (25351, 25693, 26035, 26377))
 _IRIS_RADIUS = 6.0
+
+_BALLS = {"L": range(21451, 23021), "R": range(23021, 24591)}
+REGIONS = {
+    "skin": (_SKIN,),
+    "mouth_socket": (range(11248, 13294),),
+    "eye_sockets": (range(13294, 14062),),
+    "gums": (_GUMS,),
+    "teeth": (_TEETH,),
+    "eyes": tuple(_BALLS.values()),
+    "irises": (range(22221, 23021), range(23791, 24591)),
+    "lacrimal_fluid": (range(24591, 24999),),
+    "eye_blend": (range(24999, 25047),),
+    "eye_occlusion": (range(25047, 25351),),
+    "lashes": (range(25351, 26719),),
+}
+"""Vertices of the files by what they are (README of ICT-FaceKit). The tongue is among the gums, irises are in the eyes."""
 
 _SHOWN = (_SKIN, *_EYES, _SOCKETS, _GUMS, _TEETH, *_LASHES)
 NUM_NEUTRAL = len(_SKIN) + sum(map(len, _EYES))
@@ -157,3 +174,50 @@ def template(folder: str, modes_path: str, expressions_path: str | None) -> peop
         symmetry.find_symmetry(vertices, triangles),
         _expressions(expressions_path, NUM_FACE_VERTICES) if expressions_path else None,
     )
+
+
+@functools.lru_cache(maxsize=2)
+def whole_head(folder: str, modes_path: str, expressions_path: str) -> Head:
+    """All of ICT-FaceKit's vertices in the order of its files, without modes, with expressions, regions and uv.
+
+    The files' eyeballs stand still while the lids follow a gaze: here they turn, as in photographs (`posing`), along
+    the chord of the arc, as morph targets do.
+    """
+    places, corners = _texture_layout(pathlib.Path(folder) / NEUTRAL_FILE)
+    neutral = in_file_order(meshes(modes_path)[0])
+    deltas = in_file_order(np.asarray(meshes(expressions_path))[1:])
+    for side, ball in _BALLS.items():
+        still = neutral[ball.start : ball.stop]
+        for row, name in zip(deltas, EXPRESSIONS, strict=True):
+            row[ball.start : ball.stop] += photographer.turned_eye(still, side, name) - still
+    return Head(
+        mean=neutral,
+        scaled_basis=np.zeros((0, *neutral.shape), np.float32),
+        triangles=mesh.read_mesh(pathlib.Path(folder) / NEUTRAL_FILE).triangles,
+        face_index=np.arange(NUM_FACE_VERTICES),
+        expressions=Expressions(deltas, EXPRESSIONS),
+        regions={name: np.concatenate([np.asarray(part) for part in parts]) for name, parts in REGIONS.items()},
+        uv=places,
+        uv_triangles=corners,
+    )
+
+
+def in_file_order(vertices: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Vertices [..., 26719, 3] in `ORDER`, put back into the order of the files."""
+    ordered = np.empty_like(vertices)
+    ordered[..., ORDER, :] = vertices
+    return ordered
+
+
+def _texture_layout(path: pathlib.Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Places in the texture [U, 2], v up, and the corners' places [T, 3], in triangles as `mesh.read_mesh` cuts them."""
+    places, corners, counts = [], [], []
+    for line in path.read_text("ascii").splitlines():
+        keyword, *fields = line.split() or ("",)
+        if keyword == "vt":
+            places.append((float(fields[0]), float(fields[1])))
+        elif keyword == "f":
+            corners += [int(field.split("/")[1]) - 1 for field in fields]
+            counts.append(len(fields))
+    triangles = polygons.fan(np.array(corners), np.array(counts))
+    return np.array(places, np.float32), triangles.astype(np.int32)

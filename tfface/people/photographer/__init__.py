@@ -2,6 +2,7 @@
 
 from tfface.people.photographer.head_model import HeadModel, Part
 from tfface.people.photographer.photographer import photograph
+from tfface.people.photographer.posing import turned_eye
 from tfface.people.photographer.settings import NONE, SAMPLED, PhotographySettings
 
-__all__ = ["NONE", "SAMPLED", "HeadModel", "Part", "PhotographySettings", "photograph"]
+__all__ = ["NONE", "SAMPLED", "HeadModel", "Part", "PhotographySettings", "photograph", "turned_eye"]

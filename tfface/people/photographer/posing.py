@@ -95,6 +95,38 @@ def _sphere_centre(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0][:3]
 
 
+def turned_eye(ball: Array, side: str, name: str) -> Array:
+    """The eyeball where one shape has its full weight: turned if the shape is of this eye's gaze.
+
+    Args:
+      ball: [B, 3], mm, model axes.
+      side: ``L`` or ``R``, the person's own.
+      name: ICT-FaceKit's name of the shape.
+
+    Returns:
+      [B, 3] float32, mm.
+    """
+    left, down = np.radians(_turns(side).get(name, (0.0, 0.0)))
+    centre = _sphere_centre(ball[_behind(ball)].astype(np.float64))
+    return ((ball - centre) @ _turn(left, down).T + centre).astype(np.float32) if left or down else ball
+
+
+def _turns(side: str) -> dict[str, tuple[float, float]]:
+    """Degrees to the person's left and downwards by which each shape turns the eye of a side."""
+    out = 1 if side == "L" else -1  # The left eye looks outwards to the person's own left.
+    return {
+        f"eyeLookOut_{side}": (out * GAZE_LIMITS["eyeLookOut"], 0.0),
+        f"eyeLookIn_{side}": (-out * GAZE_LIMITS["eyeLookIn"], 0.0),
+        f"eyeLookUp_{side}": (0.0, -GAZE_LIMITS["eyeLookUp"]),
+        f"eyeLookDown_{side}": (0.0, GAZE_LIMITS["eyeLookDown"]),
+    }
+
+
+def _behind(ball: Array) -> npt.NDArray[np.bool_]:
+    """The rear half of an eyeball's vertices [B, 3], which is round where the front bulges, [B]."""
+    return ball[:, 2] > (ball[:, 2].min() + ball[:, 2].max()) / 2
+
+
 @functools.lru_cache(maxsize=4)
 def _eyes_of(head: HeadModel) -> tuple[_Eye, ...]:
     """The eyeballs of a head, the right one first; once a process."""
@@ -104,17 +136,9 @@ def _eyes_of(head: HeadModel) -> tuple[_Eye, ...]:
     on_left = head.template_vertices[balls, 0] > middle
     eyes = []
     for side, mine in (("R", balls[~on_left]), ("L", balls[on_left])):
-        if not len(mine):
-            continue
-        depth = head.template_vertices[mine, 2]
-        # An outward look is to the person's own left for the left eye.
-        out = 1 if side == "L" else -1
-        directions = {
-            f"eyeLookOut_{side}": (out * GAZE_LIMITS["eyeLookOut"], 0.0),
-            f"eyeLookIn_{side}": (-out * GAZE_LIMITS["eyeLookIn"], 0.0),
-            f"eyeLookUp_{side}": (0.0, -GAZE_LIMITS["eyeLookUp"]),
-            f"eyeLookDown_{side}": (0.0, GAZE_LIMITS["eyeLookDown"]),
-        }
-        turns = [directions.get(expression_sampler.canonical_names(n)[0], (0.0, 0.0)) for n in head.expressions.names]
-        eyes.append(_Eye(mine, mine[depth > (depth.min() + depth.max()) / 2], np.array(turns)))
+        if len(mine):
+            directions = _turns(side)
+            names = [expression_sampler.canonical_names(name)[0] for name in head.expressions.names]
+            turns = np.array([directions.get(name, (0.0, 0.0)) for name in names])
+            eyes.append(_Eye(mine, mine[_behind(head.template_vertices[mine])], turns))
     return tuple(eyes)
