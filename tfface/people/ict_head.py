@@ -52,7 +52,7 @@ REGIONS = {
     "eye_occlusion": (range(25047, 25351),),
     "lashes": (range(25351, 26719),),
 }
-"""Vertices of the files by what they are (README of ICT-FaceKit). The tongue is among the gums, irises are in the eyes."""
+"""Vertices of the files by what they are (README of ICT-FaceKit). The tongue is with the gums, irises with the eyes."""
 
 _SHOWN = (_SKIN, *_EYES, _SOCKETS, _GUMS, _TEETH, *_LASHES)
 NUM_NEUTRAL = len(_SKIN) + sum(map(len, _EYES))
@@ -210,7 +210,7 @@ def in_file_order(vertices: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _texture_layout(path: pathlib.Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """Places in the texture [U, 2], v up, and the corners' places [T, 3], in triangles as `mesh.read_mesh` cuts them."""
+    """Places in the texture [U, 2], v up, and the corners in them [T, 3], cut as by `mesh.read_mesh`."""
     places, corners, counts = [], [], []
     for line in path.read_text("ascii").splitlines():
         keyword, *fields = line.split() or ("",)

@@ -39,7 +39,9 @@ class Kinds:
     @classmethod
     def of(cls, part: npt.NDArray[np.int8]) -> "Kinds":
         """Sorts the parts [T]."""
-        return cls(np.isin(part, MOUTH), np.isin(part, EYES), part == Part.INNER, part == Part.CLOTH)
+        return cls(
+            np.isin(part, MOUTH), np.isin(part, EYES), part == Part.INNER, np.isin(part, (Part.HAIR, Part.CLOTH))
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ def in_view(vertices: Array, triangles: npt.NDArray[np.int32], kinds: Kinds, lan
     """Triangles that face the camera, and all others at their corners, so that smooth normals stay what they are.
 
     What lies behind lips and lids is seen through them alone. The lining of an open mouth is kept whole: it keeps the
-    light out. Caps are seen from both sides.
+    light out. Hair and caps are seen from both sides.
 
     Args:
       vertices: [V, 3], mm, source frame.
