@@ -12,7 +12,7 @@ import scipy.sparse.linalg
 import scipy.special
 
 from tfface.face import Expressions, build, register
-from tfface.face.register import RegistrationSettings, _decided, register_scan
+from tfface.face.register import PreparedTemplate, RegistrationSettings, _decided, register_scan
 from tfface.face.registration import correspondence, hypotheses, model_fit, residual_field, search, smooth_prior
 from tfface.face.registration.quality import Quality
 from tfface.face.registration.scan_surface import ScanSurface, barycentric
@@ -211,8 +211,9 @@ def test_deforming_decides_between_placements_that_a_rigid_face_cannot_tell_apar
     flat = mesh.Mesh(GRID + [0, 0, 0.01], GRID_TRIANGLES, {"nose_ridge_3": 12})
     candidates = [search.Candidate(pose, 1.0) for pose in shifted]
     starts = [model_fit.Fit(pose.apply(flat.vertices), np.zeros(0), np.zeros(0), pose) for pose in shifted]
+    prepared = PreparedTemplate(flat, np.ones(25), _prior(), knows_faces=False)
     with pytest.raises(ValueError, match=r"scan: ambiguous: placements 0 degrees and 40 mm apart leave 1\.0 and 1\.0"):
-        _decided(starts, candidates, flat, plate, np.ones(25))
+        _decided(starts, candidates, prepared, plate)
 
 
 def test_two_heads_and_no_head_are_said_to_be_that():

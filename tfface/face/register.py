@@ -1,7 +1,7 @@
 """Registers a raw scan: brings a template's topology onto it."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,9 @@ _TRUNCATED = 2.0
 
 _EXPRESSIVE = 0.99
 """A face with an expression is believed if it leaves less than this share of what the neutral one leaves."""
+
+_UNLIKELY = 5.0
+"""Deviations of the sum of squares of an identity from its mean beyond which a fit is taken for a wrong one."""
 
 _LAUGH = {"jawOpen": 0.4, "mouthSmileLeft": 0.7, "mouthSmileRight": 0.7}
 """Where a fit starts too: from a closed mouth, closest points do not find lips that are far apart."""
@@ -210,7 +213,12 @@ def register_scan(
         candidates, searched = [found.best, *found.rivals[:_MAX_RIVALS]], (found.best.residual, found.margin)
     fitting = settings.face_fit if prepared.knows_faces else settings.smooth_fit
     starts = [_fit(prepared, candidate, surface, known, fitting) for candidate in candidates]
-    start = _decided(starts, candidates, face, surface, exposed)
+    start = _decided(starts, candidates, prepared, surface)
+    if not _is_plausible(start, prepared):
+        for weights in prepared.expressions[1:]:
+            moved_face = prepared.moved(weights)
+            other = search.find_pose(moved_face, surface, exposure=exposed, proposals=proposals).best
+            start = min(start, _fit(prepared, other, surface, known, fitting), key=_left_by(prepared, surface))
     vertices, matched = residual_field.fit(start.vertices, face.triangles, surface, exposed, settings.residual)
     neutral, rest = vertices, face.vertices
     if prepared.model.expressions is not None:
@@ -248,15 +256,12 @@ def _fit(
     settings: model_fit.ModelFitSettings,
 ) -> model_fit.Fit:
     """The model fitted from a candidate, with an expression only if that brings it nearer to the scan."""
-    model, seen = prepared.model, prepared.exposed > 0.5
-    place = candidate.scan_from_template
+    model, place = prepared.model, candidate.scan_from_template
     neutral = model_fit.fit(model, place, surface, known, prepared.exposed, settings)
     if model.expressions is None:
         return neutral
 
-    def left(fitted: model_fit.Fit) -> float:
-        return float(np.minimum(surface.closest(fitted.vertices[seen]).distances, _TRUNCATED).mean())
-
+    left = _left_by(prepared, surface)
     expressive = [
         model_fit.fit(model, place, surface, known, prepared.exposed, settings, expression=weights)
         for weights in prepared.expressions
@@ -267,12 +272,28 @@ def _fit(
     return dataclasses.replace(neutral, weights=np.zeros(len(model.expressions)))
 
 
+def _left_by(prepared: PreparedTemplate, surface: ScanSurface) -> Callable[[model_fit.Fit], float]:
+    """What a fit leaves: mm, the mean distance to the scan of what a scanner can see, `_TRUNCATED` at most each."""
+    seen = prepared.exposed > 0.5
+
+    def left(fitted: model_fit.Fit) -> float:
+        return float(np.minimum(surface.closest(fitted.vertices[seen]).distances, _TRUNCATED).mean())
+
+    return left
+
+
+def _is_plausible(fitted: model_fit.Fit, prepared: PreparedTemplate) -> bool:
+    """Whether the sum of squares of the identity is one that faces have: chi-squared of K degrees of freedom."""
+    num_modes = len(fitted.coefficients)
+    limit = num_modes + _UNLIKELY * np.sqrt(2 * num_modes)
+    return not prepared.knows_faces or float((fitted.coefficients**2).sum()) <= limit
+
+
 def _decided(
     starts: Sequence[model_fit.Fit],
     candidates: Sequence[search.Candidate],
-    face: mesh.Mesh,
+    prepared: PreparedTemplate,
     surface: ScanSurface,
-    exposed: Array,
 ) -> model_fit.Fit:
     """Of the model fitted from candidates that a rigid face could not tell apart, the fit that is nearest to the scan.
 
@@ -281,17 +302,14 @@ def _decided(
     """
     if len(starts) == 1:
         return starts[0]
-    seen = exposed > 0.5
-    places = [start.vertices for start in starts]
-    residuals = [
-        search.residual(place[seen], mesh.vertex_normals(place, face.triangles)[seen], surface) for place in places
-    ]
-    best = int(np.argmin(residuals))
-    for index, place in enumerate(places):
-        apart = np.linalg.norm(place - places[best], axis=1).mean() > _SAME_FIT
-        if apart and residuals[index] < search.AMBIGUOUS * residuals[best]:
-            told = search.ambiguity(candidates[best], candidates[index], face.landmark_points((schema.NOSE_TIP,)))
-            raise ValueError(f"scan: {told}; after deforming, {residuals[best]:.2f} and {residuals[index]:.2f} mm")
+    left = [_left_by(prepared, surface)(start) for start in starts]
+    best = int(np.argmin(left))
+    for index, start in enumerate(starts):
+        apart = np.linalg.norm(start.vertices - starts[best].vertices, axis=1).mean() > _SAME_FIT
+        if apart and left[index] < search.AMBIGUOUS * left[best]:
+            nose = prepared.face.landmark_points((schema.NOSE_TIP,))
+            told = search.ambiguity(candidates[best], candidates[index], nose)
+            raise ValueError(f"scan: {told}; after deforming, {left[best]:.2f} and {left[index]:.2f} mm")
     return starts[best]
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.geometry import alignment, mesh, raycast
-from tfface.people.photographer import HeadModel, PhotographySettings, headwear, posing
+from tfface.people.photographer import HeadModel, Part, PhotographySettings, headwear, posing
 from tfface.scans import bust, depth_camera, fusion
 from tfface.scans.scanner_settings import ScannerSettings
 
@@ -115,7 +115,9 @@ def _pose(
         rng,
     )
     trunk = bust.torso(vertices, vertices[head.landmarks["jaw_8"]])
-    pieces = [(vertices, head.triangles, 1.0), (trunk.vertices, trunk.triangles, _CLOTH_RETURN)]
+    # No depth camera sees single hairs: lashes would be plates before the eyes.
+    solid = head.triangles[head.part != Part.LASHES]
+    pieces = [(vertices, solid, 1.0), (trunk.vertices, trunk.triangles, _CLOTH_RETURN)]
     hair = settings.hair_return + (1 - settings.hair_return) * (1 - darkness)
     pieces += [(piece.vertices, piece.triangles, hair) for piece in worn]
     starts = np.cumsum([0, *(len(points) for points, _, _ in pieces)])
