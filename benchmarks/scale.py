@@ -139,8 +139,9 @@ def _pca(subjects: int, vertices: int, folder: pathlib.Path) -> None:
 
 def _evaluation(subjects: int, vertices: int, folder: pathlib.Path) -> None:
     """What `tfface.evaluate` does once a model has predicted, with the true coefficients and noise as predictions."""
-    from tfface.evaluation import measures, report, statistics
+    from tfface.evaluation import measuring, report, statistics
     from tfface.evaluation.ground_truth import GroundTruth
+    from tfface.evaluation.measuring import Measurer
     from tfface.evaluation.predictions import Origin, Predictions
     from tfface.face import MorphableModel
 
@@ -156,22 +157,23 @@ def _evaluation(subjects: int, vertices: int, folder: pathlib.Path) -> None:
     )[:, None]
     coefficients += rng.normal(0, 0.5, coefficients.shape).astype(np.float32)
     origin = Origin("model", "records", "test", model.digest())
-    made = Predictions(
-        origin,
-        truth.subjects,
-        truth.every_view(),
-        coefficients,
-        truth.quaternions[:, None],
-        truth.translations[:, None],
+    mean = Predictions(
+        origin, truth.subjects, np.zeros((subjects, 1, 0), np.int32), np.zeros_like(coefficients), None, None
+    )
+    made = dataclasses.replace(
+        mean,
+        views=truth.views.every(),
+        coefficients=coefficients,
+        quaternions=truth.quaternions[:, None],
+        translations=truth.translations[:, None],
     )
     path = folder / "predictions.npz"
     made.save(path)
-    held = Predictions.load(path)
-    rows = [
-        measures.mean_face(model, truth, progress=False),
-        measures.measure("model", "model", held, model, truth, progress=False),
-    ]
-    report.write(folder, rows, truth.subjects, {}, "simulated shapes")
+    with measuring.pool(model, None) as run:
+        measurer = Measurer(model, None, truth, ("vertex", "pose"), folder / "measures", run, progress=False)
+        rows = [measurer.measure("3DMM Mean", "", mean), measurer.measure("model", "model", Predictions.load(path))]
+    for row in rows:
+        report.summaries(row, rows[0])
     statistics.bootstrap_interval(rows[1].values["similarity_mm"])
 
 

@@ -8,11 +8,6 @@ MOST = 8
 
 NOT_YET = {
     "drawing.overlay",
-    "evaluation.landmark_rows",
-    "evaluation.predict",
-    "evaluation.study_pictures",
-    "evaluation.study_report",
-    "evaluation.view_counts",
     "losses",
     "models.regressor",
     "training.loop",

@@ -150,9 +150,9 @@ REGISTRIES = [
     ("build_model", "unit", "tfface.scans.scanner:MM_PER_UNIT"),
     ("train", "augment", "tfface.data.augmentation:PRESETS"),
     ("evaluate", "split", "tfface.data.splits:SPLITS"),
-    ("study", "landmark_fits", "tfface.evaluation.landmark_rows:TRIED"),
+    ("study", "landmark_fits", "tfface.evaluation.landmark_rows:KINDS"),
     ("evaluate_meshes", "mesh_layout", "tfface.evaluation.mesh_folders:LAYOUTS"),
-    ("evaluate_meshes", "mesh_measures", "tfface.evaluation.mesh_run:MEASURES"),
+    ("evaluate_meshes", "mesh_measures", "tfface.evaluation.measures:OF_MESHES"),
 ]
 
 

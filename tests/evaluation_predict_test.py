@@ -40,7 +40,7 @@ def batches(sizes: tuple[int, ...] = (3, 2), seed: int = 0) -> list[dict[str, np
 
 def run(model: keras.Model, views: np.ndarray, given: list[dict[str, np.ndarray]] | None = None, **options):
     return predict.predict(
-        model, given or batches(), views, SUBJECTS, ORIGIN, **{"batch_size": 2, "progress": False, **options}
+        model, given or batches(), views, SUBJECTS, ORIGIN, **{"batch_size": 2, "progress": "", **options}
     )
 
 

@@ -3,15 +3,18 @@
 import dataclasses
 import importlib.util
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
 import tiny_people
 
 from tfface import schema
-from tfface.evaluation import landmark_fit, landmark_rows, optional_package
+from tfface.evaluation import landmark_fit, landmark_rows
 from tfface.evaluation.eos_fit import EosFitter
 from tfface.evaluation.ground_truth import GroundTruth
+from tfface.evaluation.options import StudyOptions
 from tfface.evaluation.predictions import Origin
 from tfface.evaluation.vertex_errors import vertex_error
 from tfface.face import MorphableModel, build
@@ -169,30 +172,26 @@ def test_eos_fits_the_same_model(face_model):
         fitter.fit(seen.px[0, :, :3], (64, 64), 1.0)
 
 
-def test_a_package_that_is_missing_is_named_with_its_extra():
-    with pytest.raises(ModuleNotFoundError, match=r"no_such_fitter is not installed: pip install 'tfface\[eos\]'"):
-        optional_package.load("no_such_fitter", extra="eos")
-    assert optional_package.load("json", extra="eos") is json
+def test_eos_that_is_missing_is_named_with_its_extra(face_model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "eos", None)
+    with pytest.raises(ModuleNotFoundError, match=r"eos is not installed: pip install 'tfface\[eos\]'"):
+        EosFitter(face_model, np.arange(8))
 
 
 def test_rows_choose_the_prior_on_validation_and_are_kept(face_model, tmp_path, monkeypatch):
     truth, validation = scenes(face_model, 5, seed=6), scenes(face_model, 6, seed=7)
-    origin = Origin("", "records", "test", face_model.digest())
+    subjects = types.SimpleNamespace(
+        truth=truth,
+        face_model=face_model,
+        contents=types.SimpleNamespace(image_size=(64, 64)),
+        manifest_sha256="records",
+        origin=lambda maker: Origin(maker, "records", "test", face_model.digest()),
+    )
+    evaluation = types.SimpleNamespace(subjects=subjects, output=tmp_path, seed=0, progress=False)
 
-    def rows(fit="map"):
-        return landmark_rows.rows(
-            [fit],
-            (0.0, 2.0),
-            face_model,
-            truth,
-            every_view(truth),
-            (validation, every_view(validation)),
-            image_size=(64, 64),
-            origin=origin,
-            folder=tmp_path / "predictions",
-            seed=0,
-            progress=False,
-        )
+    def rows():
+        fits = landmark_rows.Fits(evaluation, (validation, every_view(validation)))
+        return [fits.row("map", noise, every_view(truth)) for noise in (0.0, 2.0)]
 
     exact, noisy = rows()
     assert [exact.name, noisy.name] == ["Landmarks MAP, exact", "Landmarks MAP, 2 px"]
@@ -200,11 +199,15 @@ def test_rows_choose_the_prior_on_validation_and_are_kept(face_model, tmp_path, 
     chosen = json.loads((tmp_path / "predictions" / "landmarks_map_2px.json").read_text())["chosen"]
     assert chosen > 0.2
     errors = [
-        vertex_error(face_model.decode(row.coefficients), truth.vertices, "similarity").mean() for row in (exact, noisy)
+        vertex_error(face_model.decode(row.predictions.coefficients[:, 0]), truth.vertices, "similarity").mean()
+        for row in (exact, noisy)
     ]
     assert errors[0] < errors[1]
     monkeypatch.setattr(landmark_rows.landmark_fit, "fit", lambda *_: pytest.fail("fitted again"))
     again = rows()
-    np.testing.assert_array_equal(again[1].coefficients, noisy.coefficients)
-    with pytest.raises(ValueError, match="landmark_fits: expected some of map, eos, got dlib"):
-        rows("dlib")
+    np.testing.assert_array_equal(again[1].predictions.coefficients, noisy.predictions.coefficients)
+
+
+def test_unknown_kinds_of_fits_are_named():
+    with pytest.raises(ValueError, match="landmark_fits: expected some of map, eos, got"):
+        StudyOptions(records="r", models=["SV=m"], output="o", landmark_fits=["dlib"])

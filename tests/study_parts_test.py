@@ -2,18 +2,32 @@
 
 import dataclasses
 import re
+import types
 
 import numpy as np
 import pytest
+import tiny
 import tiny_people
 from PIL import Image
 
 from tfface import files
 from tfface.drawing import charts, document, error_maps
-from tfface.evaluation import armse, landmark_rows, learning_curves, row_measures, study_pictures, study_rows
+from tfface.evaluation import (
+    armse,
+    engine,
+    landmark_rows,
+    learning_curves,
+    measures,
+    rows,
+    study_pictures,
+    table1,
+    view_selection,
+)
 from tfface.evaluation.ground_truth import GroundTruth
-from tfface.evaluation.measures import MEAN_FACE
+from tfface.evaluation.measure import Column, Measure
+from tfface.evaluation.measuring import Measurer
 from tfface.evaluation.predictions import Origin, Predictions
+from tfface.evaluation.rows import MEAN_FACE
 from tfface.evaluation.vertex_errors import vertex_distances
 from tfface.face import MorphableModel, build
 from tfface.geometry.mesh import Mesh, submesh
@@ -51,52 +65,61 @@ def predictions(face_model, truth, num_sets: int, num_views: int, poses: bool = 
     return Predictions(Origin("m", "r", "test", face_model.digest()), truth.subjects, views, coefficients, *pose)
 
 
+@pytest.fixture(scope="module")
+def people(face_model, truth):
+    """What rows are told of subjects."""
+    return types.SimpleNamespace(
+        face_model=face_model, truth=truth, origin=lambda maker: Origin(maker, "r", "test", face_model.digest())
+    )
+
+
 class TestRows:
-    def test_a_single_view_model_has_three(self, face_model, truth):
+    def test_a_single_view_model_has_four(self, face_model, truth):
         single = predictions(face_model, truth, 4, 1)
-        views = np.tile([2, 0, 2, 3], (SUBJECTS, 1))
-        frontal, mean, same = study_rows.single_view_rows("SV", single, views)
-        assert [frontal.name, mean.name, same.name] == ["SV Frontal", "SV Mean", "SV Mean of 3"]
-        np.testing.assert_array_equal(frontal.coefficients, single.coefficients[:, 2])
-        np.testing.assert_allclose(mean.coefficients, single.coefficients.mean(axis=1), rtol=1e-6)
-        np.testing.assert_allclose(same.coefficients, single.coefficients[:, [0, 2, 3]].mean(axis=1), rtol=1e-6)
+        yaws = np.tile([-45.0, 80.0, 2.0, 47.0], (SUBJECTS, 1))
+        choice = view_selection.ViewChoice(yaws, np.ones(yaws.shape, bool), "estimated")
+        frontal, each, mean, (same,) = rows.single_view("SV", single, choice, [3])
+        names = [row.name for row in (frontal, each, mean, same)]
+        assert names == ["SV Frontal", "SV", "SV Mean", "SV Mean of 3"]
+        found = [row.predictions.coefficients for row in (frontal, each, mean, same)]
+        np.testing.assert_array_equal(found[0][:, 0], single.coefficients[:, 2])
+        np.testing.assert_array_equal(found[1], single.coefficients)
+        np.testing.assert_allclose(found[2][:, 0], single.coefficients.mean(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(found[3][:, 0], single.coefficients[:, [0, 2, 3]].mean(axis=1), rtol=1e-6)
 
     def test_a_multi_view_model_has_its_nearest_prediction_and_the_mean_of_five(self, face_model, truth):
         several = predictions(face_model, truth, 5, 3, poses=False)
-        first, mean = study_rows.multi_view_rows("MV Shape-Concat", several, averaged=True)
+        first, mean = rows.multi_view("MV Shape-Concat", several)
         assert [first.name, mean.name] == ["MV Shape-Concat", "MV Shape-Concat Mean"]
-        np.testing.assert_array_equal(first.coefficients, several.coefficients[:, 0])
-        np.testing.assert_allclose(mean.coefficients, several.coefficients.mean(axis=1), rtol=1e-6)
-        assert first.poses is None
-        (alone,) = study_rows.multi_view_rows("MV Add", predictions(face_model, truth, 1, 3), averaged=False)
-        assert alone.poses is not None
-        assert alone.poses.views.shape == (SUBJECTS, 1, 3)
+        np.testing.assert_array_equal(first.predictions.coefficients, several.coefficients[:, :1])
+        np.testing.assert_allclose(mean.predictions.coefficients[:, 0], several.coefficients.mean(axis=1), rtol=1e-6)
+        assert first.predictions.quaternions is None
+        (alone,) = rows.multi_view("MV Add", predictions(face_model, truth, 1, 3))
+        assert alone.predictions.quaternions.shape == (SUBJECTS, 1, 3, 4)
+        assert alone.predictions.views.shape == (SUBJECTS, 1, 3)
 
-    def test_baselines_are_the_mean_face_and_the_best_coefficients(self, face_model, truth):
-        mean, floor = study_rows.baselines(face_model, truth.vertices)
+    def test_baselines_are_the_mean_face_and_the_best_coefficients(self, face_model, truth, people):
+        mean, floor = rows.mean_face(people), rows.floor(people)
         assert (mean.name, floor.name) == (MEAN_FACE, "3DMM Floor")
-        assert not mean.coefficients.any()
-        residual = truth.vertices - face_model.decode(floor.coefficients)
+        assert not mean.predictions.coefficients.any()
+        assert mean.predictions.exists.all()
+        residual = truth.vertices - face_model.decode(floor.predictions.coefficients[:, 0])
         np.testing.assert_allclose(np.tensordot(residual, face_model.basis, ((1, 2), (1, 2))), 0, atol=1e-3)
 
-    def test_the_papers_rows_come_in_its_order_and_names_are_unique(self):
-        def row(name):
-            return study_rows.ShapeRow(name, "", np.zeros((1, 2), np.float32))
-
-        given = [row(name) for name in ("Extra", "MV Concat", "SV Mean", MEAN_FACE, "MV Max", "SV Frontal")]
-        ordered = [row.name for row in study_rows.in_order(given)]
+    def test_the_papers_rows_come_in_its_order(self, people):
+        nobody = rows.mean_face(people).predictions
+        names = ("Extra", "MV Concat", "SV Mean", MEAN_FACE, "MV Max", "SV Frontal")
+        ordered = [row.name for row in table1.in_order([rows.Row(name, "", nobody) for name in names])]
         assert ordered == [MEAN_FACE, "SV Frontal", "SV Mean", "MV Concat", "Extra", "MV Max"]
-        with pytest.raises(ValueError, match="the names MV Max are taken twice"):
-            study_rows.in_order([*given, row("MV Max")])
 
     def test_shares_are_the_papers(self):
-        shares = [round(study_rows.share_of_paper(name), 3) for name in study_rows.PAPER]
+        shares = [round(table1.share_of_paper(name), 3) for name in table1.PAPER]
         assert shares == [1.0, 0.868, 0.831, 0.805, 0.772, 0.738, 0.709]
-        assert study_rows.share_of_paper("MV Max") is None
+        assert table1.share_of_paper("MV Max") is None
 
     def test_neighbours_are_compared_and_the_questions_asked(self):
-        names = [*study_rows.PAPER, "SV Mean of 3", "MV Max", "Landmarks MAP, 1 px"]
-        pairs = study_rows.comparisons(names)
+        names = [*table1.PAPER, "SV Mean of 3", "MV Max", "Landmarks MAP, 1 px"]
+        pairs = table1.comparisons(names)
         assert pairs[:2] == [(MEAN_FACE, "SV Frontal"), ("SV Frontal", "SV Mean")]
         assert ("SV Mean of 3", "MV Concat") in pairs
         assert ("MV Concat", "MV Max") in pairs
@@ -104,71 +127,85 @@ class TestRows:
         assert len(pairs) == 6 + 3
 
 
-def serial(shared):
-    """What a pool of processes does, in this one; jobs come back in another order."""
-    return lambda function, jobs: iter([function(shared, job) for job in reversed(list(jobs))])
-
-
 class TestMeasures:
+    @staticmethod
+    def measurer(face_model, truth, folder, area=None, run=None) -> Measurer:
+        run = tiny.serial_run(face_model, area) if run is None else run
+        return Measurer(face_model, area, truth, measures.OF_PAIRS, folder, run, progress=False)
+
     def test_are_those_of_the_protocols(self, face_model, truth, tmp_path):
-        row = study_rows.multi_view_rows("MV Add", predictions(face_model, truth, 1, 3), averaged=False)[0]
-        area = np.arange(60)
-        run = serial(row_measures._Shared(face_model, area))
-        measured = row_measures.measure(row, run, face_model, truth, area, tmp_path, progress=False)
-        for subject in (0, SUBJECTS - 1):
-            shape, true = face_model.decode(row.coefficients[subject]), truth.vertices[subject]
+        given, area = predictions(face_model, truth, 2, 3), np.arange(60)
+        measured = self.measurer(face_model, truth, tmp_path, area).measure("MV Add", "MV Add", given)
+        for subject, index in ((0, 0), (0, 1), (SUBJECTS - 1, 1)):
+            shape, true = face_model.decode(given.coefficients[subject, index]), truth.vertices[subject]
             landmarks = dict(face_model.landmarks)
             tip = true[landmarks["nose_ridge_3"]]
             near = np.linalg.norm(true - tip, axis=1) <= 95
             assert 0.3 < near.mean() < 1
             cropped = submesh(Mesh(true, face_model.triangles, landmarks), near)[0]
             expected = armse(Mesh(shape, face_model.triangles, landmarks), cropped)
-            assert measured.values["armse_mm"][subject] == pytest.approx(expected.mm, rel=1e-6)
-            assert measured.values["armse_percent"][subject] == pytest.approx(expected.percent, rel=1e-6)
+            found = {name: each[subject, index] for name, each in measured.each.items()}
+            assert found["armse_mm"] == pytest.approx(expected.mm, rel=1e-6)
+            assert found["armse_percent"] == pytest.approx(expected.percent, rel=1e-6)
             distances = vertex_distances(shape, true, "similarity", area)
-            assert measured.values["similarity_mm"][subject] == pytest.approx(distances[:60].mean(), rel=1e-5)
+            assert found["similarity_mm"] == pytest.approx(distances[:60].mean(), rel=1e-5)
         assert measured.values["translation_mm"] == pytest.approx(np.full(SUBJECTS, np.sqrt(75)))
-        every = vertex_distances(face_model.decode(row.coefficients), truth.vertices, "similarity", area)
-        np.testing.assert_allclose(measured.vertex_mm, every.mean(axis=0), rtol=1e-5)
+        for name, each in measured.each.items():
+            np.testing.assert_allclose(measured.values[name], each.mean(axis=1))
+        shapes = face_model.decode(given.coefficients)
+        every = vertex_distances(shapes, truth.vertices[:, None], "similarity", area)
+        np.testing.assert_allclose(measured.vertex_mm, every.mean(axis=(0, 1)), rtol=1e-5)
 
-    def test_are_kept_until_something_changes(self, face_model, truth, tmp_path):
-        row = study_rows.ShapeRow("MV Max", "MV Max", np.ones((SUBJECTS, 4), np.float32))
+    def test_are_kept_until_something_changes(self, face_model, truth, tmp_path, monkeypatch):
+        given = predictions(face_model, truth, 1, 3)
         calls = []
 
         def run(function, jobs):
             jobs = list(jobs)
             calls.append(len(jobs))
-            return serial(row_measures._Shared(face_model, None))(function, jobs)
+            return tiny.serial_run(face_model)(function, jobs)
 
-        def measured(row):
-            return row_measures.measure(row, run, face_model, truth, None, tmp_path, progress=False)
+        def measured(given):
+            return self.measurer(face_model, truth, tmp_path, run=run).measure("MV Max", "MV Max", given)
 
-        first, again = measured(row), measured(row)
+        first, again = measured(given), measured(given)
         assert calls == [2]
         for name, values in first.values.items():
             np.testing.assert_array_equal(again.values[name], values)
         np.testing.assert_array_equal(first.vertex_mm, again.vertex_mm)
-        changed = measured(dataclasses.replace(row, coefficients=2 * row.coefficients))
+        changed = measured(dataclasses.replace(given, coefficients=2 * given.coefficients))
         assert len(calls) == 2
         assert changed.values["armse_mm"].mean() > first.values["armse_mm"].mean()
-        (tmp_path / "MV_Max.npz").write_bytes(b"damaged")
-        measured(row)
+        moved = measured(dataclasses.replace(given, translations=given.translations + 1))
         assert len(calls) == 3
-        with pytest.raises(ValueError, match="MV Max: expected 10 subjects, got 3"):
-            measured(dataclasses.replace(row, coefficients=row.coefficients[:3]))
+        assert (moved.values["translation_mm"] > first.values["translation_mm"]).all()
+        (tmp_path / "MV_Max.npz").write_bytes(b"damaged")
+        measured(given)
+        assert len(calls) == 4
+        newer = dataclasses.replace(measures.REGISTRY["armse"], version=2)
+        monkeypatch.setitem(measures.REGISTRY, "armse", newer)
+        measured(given)
+        assert len(calls) == 5
 
-    def test_of_several_shapes_a_subject(self, face_model, truth, tmp_path):
-        coefficients = np.random.default_rng(0).normal(size=(SUBJECTS, 3, 4)).astype(np.float32)
-        run = serial(row_measures._Shared(face_model, None))
-        arguments = (face_model, truth, None, tmp_path)
-        errors = row_measures.similarity_errors("by views", coefficients, run, *arguments, progress=False)
-        shapes = face_model.decode(coefficients)
-        expected = vertex_distances(shapes, truth.vertices[:, None], "similarity").mean(axis=-1)
-        np.testing.assert_allclose(errors, expected, rtol=1e-6)
-        again = row_measures.similarity_errors(
-            "by views", coefficients, lambda *_: pytest.fail("measured again"), *arguments, progress=False
-        )
-        np.testing.assert_array_equal(again, errors)
+    def test_a_new_measure_is_a_file_and_a_name_in_the_registry(self, face_model, truth, tmp_path, monkeypatch):
+        def of_pairs(pairs):
+            return {"tallest_mm": np.ptp(pairs.predicted[..., 1], axis=1)}
+
+        new = Measure("tallest", (Column("tallest_mm", "tallest, mm"),), of_pairs, needs=("quaternions",))
+        monkeypatch.setitem(measures.REGISTRY, "tallest", new)
+        given = predictions(face_model, truth, 1, 3)
+        measurer = dataclasses.replace(self.measurer(face_model, truth, tmp_path), names=("vertex", "tallest"))
+        measured = measurer.measure("MV", "MV", given)
+        expected = np.ptp(face_model.decode(given.coefficients[:, 0])[..., 1], axis=1)
+        np.testing.assert_allclose(measured.values["tallest_mm"], expected, rtol=1e-6)
+        without = dataclasses.replace(given, quaternions=None, translations=None)
+        assert "tallest_mm" not in measurer.measure("MV", "MV", without).values
+
+    def test_rows_of_one_name_are_refused(self, people):
+        row = rows.mean_face(people)
+        evaluation = engine.Evaluation(people, {}, None, None, (), 0, False)
+        with pytest.raises(ValueError, match="the names 3DMM Mean are taken twice"):
+            evaluation.measured([lambda _: [row], lambda _: [row]])
 
 
 def test_results_under_another_key_are_not_taken(tmp_path):
@@ -223,12 +260,12 @@ class TestDocument:
 class TestFigures:
     def test_are_drawn(self, face_model, tmp_path):
         rng = np.random.default_rng(0)
-        rows = {name: rng.gamma(5, 0.3, 40) for name in (*study_rows.PAPER, "MV Max", "3DMM Floor")}
-        lines = study_pictures.cumulative(rows)
+        errors = {name: rng.gamma(5, 0.3, 40) for name in (*table1.PAPER, "MV Max", "3DMM Floor")}
+        lines = study_pictures.cumulative(errors)
         assert [line.name for line in lines if line.dashed] == ["MV Max", "3DMM Floor"]
         assert all((np.diff(line.y) >= 0).all() and line.y[0] == 0 for line in lines)
         charts.draw(tmp_path / "curves.png", lines, labels=("ARMSE, mm", "%"), limits=((0, 3), (0, 100)))
-        maps = {name: rng.gamma(5, 0.3, face_model.num_vertices) for name in list(rows)[:3]}
+        maps = {name: rng.gamma(5, 0.3, face_model.num_vertices) for name in list(errors)[:3]}
         error_maps.draw(tmp_path / "maps.png", face_model.mean, face_model.triangles, maps, columns=2, height=80)
         line = charts.Line("SV", [1, 2, 3], [2.0, 1.8, 1.7], [(1.9, 2.1), (1.7, 1.9), (1.6, 1.8)], marked=True)
         charts.draw(tmp_path / "views.png", [line], labels=("views", "mm"), level=(MEAN_FACE, 2.9), ticks=[1, 2, 3])

@@ -1,6 +1,5 @@
 """The study from records and models to the report, at the tiniest size: what it writes, and that it goes on."""
 
-import contextlib
 import json
 import pathlib
 
@@ -10,10 +9,10 @@ import pytest
 import tiny
 import tiny_people
 
-from tfface import config, schema
+from tfface import config, files, schema
 from tfface import study as entry
 from tfface.data import manifest, preparation
-from tfface.evaluation import row_measures, study, study_rows, subjects, view_counts, view_selection
+from tfface.evaluation import measuring, study, subjects, table1, view_counts, view_selection
 from tfface.evaluation.options import StudyOptions
 from tfface.evaluation.predictions import Predictions
 from tfface.face import MorphableModel
@@ -69,39 +68,34 @@ def options(records, paths, output, **changes) -> StudyOptions:
     )
 
 
-@contextlib.contextmanager
-def serial_pool(face_model, area, num_workers):
-    """The pool of `row_measures` in this process."""
-    shared = row_measures._Shared(face_model, area)
-    yield lambda function, jobs: (function(shared, job) for job in jobs)
-
-
 @pytest.fixture(scope="module")
-def finished(records, paths, tmp_path_factory) -> study.study_report.Report:
+def finished(records, paths, tmp_path_factory) -> study.Report:
     """A study that was stopped while it measured its fourth row, and gone on with."""
     output = tmp_path_factory.mktemp("study")
-    original, measured = row_measures._measured, []
+    original, measured = measuring.Measurer._measured, []
     predict, predicted = subjects.predict.predict, []
 
     def predicting(*arguments, **named):
-        predicted.append(named["description"])
+        predicted.append(arguments[4].model)
         return predict(*arguments, **named)
 
-    def stopping(row, *arguments):
-        measured.append(row.name)
+    def stopping(measurer, name, *arguments):
+        measured.append(name)
         if len(measured) == 4:
             raise KeyboardInterrupt
-        return original(row, *arguments)
+        return original(measurer, name, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_measures, "open_pool", serial_pool)
-        patch.setattr(row_measures, "_measured", stopping)
+        patch.setattr(measuring, "pool", tiny.serial_pool)
+        patch.setattr(measuring.Measurer, "_measured", stopping)
         patch.setattr(subjects.predict, "predict", predicting)
         with pytest.raises(KeyboardInterrupt):
             study.study(options(records, paths, output), progress=False)
         report = study.study(options(records, paths, output), progress=False)
-    assert measured == [*ROWS[:4], *ROWS[3:]]
-    assert predicted == [f"predict {name}" for name in (*paths, "SV many views")]
+    by_views = ["SV, averaged, by views", "MV Attention, by views", "mean face, by views"]
+    assert measured == [*ROWS[:4], *ROWS[3:], *by_views]
+    digests = {name: files.sha256(path) for name, path in paths.items()}
+    assert predicted == [*digests.values(), digests["SV"]]  # the last is of all photographs
     return report
 
 
@@ -142,14 +136,14 @@ def test_views_are_those_of_the_estimated_yaws(finished):
     folder = finished.files[0].parent / "predictions"
     single, concat = (Predictions.load(folder / f"{name}.npz") for name in ("SV", "MV_Concat"))
     shape = Predictions.load(folder / "MV_Shape-Concat.npz")
-    yaws, exists = view_selection.estimated_yaws(single)
-    np.testing.assert_array_equal(concat.views, view_selection.nearest_views(yaws, exists, 3))
+    choice = view_selection.estimated(single)
+    np.testing.assert_array_equal(concat.views, choice.nearest(3))
     assert single.views.shape[1:] == (5, 1)
     assert concat.views.shape[1:] == (1, 3)
-    assert shape.views.shape[1:] == (study_rows.AVERAGED_PREDICTIONS, 3)
+    assert shape.views.shape[1:] == (table1.AVERAGED_PREDICTIONS, 3)
     np.testing.assert_array_equal(shape.views[:, :1], concat.views)
     sets = [{tuple(sorted(views)) for views in subject.tolist()} for subject in shape.views]
-    assert all(len(chosen) == study_rows.AVERAGED_PREDICTIONS for chosen in sets)
+    assert all(len(chosen) == table1.AVERAGED_PREDICTIONS for chosen in sets)
 
 
 def test_averages_of_more_views_are_among_the_curves(finished):
@@ -178,7 +172,7 @@ def test_a_merge_block_takes_another_number_of_views(paths):
 
 def test_views_by_count():
     yaws = np.array([[50.0, -3, -48, 20]])
-    views = view_counts.by_count(yaws, np.ones((1, 4)))
+    views = view_counts.by_count(view_selection.ViewChoice(yaws, np.ones((1, 4), bool), "true"))
     np.testing.assert_array_equal(views[0], [[1, -1, -1, -1], [2, 0, -1, -1], [2, 1, 0, -1], [2, 1, 3, 0]])
 
 

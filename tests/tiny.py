@@ -1,5 +1,6 @@
 """Small faces and networks that several tests share."""
 
+import contextlib
 import pathlib
 from collections.abc import Mapping
 
@@ -65,3 +66,14 @@ def saved(folder: pathlib.Path, built: Mapping[str, keras.Model]) -> dict[str, p
     for name, model in built.items():
         randomized(model).save(paths[name])
     return paths
+
+
+def serial_run(face_model: MorphableModel, area: np.ndarray | None = None):
+    """What `tfface.evaluation.measuring.pool` gives, in this process; jobs come back in another order."""
+    return lambda function, jobs: iter([function((face_model, area), job) for job in reversed(list(jobs))])
+
+
+@contextlib.contextmanager
+def serial_pool(face_model: MorphableModel, area: np.ndarray | None, _: int):
+    """`tfface.evaluation.measuring.pool` in this process."""
+    yield serial_run(face_model, area)

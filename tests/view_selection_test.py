@@ -27,19 +27,21 @@ def every_view(yaws: np.ndarray, exists: np.ndarray) -> Predictions:
 def test_estimated_yaws_are_those_of_the_predicted_poses():
     yaws = np.array([[-40.0, 3, 51, 0], [12, -12, 60, 7]])
     exists = np.array([[True, True, True, False], [True, True, True, True]])
-    found, present = view_selection.estimated_yaws(every_view(yaws, exists))
-    np.testing.assert_allclose(found[exists], yaws[exists], atol=1e-3)
-    np.testing.assert_array_equal(present, exists)
-    assert found[0, 3] == 0
+    choice = view_selection.estimated(every_view(yaws, exists))
+    np.testing.assert_allclose(choice.yaws[exists], yaws[exists], atol=1e-3)
+    np.testing.assert_array_equal(choice.exists, exists)
+    assert choice.yaws[0, 3] == 0
+    np.testing.assert_array_equal(choice.every()[..., 0], [[0, 1, 2, -1], [0, 1, 2, 3]])
+    np.testing.assert_array_equal(choice.nearest(1)[..., 0], [[1], [3]])
 
 
 def test_other_predictions_are_refused():
     predictions = every_view(np.zeros((1, 3)), np.ones((1, 3), bool))
     with pytest.raises(ValueError, match="every view alone"):
-        view_selection.estimated_yaws(predictions.of_views([[2, 0]]))
+        view_selection.estimated(predictions.of_views([[2, 0]]))
     shapes_alone = Predictions(ORIGIN, ("s0",), predictions.views, predictions.coefficients, None, None)
     with pytest.raises(ValueError, match="with poses"):
-        view_selection.estimated_yaws(shapes_alone)
+        view_selection.estimated(shapes_alone)
 
 
 def literal(yaws: np.ndarray, exists: np.ndarray, num_views: int, count: int) -> list[tuple[float, frozenset[int]]]:
@@ -66,8 +68,9 @@ def test_ranked_views_are_the_nearest_sets(num_views, count, frames):
         assert (ranked[subject, len(sets) :] == -1).all()
         for views in sets:
             assert (np.diff(yaws[subject, views]) >= 0).all()
-    nearest = view_selection.nearest_views(yaws, exists, num_views)
-    np.testing.assert_array_equal(ranked[:, :1], nearest)
+    choice = view_selection.ViewChoice(yaws, exists, "true")
+    np.testing.assert_array_equal(ranked[:, :1], choice.nearest(num_views))
+    np.testing.assert_array_equal(ranked, choice.sets(num_views, count))
 
 
 def test_a_subject_with_too_few_frames_has_one_set():

@@ -3,7 +3,7 @@ r"""Measures trained models on a split of the records that `tfface.prepare` wrot
     python -m tfface.evaluate --records=runs/people --output=runs/evaluation \
         --models="SV=runs/single_view/best.keras,MV Concat=runs/multi_view/best.keras"
 
-What a model predicts is kept in OUTPUT/predictions and made again only if the model or the records changed.
+What is predicted and measured is kept in OUTPUT and made again only if models or records changed.
 """
 
 import sys
@@ -18,10 +18,10 @@ def main(argv: list[str]) -> None:
     """Runs the evaluation that the flags describe."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    from tfface.evaluation import run
+    from tfface.evaluation import table
 
     try:
-        evaluated = run.evaluate(config.values(EvaluationOptions))
+        evaluated = table.evaluate(config.values(EvaluationOptions))
     except (ValueError, OSError) as error:
         sys.exit(f"tfface.evaluate: {error}")
     print(f"\n{evaluated.table}\n")

@@ -12,8 +12,8 @@ import sys
 from absl import app
 
 from tfface import config
-from tfface.evaluation import mesh_run
-from tfface.evaluation.mesh_run import MeshEvaluationOptions
+from tfface.evaluation import meshes
+from tfface.evaluation.meshes import MeshEvaluationOptions
 
 
 def main(argv: list[str]) -> None:
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
-        evaluated = mesh_run.evaluate(config.values(MeshEvaluationOptions))
+        evaluated = meshes.evaluate(config.values(MeshEvaluationOptions))
     except (ValueError, OSError) as error:
         sys.exit(f"tfface.evaluate_meshes: {error}")
     print(f"\n{evaluated.table}\n")

@@ -6,6 +6,7 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -129,6 +130,14 @@ def page(title: str, blocks: Sequence[Block]) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def with_deviation(entry: Mapping[str, Any] | None, digits: int) -> str:
+    """Mean and, where there is one, standard deviation of a summary; `-` for none."""
+    if entry is None or entry["mean"] is None:
+        return "-"
+    deviation = "" if entry["std"] is None else f" ± {entry['std']:.{digits}f}"
+    return f"{entry['mean']:.{digits}f}{deviation}"
 
 
 def _markdown(block: Block, folder: Path) -> str:

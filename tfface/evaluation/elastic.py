@@ -8,6 +8,7 @@ from scipy import linalg, optimize, spatial
 
 from tfface import schema
 from tfface.evaluation import landmarks
+from tfface.evaluation.measure import Measure, Numbers
 from tfface.geometry import alignment
 from tfface.geometry.mesh import Mesh
 
@@ -210,3 +211,10 @@ def topology_correction(points: npt.ArrayLike, places: npt.ArrayLike, weights: n
         bands[1] = 1 + weights[order]
         corrected[order, axis] += linalg.solveh_banded(bands, second_differences)
     return corrected
+
+
+def _of_meshes(predicted: Mesh, truth: Mesh) -> Numbers:
+    return {"elastic_mm": elastic_error(predicted, truth).mean_mm}
+
+
+MEASURE = Measure("elastic", mesh_columns=("elastic_mm",), of_meshes=_of_meshes)

@@ -7,12 +7,12 @@ own loop over the two, `fit_shape_and_pose`, insists on a model of expressions, 
 here. Wheels exist for Linux on x86-64, Python 3.10 to 3.12.
 """
 
+import importlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tfface.evaluation import optional_package
 from tfface.face import MorphableModel
 
 Array = npt.NDArray[np.floating]
@@ -36,7 +36,12 @@ class EosFitter:
         Raises:
           ModuleNotFoundError: If eos-py is not installed; says how to install it.
         """
-        self._eos: Any = optional_package.load("eos", extra="eos")
+        try:
+            self._eos: Any = importlib.import_module("eos")
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "eos is not installed: pip install 'tfface[eos]'; where it has no wheel, leave it out", name="eos"
+            ) from error
         chosen = np.asarray(vertices)
         mean = (face_model.mean[chosen] * _EOS_FROM_MODEL).reshape(-1, 1)
         basis = (face_model.basis[:, chosen] * _EOS_FROM_MODEL).reshape(face_model.num_modes, -1)

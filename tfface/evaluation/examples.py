@@ -8,10 +8,9 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.drawing.examples import Example, Photograph
-from tfface.evaluation.ground_truth import GroundTruth
-from tfface.evaluation.measures import Row
+from tfface.evaluation.engine import Results
+from tfface.evaluation.measuring import Measured
 from tfface.evaluation.predictions import Predictions
-from tfface.face import MorphableModel
 
 RANKING = "similarity_mm"
 """The measure by which subjects are ranked."""
@@ -35,28 +34,14 @@ def stratified(errors: npt.ArrayLike, count: int, seed: int) -> npt.NDArray[np.i
     return np.array([rng.choice(part) for part in np.array_split(ranking, min(count, len(ranking)))])
 
 
-def collect(
-    predictions: Predictions,
-    row: Row,
-    mean_face: Row,
-    face_model: MorphableModel,
-    truth: GroundTruth,
-    batches: Iterable[Mapping[str, Any]],
-    *,
-    count: int,
-    seed: int,
-) -> list[Example]:
+def collect(predictions: Predictions, row: Measured, results: Results, count: int) -> list[Example]:
     """Collects examples of predictions.
 
     Args:
       predictions: one for each subject of the split.
       row: their measures, which rank the subjects.
-      mean_face: the measures of the mean face, for the labels.
-      face_model: the 3DMM.
-      truth: of the same subjects.
-      batches: all views of all subjects in order, with the photographs, as `data.pipeline.all_views` gives them.
-      count: how many subjects.
-      seed: of their choice by `stratified`.
+      results: of the evaluation that they belong to.
+      count: how many subjects, chosen by `stratified`.
 
     Returns:
       The examples, by ascending error. Where no poses are predicted, the true ones are taken.
@@ -64,12 +49,14 @@ def collect(
     Raises:
       ValueError: If there is more than one prediction a subject.
     """
+    subjects = results.evaluation.subjects
+    face_model, truth = subjects.face_model, subjects.truth
     _, num_predictions, num_views = predictions.views.shape
     if num_predictions != 1:
         raise ValueError(f"predictions: expected one a subject, got {num_predictions}")
     columns = np.linspace(0, num_views - 1, min(MAX_PHOTOGRAPHS, num_views)).round().astype(int)
-    chosen = stratified(row.values[RANKING], count, seed)
-    images = _images(batches, [truth.subjects[subject] for subject in chosen])
+    chosen = stratified(row.values[RANKING], count, results.evaluation.seed)
+    images = _images(subjects.batches(), [truth.subjects[subject] for subject in chosen])
     shown = []
     for subject in chosen:
         name = truth.subjects[subject]
@@ -84,7 +71,9 @@ def collect(
                 pose = predictions.quaternions[subject, 0, column], predictions.translations[subject, 0, column]
             photographs.append(Photograph(images[name][view], truth.intrinsics[subject, view], *pose))
         predicted = face_model.decode(predictions.coefficients[subject, 0])
-        shown.append(Example(_label(name, subject, row, mean_face), photographs, predicted, truth.vertices[subject]))
+        shown.append(
+            Example(_label(name, subject, row, results.mean_face), photographs, predicted, truth.vertices[subject])
+        )
     return shown
 
 
@@ -100,11 +89,21 @@ def _images(batches: Iterable[Mapping[str, Any]], wanted: list[str]) -> dict[str
     return images
 
 
-def _label(name: str, subject: int, row: Row, mean_face: Row) -> str:
-    rank = int((row.values[RANKING] < row.values[RANKING][subject]).sum()) + 1
+def caption(name: str, results: Results, count: int) -> str:
+    """What a picture of some subjects of a row shows."""
+    evaluation = results.evaluation
     return (
-        f"{name}:  {row.values['similarity_mm'][subject]:.2f} mm after similarity alignment, "
-        f"{row.values['rigid_mm'][subject]:.2f} mm after rigid alignment  "
-        f"(mean face {mean_face.values['similarity_mm'][subject]:.2f} and "
-        f"{mean_face.values['rigid_mm'][subject]:.2f} mm);  number {rank} of {len(row.values[RANKING])}"
+        f"{name}, {evaluation.subjects.split} split: one subject drawn at random (seed {evaluation.seed}) from each of "
+        f"{count} equal parts of the ranking by error, the best above."
+    )
+
+
+def _label(name: str, subject: int, row: Measured, mean_face: Measured) -> str:
+    ours, baseline = row.values, mean_face.values
+    rank = int((ours[RANKING] < ours[RANKING][subject]).sum()) + 1
+    return (
+        f"{name}:  {ours['similarity_mm'][subject]:.2f} mm after similarity alignment, "
+        f"{ours['rigid_mm'][subject]:.2f} mm after rigid alignment  "
+        f"(mean face {baseline['similarity_mm'][subject]:.2f} and "
+        f"{baseline['rigid_mm'][subject]:.2f} mm);  number {rank} of {len(ours[RANKING])}"
     )

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.data import selection
+from tfface.evaluation.view_selection import ViewChoice
 
 Array = npt.NDArray[np.float32]
 
@@ -73,18 +74,9 @@ class GroundTruth:
         return cls(tuple(names), vertices, *cameras)
 
     @property
-    def yaws(self) -> Array:
-        """[S, V], degrees; meaningless where no view exists."""
-        return np.asarray(selection.yaws(self.quaternions))
-
-    def every_view(self) -> npt.NDArray[np.int32]:
-        """Views of predictions from each view alone: [S, V, 1], -1 where there is none."""
-        places = np.arange(self.view_mask.shape[1], dtype=np.int32)
-        return np.where(self.view_mask > 0, places, -1).astype(np.int32)[..., None]
-
-    def nearest_views(self, num_views: int) -> npt.NDArray[np.int32]:
-        """Views of one prediction from those whose true yaws are nearest to the targets of `selection`: [S, 1, N]."""
-        return selection.nearest_views(self.yaws, self.view_mask, num_views).astype(np.int32)[:, None]
+    def views(self) -> ViewChoice:
+        """The choice among the views by their true yaws."""
+        return ViewChoice(selection.yaws(self.quaternions), self.view_mask > 0, "true")
 
 
 class _Shapes:

@@ -4,7 +4,6 @@ What many would do without learning, were the landmarks known: exactly (which no
 """
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,22 +15,17 @@ from tqdm import tqdm
 
 from tfface import files
 from tfface.evaluation import landmark_fit
+from tfface.evaluation.engine import Evaluation
 from tfface.evaluation.eos_fit import EosFitter
 from tfface.evaluation.ground_truth import GroundTruth
-from tfface.evaluation.options import LANDMARK_FITS
-from tfface.evaluation.predictions import Origin, Predictions
-from tfface.evaluation.study_rows import ShapeRow
+from tfface.evaluation.predictions import Predictions, Views
+from tfface.evaluation.rows import Row
 from tfface.evaluation.vertex_errors import vertex_error
 from tfface.face import MorphableModel
 from tfface.geometry import camera
 
 Array = npt.NDArray[np.floating]
-Views = npt.NDArray[np.int32]
 
-TRIED = {"map": (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0), "eos": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)}
-"""What is tried on the validation split: sigma in px of the MAP fit, eos' weight lambda."""
-
-_TITLES = {"map": "MAP", "eos": "eos"}
 _BLOCK = 16  # subjects at a time
 
 
@@ -74,127 +68,137 @@ def observe(truth: GroundTruth, views: Views, vertices: npt.ArrayLike, noise: fl
     return Observations(px + noise * np.stack(draws), intrinsics, views >= 0)
 
 
-def rows(
-    kinds: Sequence[str],
-    noises: Sequence[float],
-    face_model: MorphableModel,
-    truth: GroundTruth,
-    views: Views,
-    tuning: tuple[GroundTruth, Views],
-    *,
-    image_size: tuple[int, int],
-    origin: Origin,
-    folder: Path,
-    seed: int,
-    progress: bool = True,
-) -> list[ShapeRow]:
-    """The rows of all kinds of fit at all levels of noise.
-
-    How strongly the prior counts is chosen for each by the error on subjects of the validation split.
-
-    Args:
-      kinds: of `LANDMARK_FITS`.
-      noises: px.
-      face_model: the 3DMM.
-      truth: of S subjects.
-      views: [S, N], which of their views to use.
-      tuning: truth and views of subjects of the validation split.
-      image_size: height and width of the crops, px.
-      origin: of the records; its model is replaced.
-      folder: of the files in which fits are kept.
-      seed: of the noise.
-      progress: whether to show progress bars.
-
-    Raises:
-      ValueError: If a kind is unknown.
-      ModuleNotFoundError: If eos-py is wanted and not there.
-    """
-    unknown = sorted(set(kinds) - set(LANDMARK_FITS))
-    if unknown:
-        raise ValueError(f"landmark_fits: expected some of {', '.join(LANDMARK_FITS)}, got {', '.join(unknown)}")
-    made = []
-    vertices = landmark_fit.landmark_vertices(face_model)
-    for kind in kinds:
-        fitter = _fitter(kind, face_model, vertices, image_size)
-        for noise in noises:
-            name = f"Landmarks {_TITLES[kind]}, {f'{noise:g} px' if noise else 'exact'}"
-            told = {"fit": kind, "noise_px": noise, "seed": seed, "records": origin.records, "tried": TRIED[kind]}
-            told["tuned_on"] = len(tuning[0].subjects)
-            file = f"landmarks_{kind}_{noise:g}px"
-            chosen = _chosen(
-                folder / f"{file}.json",
-                json.loads(json.dumps(told)),
-                functools.partial(_tune, kind, fitter, noise, face_model, vertices, tuning, seed),
-            )
-            held = dataclasses.replace(origin, model=json.dumps({**told, "chosen": chosen}))
-            predictions = Predictions.load_made(folder / f"{file}.npz", held)
-            if predictions is None or not _same_views(predictions, truth, views):
-                observed = observe(truth, views, vertices, noise, seed)
-                coefficients = _in_blocks(fitter, observed, chosen, f"fit {name}", progress)
-                coefficients = coefficients[:, None].astype(np.float32)
-                predictions = Predictions(held, truth.subjects, views[:, None], coefficients, None, None)
-                predictions.save(folder / f"{file}.npz")
-            what = f"sigma {chosen:g} px" if kind == "map" else f"lambda {chosen:g}"
-            seen = "true landmarks, exact" if not noise else f"true landmarks with {noise:g} px of noise in the crop"
-            note = f"{_ABOUT[kind]} {len(vertices)} {seen}, same views; {what}, chosen on the validation split"
-            made.append(ShapeRow(name, kind, predictions.coefficients[:, 0], note=note))
-    return made
+Fitter = Callable[[Observations, float], Array]
+"""From what is seen of S subjects and the strength of the prior to coefficients [S, K]."""
 
 
-_ABOUT = {
-    "map": "most probable shape and poses given",
-    "eos": "eos-py, fitted to each view and averaged:",
-}
-_Fitter = Callable[[Observations, float], Array]
+def _map_fitter(face_model: MorphableModel, vertices: npt.NDArray[np.intp], _: tuple[int, int]) -> Fitter:
+    def fit(seen: Observations, sigma: float) -> Array:
+        return landmark_fit.fit(face_model, vertices, seen.px, seen.intrinsics, seen.view_mask, sigma).coefficients
+
+    return fit
 
 
-def _fitter(kind: str, face_model: MorphableModel, vertices: npt.NDArray[np.intp], size: tuple[int, int]) -> _Fitter:
-    if kind == "map":
-
-        def fit_map(seen: Observations, sigma: float) -> Array:
-            return landmark_fit.fit(face_model, vertices, seen.px, seen.intrinsics, seen.view_mask, sigma).coefficients
-
-        return fit_map
+def _eos_fitter(face_model: MorphableModel, vertices: npt.NDArray[np.intp], size: tuple[int, int]) -> Fitter:
     eos = EosFitter(face_model, vertices)
 
-    def fit_eos(seen: Observations, weight: float) -> Array:
+    def fit(seen: Observations, weight: float) -> Array:
         return np.stack([eos.fit(px[mask], size, weight) for px, mask in zip(seen.px, seen.view_mask, strict=True)])
 
-    return fit_eos
+    return fit
 
 
-def _tune(
-    kind: str,
-    fitter: _Fitter,
-    noise: float,
-    face_model: MorphableModel,
-    vertices: npt.NDArray[np.intp],
-    tuning: tuple[GroundTruth, Views],
-    seed: int,
-) -> float:
-    """The weight of the prior with the least error after similarity alignment."""
-    truth, views = tuning
-    observed = observe(truth, views, vertices, noise, seed + 1)
-    errors = [
-        vertex_error(face_model.decode(fitter(observed, weight)), truth.vertices, "similarity").mean()
-        for weight in TRIED[kind]
-    ]
-    return TRIED[kind][int(np.argmin(errors))]
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of fit.
+
+    Attributes:
+      title: in the names of rows.
+      about: what it is, before the number of landmarks.
+      tried: strengths of the prior that are tried on the validation split.
+      strength: how the chosen one is told.
+      fitter: of a 3DMM, the vertices [L] of its landmarks and pictures of a height and width in px.
+    """
+
+    title: str
+    about: str
+    tried: tuple[float, ...]
+    strength: str
+    fitter: Callable[[MorphableModel, npt.NDArray[np.intp], tuple[int, int]], Fitter]
 
 
-def _in_blocks(fitter: _Fitter, observed: Observations, weight: float, description: str, progress: bool) -> Array:
+KINDS = {
+    "map": Kind(
+        "MAP",
+        "most probable shape and poses given",
+        (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0),
+        "sigma {:g} px",
+        _map_fitter,
+    ),
+    "eos": Kind(
+        "eos",
+        "eos-py, fitted to each view and averaged:",
+        (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        "lambda {:g}",
+        _eos_fitter,
+    ),
+}
+
+
+class Fits:
+    """Fits to landmarks, each with the prior whose strength is best on subjects of the validation split.
+
+    Args:
+      evaluation: of S subjects.
+      tuning: truth and views [T, N] of subjects of the validation split.
+
+    Raises:
+      ValueError: If the 3DMM has too few landmarks.
+    """
+
+    def __init__(self, evaluation: Evaluation, tuning: tuple[GroundTruth, Views]):
+        self._evaluation, self._tuning = evaluation, tuning
+        self._face_model = evaluation.subjects.face_model
+        self._vertices = landmark_fit.landmark_vertices(self._face_model)
+
+    def row(self, kind: str, noise: float, views: Views) -> Row:
+        """The row of one kind of fit at one level of noise, now or before.
+
+        Args:
+          kind: a key of `KINDS`.
+          noise: px.
+          views: [S, N], which views of the subjects to use.
+
+        Raises:
+          ModuleNotFoundError: If eos-py is wanted and not there.
+        """
+        evaluation, subjects, kinds = self._evaluation, self._evaluation.subjects, KINDS[kind]
+        name = f"Landmarks {kinds.title}, {f'{noise:g} px' if noise else 'exact'}"
+        told = {
+            "fit": kind,
+            "noise_px": noise,
+            "seed": evaluation.seed,
+            "records": subjects.manifest_sha256,
+            "tried": list(kinds.tried),
+            "tuned_on": len(self._tuning[0].subjects),
+        }
+        fitter = kinds.fitter(self._face_model, self._vertices, subjects.contents.image_size)
+        file = evaluation.output / "predictions" / f"landmarks_{kind}_{noise:g}px"
+        chosen = _chosen(file.with_name(f"{file.name}.json"), told, lambda: self._tuned(fitter, kinds.tried, noise))
+        origin = subjects.origin(json.dumps({**told, "chosen": chosen}))
+        path, truth = file.with_name(f"{file.name}.npz"), subjects.truth
+        predictions = Predictions.load_made(path, origin, truth.subjects, lambda _: views[:, None])
+        if predictions is None:
+            observed = observe(truth, views, self._vertices, noise, evaluation.seed)
+            coefficients = _in_blocks(fitter, observed, chosen, f"fit {name}" if evaluation.progress else "")
+            shapes = coefficients[:, None].astype(np.float32)
+            predictions = Predictions(origin, truth.subjects, views[:, None], shapes, None, None, kind)
+            predictions.save(path)
+        seen = "true landmarks, exact" if not noise else f"true landmarks with {noise:g} px of noise in the crop"
+        strength = kinds.strength.format(chosen)
+        note = f"{kinds.about} {len(self._vertices)} {seen}, same views; {strength}, chosen on the validation split"
+        return Row(name, kind, predictions, note)
+
+    def _tuned(self, fitter: Fitter, tried: Sequence[float], noise: float) -> float:
+        """The strength of the prior with the least error after similarity alignment."""
+        truth, views = self._tuning
+        observed = observe(truth, views, self._vertices, noise, self._evaluation.seed + 1)
+        errors = [
+            vertex_error(self._face_model.decode(fitter(observed, weight)), truth.vertices, "similarity").mean()
+            for weight in tried
+        ]
+        return tried[int(np.argmin(errors))]
+
+
+def _in_blocks(fitter: Fitter, observed: Observations, weight: float, progress: str) -> Array:
     count = len(observed.px)
     fitted = []
-    with tqdm(total=count, desc=description, unit="subject", disable=not progress) as bar:
+    with tqdm(total=count, desc=progress, unit="subject", disable=not progress) as bar:
         for start in range(0, count, _BLOCK):
             block = observed.part(slice(start, start + _BLOCK))
             fitted.append(fitter(block, weight))
             bar.update(len(block.px))
     return np.concatenate(fitted)
-
-
-def _same_views(predictions: Predictions, truth: GroundTruth, views: Views) -> bool:
-    return predictions.subjects == truth.subjects and np.array_equal(predictions.views[:, 0], views)
 
 
 def _chosen(path: Path, told: Mapping[str, Any], tune: Callable[[], float]) -> float:

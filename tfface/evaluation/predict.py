@@ -69,8 +69,7 @@ def predict(
     *,
     encoded: "EncodedViews | None" = None,
     batch_size: int = 32,
-    description: str = "predict",
-    progress: bool = True,
+    progress: str = "predict",
 ) -> Predictions:
     """Predicts every subject from the given choices of its views.
 
@@ -85,8 +84,7 @@ def predict(
       origin: what to note in the predictions.
       encoded: what was encoded of the same batches before; this call adds to it.
       batch_size: predictions at a time.
-      description: of the progress bar.
-      progress: whether to show it.
+      progress: what the progress bar says; "" shows none.
 
     Returns:
       The predictions.
@@ -109,7 +107,7 @@ def predict(
     encoded = EncodedViews(max_bytes=0) if encoded is None else encoded
     encoded.use(halves.lower)
     start = 0
-    with tqdm(total=len(subjects), desc=description, unit="subject", disable=not progress) as bar:
+    with tqdm(total=len(subjects), desc=progress, unit="subject", disable=not progress) as bar:
         for batch in batches:
             ids = tuple(subject.decode() for subject in np.asarray(batch[schema.SUBJECT.key]))
             if ids != subjects[start : start + len(ids)]:
@@ -125,8 +123,9 @@ def predict(
     if start != len(subjects):
         raise ValueError(f"batches: expected {len(subjects)} subjects, got {start}")
     _check_finite(found, views, subjects, model.name)
-    poses = (found.get(key) for key in keys[1:])
-    return Predictions(origin, subjects, views, found[schema.COEFFICIENTS.key], *poses)
+    coefficients, quaternions, translations = (found.get(key) for key in keys)
+    assert coefficients is not None
+    return Predictions(origin, subjects, views, coefficients, quaternions, translations, model.name)
 
 
 class _Features(NamedTuple):

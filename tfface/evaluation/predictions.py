@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy.typing as npt
 from absl import logging
 
 from tfface import files, schema
-from tfface.data import manifest
-from tfface.face import MorphableModel
 
-FORMAT = 1
+FORMAT = 2
+
+Views = npt.NDArray[np.int32]
+ChooseViews = Callable[[int], Views]
+"""From the number of views N that a model takes to the views of its predictions [S, M, N]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Origin:
     """Where predictions come from; equal origins and equal views mean equal predictions.
 
     Attributes:
-      model: SHA-256 of the model's file.
+      model: SHA-256 of the model's file, or what else made them and how.
       records: SHA-256 of the manifest of the records.
       split: of the records.
       face_model: `MorphableModel.digest` of the 3DMM that the coefficients belong to.
@@ -35,19 +38,6 @@ class Origin:
     face_model: str
     conventions: int = schema.CONVENTIONS_VERSION
 
-    @classmethod
-    def of(cls, model: str, records: str | os.PathLike[str], split: str, face_model: MorphableModel) -> "Origin":
-        """The origin of what a model predicts for a split of records.
-
-        Args:
-          model: path of its file.
-          records: their folder.
-          split: of the records.
-          face_model: the 3DMM of the coefficients.
-        """
-        digest = files.sha256(Path(records) / manifest.FILE_NAME)
-        return cls(files.sha256(model), digest, split, face_model.digest())
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
@@ -57,10 +47,11 @@ class Predictions:
       origin: where they come from.
       subjects: S ids, in the order of the records.
       views: [S, M, N] int32, which of the subject's views each prediction saw, -1 for none. A prediction without any
-        view does not exist; what stands in its place is NaN.
+        view does not exist; what stands in its place is NaN. N is 0 for what looks at no picture.
       coefficients: [S, M, K] float32, standard deviations.
       quaternions: [S, M, N, 4] float32, cam_from_model, or None for a model that predicts shape alone.
       translations: [S, M, N, 3] float32, mm, cam_from_model, or None.
+      kind: of the model.
 
     Raises:
       ValueError: If an array has another shape.
@@ -72,6 +63,7 @@ class Predictions:
     coefficients: npt.NDArray[np.float32]
     quaternions: npt.NDArray[np.float32] | None
     translations: npt.NDArray[np.float32] | None
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if self.views.ndim != 3 or len(self.views) != len(self.subjects):
@@ -89,7 +81,14 @@ class Predictions:
     @property
     def exists(self) -> npt.NDArray[np.bool_]:
         """[S, M]: which predictions there are."""
-        return np.asarray((self.views >= 0).any(axis=-1))
+        return np.asarray((self.views >= 0).any(axis=-1) | (self.views.shape[-1] == 0))
+
+    def first(self) -> "Predictions":
+        """The first prediction of each subject, [S, 1, N]."""
+        arrays = ("views", "coefficients", "quaternions", "translations")
+        return dataclasses.replace(
+            self, **{name: array[:, :1] for name in arrays if (array := getattr(self, name)) is not None}
+        )
 
     def of_views(self, views: npt.ArrayLike) -> "Predictions":
         """Chooses among predictions from single views.
@@ -151,7 +150,7 @@ class Predictions:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the predictions as a NumPy archive (npz); an existing file is replaced as a whole."""
-        header = json.dumps({"format": FORMAT, **dataclasses.asdict(self.origin)})
+        header = json.dumps({"format": FORMAT, "kind": self.kind, **dataclasses.asdict(self.origin)})
         arrays: dict[str, Any] = {"header": np.array(header), "subjects": np.array(self.subjects)}
         for name in ("views", "coefficients", "quaternions", "translations"):
             if (array := getattr(self, name)) is not None:
@@ -172,20 +171,30 @@ class Predictions:
             header = json.loads(str(archive["header"]))
             if header.pop("format") != FORMAT:
                 raise ValueError(f"expected format {FORMAT}")
-            optional = (archive.get(key) for key in ("quaternions", "translations"))
+            kind = str(header.pop("kind"))
             kinds = {"views": "iu", "coefficients": "f", "quaternions": "f", "translations": "f"}
             wrong = [name for name, kind in kinds.items() if name in archive and archive[name].dtype.kind not in kind]
             if wrong:
                 raise ValueError(f"{', '.join(wrong)}: expected numbers")
             subjects = tuple(str(subject) for subject in archive["subjects"])
-            return cls(Origin(**header), subjects, archive["views"], archive["coefficients"], *optional)
+            poses = archive.get("quaternions"), archive.get("translations")
+            return cls(Origin(**header), subjects, archive["views"], archive["coefficients"], *poses, kind=kind)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             text = str(error).removeprefix(f"{os.fspath(path)}: ")
             raise ValueError(f"{os.fspath(path)}: not a file of predictions: {text}") from error
 
     @classmethod
-    def load_made(cls, path: str | os.PathLike[str], origin: Origin) -> "Predictions | None":
-        """Reads what was predicted before; None if nothing was, it came from elsewhere, or it cannot be read."""
+    def load_made(
+        cls, path: str | os.PathLike[str], origin: Origin, subjects: tuple[str, ...], views: ChooseViews
+    ) -> "Predictions | None":
+        """Reads what was predicted before; None if nothing was, it came from elsewhere, or it cannot be read.
+
+        Args:
+          path: of the file.
+          origin: where the predictions are to come from.
+          subjects: whom they are to be of.
+          views: from a number of views N to the views [S, M, N] that they are to be made from.
+        """
         if not os.path.isfile(path):
             return None
         try:
@@ -193,4 +202,5 @@ class Predictions:
         except ValueError as error:
             logging.warning("%s; they are made again", error)
             return None
-        return predictions if predictions.origin == origin else None
+        same = predictions.origin == origin and predictions.subjects == subjects
+        return predictions if same and np.array_equal(predictions.views, views(predictions.views.shape[2])) else None

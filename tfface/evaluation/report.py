@@ -1,80 +1,131 @@
-"""Measured rows as a table in Markdown, as JSON and as CSV."""
+"""What every report holds: how it was made, a summary of each row, and every figure of every subject."""
 
 import csv
+import dataclasses
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfface import files
-from tfface.evaluation.measures import MEASURES, Row
+from tfface.drawing import document
+from tfface.evaluation import measures, statistics
+from tfface.evaluation.average_rmse import CROP_RADIUS
+from tfface.evaluation.engine import Results
+from tfface.evaluation.measure import Column, Values
+from tfface.evaluation.measuring import Measured
+from tfface.options import Options
 from tfface.version import __version__
 
-FORMAT = 1
-
-_COLUMNS = (
-    ("similarity_mm", "similarity, mm", 2),
-    ("rigid_mm", "rigid, mm", 2),
-    ("rotation_deg", "rotation, deg", 2),
-    ("translation_mm", "translation, mm", 1),
-    ("reprojection_px", "reprojection, px", 2),
-)
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-graphics")
 
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table: mean and standard deviation over subjects, and the shares of the first row's error.
-
-    Args:
-      rows: the first is the baseline.
-
-    Returns:
-      The lines of the table, aligned to be read as they are.
-    """
-    header = ["Model"]
-    for measure, title, _ in _COLUMNS:
-        header += [title, "share"] if measure.endswith(("similarity_mm", "rigid_mm")) else [title]
-    lines = [header, *(_cells(row, rows[0]) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    padded = (
-        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        for line in [header, rule, *lines[1:]]
-    )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in padded)
+COLUMNS = measures.columns(measures.OF_PAIRS)
+"""What is measured of predictions."""
 
 
-def _cells(row: Row, baseline: Row) -> list[str]:
-    summary = row.summary(baseline)
-    cells = [row.name]
-    for measure, _, digits in _COLUMNS:
-        entry = summary.get(measure)
-        if entry is None:
-            cells.append("-")
-            continue
-        deviation = "" if entry["std"] is None else f" ± {entry['std']:.{digits}f}"
-        cells.append(f"{entry['mean']:.{digits}f}{deviation}")
-        if "share" in entry:
-            cells.append(f"{entry['share']:.3f}")
-    return cells
-
-
-def content(rows: Sequence[Row], description: Mapping[str, Any]) -> dict[str, Any]:
-    """What `metrics.json` holds: the description and, for every row, the summary of its measures.
-
-    Args:
-      rows: the first is the baseline of the shares.
-      description: what was evaluated, of JSON types.
-    """
-    summaries = [{"name": row.name, "model": row.model, "measures": row.summary(rows[0])} for row in rows]
-    return {"format": FORMAT, **description, "rows": summaries}
-
-
-def circumstances() -> dict[str, Any]:
-    """Versions and machine, for the description of a report."""
+def summary(values: Values) -> dict[str, Any]:
+    """Mean, standard deviation (of a sample) and number of the figures [S] that are not NaN; None for too few."""
+    known = values[~np.isnan(values)]
     return {
+        "mean": float(known.mean()) if len(known) else None,
+        "std": float(known.std(ddof=1)) if len(known) > 1 else None,
+        "count": len(known),
+    }
+
+
+def summaries(row: Measured, baseline: Measured, seed: int | None = None) -> dict[str, dict[str, Any]]:
+    """`summary` of every figure of a row.
+
+    Args:
+      row: the row.
+      baseline: shapes have a `share` too: their mean divided by the baseline's.
+      seed: of bootstrap intervals of the means; None for no such `interval`.
+    """
+    found = {}
+    of_baseline = baseline.values
+    for name, values in row.values.items():
+        entry = summary(values)
+        if seed is not None:
+            known = values[~np.isnan(values)]
+            entry["interval"] = list(statistics.bootstrap_interval(known, seed=seed)) if len(known) else None
+        if any(column.name == name and column.share for column in COLUMNS):
+            mean = summary(of_baseline[name])["mean"]
+            entry["share"] = None if mean is None or entry["mean"] is None else entry["mean"] / mean
+        found[name] = entry
+    return found
+
+
+def described(options: Options, results: Results, seed: int | None = None) -> dict[str, Any]:
+    """How an evaluation was made and what it found, of JSON types.
+
+    Args:
+      options: of the command.
+      results: what it found.
+      seed: of `summaries`.
+    """
+    evaluation = results.evaluation
+    subjects, by_model = evaluation.subjects, evaluation.by_model
+    notes = {row.name: row.note for row in results.rows}
+    num_vertices = subjects.face_model.num_vertices
+    return {
+        **circumstances(options),
+        "records": {
+            "manifest_sha256": subjects.manifest_sha256,
+            "command": subjects.contents.command,
+            "split": subjects.split,
+            "subjects": len(subjects.truth.subjects),
+            "views": int((subjects.truth.view_mask > 0).sum()),
+            "image_size": list(subjects.contents.image_size),
+        },
+        "face_model": {
+            "digest": subjects.face_model.digest(),
+            "vertices": num_vertices,
+            "modes": subjects.face_model.num_modes,
+        },
+        "area": {
+            "name": subjects.area_name,
+            "vertices": num_vertices if subjects.area is None else len(subjects.area),
+        },
+        "truth_radius_mm": CROP_RADIUS,
+        "models": {
+            name: {
+                "path": path,
+                "sha256": by_model[name].origin.model,
+                "kind": by_model[name].kind,
+                "num_views": by_model[name].views.shape[2],
+                "predictions": by_model[name].views.shape[1],
+            }
+            for name, path in evaluation.paths.items()
+        },
+        "left_out": list(evaluation.left_out),
+        "rows": [
+            {
+                "name": row.name,
+                "model": row.model,
+                "note": notes[row.name],
+                "measures": summaries(row, results.mean_face, seed),
+            }
+            for row in results.measured
+        ],
+    }
+
+
+def circumstances(options: Options) -> dict[str, Any]:
+    """Command, time, options, versions and machine, for the description of a report.
+
+    Args:
+      options: of the command.
+    """
+    return {
+        "command": ["python", "-m", options.command, *sys.argv[1:]],
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "options": dataclasses.asdict(options),
         "versions": {
             "tfface": __version__,
             "python": platform.python_version(),
@@ -88,27 +139,56 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def write(
-    folder: Path, rows: Sequence[Row], subjects: Sequence[str], description: Mapping[str, Any], note: str
-) -> None:
-    """Writes `table.md`, `metrics.json` and `errors.csv` (every measure of every subject).
+def table(
+    described_rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], rules: Sequence[int] = ()
+) -> document.Table:
+    """Mean and standard deviation over subjects, with the shares of the mean face's error where they are told.
 
     Args:
-      folder: where to.
-      rows: the first is the baseline of the shares.
-      subjects: ids, in the order of the rows' values.
-      description: for `metrics.json`.
-      note: a paragraph below the table.
+      described_rows: of `described`.
+      columns: what stands in it.
+      rules: of the table.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with files.written(folder / "table.md") as beside:
-        beside.write_text(f"{table(rows)}\n\n{note}\n", encoding="utf-8")
-    with files.written(folder / "errors.csv") as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    header = ["Model"]
+    for column in columns:
+        header += [column.title, "share"] if column.share else [column.title]
+    return document.Table(header, [_cells(row, columns) for row in described_rows], rules=rules)
+
+
+def _cells(row: Mapping[str, Any], columns: Sequence[Column]) -> list[str]:
+    cells = [row["name"]]
+    for column in columns:
+        entry = row["measures"].get(column.name)
+        cells.append(document.with_deviation(entry, column.digits))
+        if column.share:
+            cells.append("-" if entry is None or entry["share"] is None else f"{entry['share']:.3f}")
+    return cells
+
+
+def write_errors(path: Path, header: Sequence[str], lines: Iterable[Sequence[str | float | None]]) -> None:
+    """Writes figures as CSV; what is None or NaN stays empty."""
+
+    def cell(value: str | float | None) -> str:
+        if isinstance(value, str):
+            return value
+        return "" if value is None or np.isnan(value) else f"{value:.9g}"
+
+    with files.written(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "subject", *MEASURES])
-        for row in rows:
-            columns = [row.values.get(measure) for measure in MEASURES]
-            for index, subject in enumerate(subjects):
-                cells = ("" if values is None else f"{values[index]:.6g}" for values in columns)
-                writer.writerow([row.name, subject, *cells])
-    files.write_json(folder / "metrics.json", content(rows, description))
+        writer.writerow(header)
+        writer.writerows([cell(value) for value in line] for line in lines)
+
+
+def write_errors_of(path: Path, results: Results) -> None:
+    """Writes every figure of every subject, row by row."""
+    subjects = results.evaluation.subjects.truth.subjects
+    nothing = np.full(len(subjects), np.nan)
+
+    def lines() -> Iterable[Sequence[str | float]]:
+        for row in results.measured:
+            values = row.values
+            columns = [values.get(column.name, nothing) for column in COLUMNS]
+            for subject, *figures in zip(subjects, *columns, strict=True):
+                yield [row.name, subject, *figures]
+
+    write_errors(path, ["row", "subject", *(column.name for column in COLUMNS)], lines())

@@ -9,6 +9,7 @@ from scipy import optimize
 from scipy.spatial.transform import Rotation
 
 from tfface.evaluation import landmarks
+from tfface.evaluation.measure import Measure, Numbers
 from tfface.evaluation.point_to_surface import Surface
 from tfface.geometry import alignment
 from tfface.geometry.mesh import Mesh
@@ -180,3 +181,15 @@ def _left_jacobian(rotvec: Array) -> Array:
     x, y, z = rotvec / angle
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + (1 - np.cos(angle)) / angle * cross + (1 - np.sin(angle) / angle) * (cross @ cross)
+
+
+def _of_meshes(predicted: Mesh, truth: Mesh) -> Numbers:
+    found = scan_to_mesh(predicted, truth)
+    return {f"scan_to_mesh_{name}": getattr(found, name) for name in ("median_mm", "mean_mm", "std_mm")}
+
+
+MEASURE = Measure(
+    "scan_to_mesh",
+    mesh_columns=("scan_to_mesh_median_mm", "scan_to_mesh_mean_mm", "scan_to_mesh_std_mm"),
+    of_meshes=_of_meshes,
+)

@@ -35,16 +35,20 @@ def bootstrap_interval(
         raise ValueError(f"values: expected a list of finite numbers, got shape {list(values.shape)}")
     if resamples < 1 or not 0 < confidence < 1:
         raise ValueError(f"expected resamples >= 1 and 0 < confidence < 1, got {resamples} and {confidence}")
-    rng = np.random.default_rng([seed, len(values)])
-    block = max(1, _DRAWS // len(values))
-    means = np.concatenate(
-        [
-            values[rng.integers(0, len(values), (min(block, resamples - start), len(values)))].mean(axis=1)
-            for start in range(0, resamples, block)
-        ]
-    )
-    lower, upper = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(lower), float(upper)
+    if len(values) == 1:
+        return float(values[0]), float(values[0])
+    from scipy import stats
+
+    interval = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, _DRAWS // len(values)),
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng([seed, len(values)]),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +108,8 @@ def paired_test(first: npt.ArrayLike, second: npt.ArrayLike, *, seed: int = 0) -
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values adjusted for their number by Holm's step-down method (Scandinavian Journal of Statistics 6, 1979).
 
-    The i-th smallest of m is multiplied by m - i, made not less than the one before it, and cut off at 1.
+    The i-th smallest of m is multiplied by m - i, made not less than the one before it, and cut off at 1. SciPy has
+    methods for the false discovery rate alone, and statsmodels is a large package for these four lines.
     """
     order = np.argsort(p_values, kind="stable")
     factors = len(p_values) - np.arange(len(p_values))
@@ -115,5 +120,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def cumulative(values: npt.ArrayLike, at: npt.ArrayLike) -> Values:
     """Share of values that are at most as large as each number of `at`, [A], between 0 and 1."""
-    values = np.sort(np.asarray(values, np.float64))
-    return np.searchsorted(values, np.asarray(at), side="right") / len(values)
+    from scipy import stats
+
+    return stats.ecdf(np.asarray(values, np.float64)).cdf.evaluate(np.asarray(at, np.float64))

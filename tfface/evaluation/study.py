@@ -11,33 +11,58 @@ training, and how strongly the fits to landmarks trust the 3DMM is chosen here, 
 
 import dataclasses
 import importlib.util
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
 
+from tfface import files, schema
+from tfface.drawing import document, table1_report
 from tfface.evaluation import (
+    engine,
     landmark_rows,
     learning_curves,
-    row_measures,
+    report,
+    rows,
+    statistics,
     study_pictures,
-    study_report,
-    study_rows,
+    table1,
     view_counts,
+    view_selection,
 )
+from tfface.evaluation.engine import Evaluation, Results
 from tfface.evaluation.options import StudyOptions
-from tfface.evaluation.run import area_of, parse_models
-from tfface.evaluation.study_predictions import StudyPredictions
-from tfface.evaluation.study_rows import ShapeRow
+from tfface.evaluation.predictions import ChooseViews, Views
+from tfface.evaluation.rows import Row
 from tfface.evaluation.subjects import Subjects
+from tfface.evaluation.view_selection import ViewChoice
+
+FORMAT = 2
 
 TUNING_SUBJECTS = 64
 """Subjects of the validation split on which the fits to landmarks are tuned."""
 
+_ERROR = "armse_mm"  # what is compared
 
-def study(options: StudyOptions, *, progress: bool = True) -> study_report.Report:
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a study left.
+
+    Attributes:
+      content: of `study.json`.
+      table: the rows, in Markdown.
+      files: that were written, the pictures last.
+    """
+
+    content: dict[str, Any]
+    table: str
+    files: tuple[Path, ...]
+
+
+def study(options: StudyOptions, *, progress: bool = True) -> Report:
     """Runs the study, or goes on with it.
 
     Args:
@@ -46,113 +71,139 @@ def study(options: StudyOptions, *, progress: bool = True) -> study_report.Repor
 
     Raises:
       FileNotFoundError: If a model is not there.
-      ValueError: If records or a model are faulty or do not belong together.
+      ValueError: If records or a model are faulty or do not belong together, or a shape's ARMSE cannot be measured.
     """
-    paths = parse_models(options.models)
-    for path in paths.values():
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"model: no such file: {path}")
+    paths = engine.parse_models(options.models)
+    engine.check_paths(paths)
     unknown = sorted(set(options.averaged) - set(paths))
     if unknown:
         raise ValueError(f"averaged: expected names of models, got {', '.join(unknown)}")
-    noises = _noises(options.landmark_noise)
-    kinds, left_out = _available(options.landmark_fits)
-    output = Path(options.output)
+    protocol = Table1(options)
     subjects = Subjects.open(options.records, options.split, batch_size=options.batch_size, limit=options.limit)
-    face_model, truth = subjects.face_model, subjects.truth
-    area, area_name = area_of(subjects.contents.command["source"]["name"])
+    with Evaluation.opened(
+        subjects, paths, options.output, workers=options.workers, seed=options.seed, progress=progress
+    ) as evaluation:
+        if evaluation.left_out:
+            raise ValueError(f"{options.records}: {'; '.join(evaluation.left_out)}")
+        protocols = [engine.mean_face, _floor, protocol.models, protocol.landmarks]
+        results = evaluation.measured(protocols, table1.in_order)
+        curves = view_counts.curves(evaluation, _many_views(options, subjects)) if options.many_views else None
+    return _written(options, results, protocol, curves)
 
-    predicted = StudyPredictions.make(paths, options.averaged, subjects, output / "predictions", progress=progress)
-    rows = _rows(predicted, options, subjects)
-    if kinds:
-        rows += _landmark_rows(kinds, noises, predicted, options, subjects, output / "predictions", progress)
-    rows = study_rows.in_order(rows)
-    curves: list[view_counts.Curve] = []
-    baseline = 0.0
-    with row_measures.open_pool(face_model, area, options.workers or None) as run:
-        measured = [
-            row_measures.measure(row, run, face_model, truth, area, output / "measures", progress=progress)
-            for row in rows
-        ]
-        if options.many_views:
-            curves, baseline = view_counts.curves(
-                (predicted.single, paths[predicted.single]),
-                {name: path for name, path in paths.items() if predicted.by_model[name].views.shape[2] > 1},
-                _many_views(options, subjects),
-                run,
-                area,
-                output / "predictions",
-                output / "measures",
-                seed=options.seed,
-                progress=progress,
+
+class Table1:
+    """The protocols of the study: which models, from which views, and the fits to landmarks of the same views.
+
+    Args:
+      options: of the study.
+
+    Raises:
+      ValueError: If a level of noise is not a number of px.
+    """
+
+    def __init__(self, options: StudyOptions):
+        self._options = options
+        self._noises = _noises(options.landmark_noise)
+        self._kinds, self.left_out = _available(options.landmark_fits)
+
+    def models(self, evaluation: Evaluation) -> list[Row]:
+        """The rows of the models, each from the views that the single view model, which is the first, chooses for it.
+
+        Raises:
+          ValueError: If the first model takes several views, or a model does not belong to the records.
+        """
+        choice = choice_of_views(evaluation)
+
+        def views(name: str) -> ChooseViews:
+            count = table1.AVERAGED_PREDICTIONS if name in self._options.averaged else 1
+            return lambda num_views: choice.every() if num_views == 1 else choice.sets(num_views, count)
+
+        found = []
+        for name in evaluation.paths:
+            evaluation.predicted(name, views(name))
+        counts = engine.views_of_others(evaluation.by_model, len(schema.SELECTED_YAWS))
+        for name, predictions in evaluation.by_model.items():
+            if predictions.views.shape[2] > 1:
+                found += rows.multi_view(name, predictions)
+            else:
+                frontal, _, mean, means = rows.single_view(name, predictions, choice, counts)
+                found += [frontal, mean, *means]
+        return found
+
+    def landmarks(self, evaluation: Evaluation) -> list[Row]:
+        """Fits to the true landmarks of the views that multi view models see."""
+        if not self._kinds:
+            return []
+        options, count = self._options, len(schema.SELECTED_YAWS)
+        tuning = Subjects.open(options.records, "validation", batch_size=options.batch_size, limit=TUNING_SUBJECTS)
+        fits = landmark_rows.Fits(evaluation, (tuning.truth, tuning.truth.views.nearest(count)[:, 0]))
+        views = choice_of_views(evaluation).nearest(count)[:, 0]
+        return [fits.row(kind, noise, views) for kind in self._kinds for noise in self._noises]
+
+
+def choice_of_views(evaluation: Evaluation) -> ViewChoice:
+    """The choice among views by the yaws that the first model estimates.
+
+    Raises:
+      ValueError: If it takes several views.
+    """
+    single = next(iter(evaluation.paths))
+
+    def every(num_views: int) -> Views:
+        if num_views != 1:
+            raise ValueError(
+                f"models: the first, {single}, must be a single view model, which chooses the views of the others; "
+                f"it takes {num_views} views"
             )
-    histories = learning_curves.histories(paths)
-    pictures = study_pictures.draw(
-        output / "figures",
-        rows,
-        measured,
-        (curves, baseline),
-        histories,
-        predicted,
-        subjects,
-        (area, area_name),
-        examples_count=options.examples,
-        seed=options.seed,
-        progress=progress,
-    )
-    content = study_report.content(
-        options=dataclasses.asdict(options),
-        rows=rows,
-        measured=measured,
-        curves=curves,
-        curves_baseline=baseline,
-        histories=histories,
-        models=study_report.describe_models(paths, predicted.by_model),
-        subjects=subjects,
-        area_name=area_name,
-        left_out=left_out,
-        seed=options.seed,
-    )
-    return study_report.write(output, content, measured, truth.subjects, pictures)
+        return evaluation.subjects.truth.views.every()
+
+    return view_selection.estimated(evaluation.predicted(single, every))
 
 
-def _rows(predicted: StudyPredictions, options: StudyOptions, subjects: Subjects) -> list[ShapeRow]:
-    """The rows of the models, after the mean face and the floor."""
-    rows = study_rows.baselines(subjects.face_model, subjects.truth.vertices)
-    views = np.concatenate([predicted.frontal, predicted.ranked[:, 0]], axis=1)
-    for name, predictions in predicted.by_model.items():
-        if predictions.views.shape[2] == 1:
-            rows += study_rows.single_view_rows(name, predictions, views)
-        else:
-            rows += study_rows.multi_view_rows(name, predictions, name in options.averaged)
-    return rows
+def _floor(evaluation: Evaluation) -> list[Row]:
+    return [rows.floor(evaluation.subjects)]
 
 
-def _landmark_rows(
-    kinds: Sequence[str],
-    noises: Sequence[float],
-    predicted: StudyPredictions,
-    options: StudyOptions,
-    subjects: Subjects,
-    folder: Path,
-    progress: bool,
-) -> list[ShapeRow]:
-    """Fits to the true landmarks of the views that multi view models see."""
-    tuning = Subjects.open(options.records, "validation", batch_size=options.batch_size, limit=TUNING_SUBJECTS).truth
-    single = predicted.by_model[predicted.single]
-    return landmark_rows.rows(
-        kinds,
-        noises,
-        subjects.face_model,
-        subjects.truth,
-        predicted.ranked[:, 0],
-        (tuning, tuning.nearest_views(predicted.ranked.shape[2])[:, 0]),
-        image_size=subjects.contents.image_size,
-        origin=single.origin,
-        folder=folder,
-        seed=options.seed,
-        progress=progress,
-    )
+def _written(options: StudyOptions, results: Results, protocol: Table1, curves: view_counts.Curves | None) -> Report:
+    """Writes `study.json`, `errors.csv`, `report.md`, `report.html` and the figures."""
+    evaluation = results.evaluation
+    folder, histories = evaluation.output, learning_curves.histories(evaluation.paths)
+    content = {
+        "format": FORMAT,
+        **report.described(options, results, seed=options.seed),
+        "left_out": protocol.left_out,
+        "statistics": {"confidence": statistics.CONFIDENCE, "resamples": statistics.RESAMPLES},
+        "averaged_predictions": table1.AVERAGED_PREDICTIONS,
+        "selected_yaws": list(schema.SELECTED_YAWS),
+        "comparisons": _comparisons(results),
+        "error_by_views": {} if curves is None else dataclasses.asdict(curves),
+        "validations": {name: dataclasses.asdict(history) for name, history in histories.items()},
+    }
+    for row in content["rows"]:
+        row["paper_armse_mm"] = table1.PAPER.get(row["name"])
+        row["paper_share"] = table1.share_of_paper(row["name"])
+    pictures = study_pictures.draw(folder / "figures", results, curves, histories, options.examples)
+    blocks = table1_report.blocks(content, pictures)
+    files.write_json(folder / "study.json", content)
+    report.write_errors_of(folder / "errors.csv", results)
+    files.write_text(folder / "report.md", document.markdown(blocks, folder))
+    files.write_text(folder / "report.html", document.page(table1_report.TITLE, blocks))
+    written = [folder / name for name in ("report.md", "report.html", "study.json", "errors.csv")]
+    table = document.markdown([table1_report.table(content)], folder).rstrip()
+    return Report(content, table, (*written, *(picture.path for picture in pictures)))
+
+
+def _comparisons(results: Results) -> list[dict[str, Any]]:
+    """Paired tests between rows, of JSON types."""
+    errors = {row.name: row.values[_ERROR] for row in results.measured}
+    pairs = table1.comparisons(list(errors))
+    seed = results.evaluation.seed
+    tests = [statistics.paired_test(errors[first], errors[second], seed=seed) for first, second in pairs]
+    adjusted = statistics.holm([test.wilcoxon_p for test in tests])
+    return [
+        {"first": first, "second": second, **dataclasses.asdict(test), "wilcoxon_p_holm": p}
+        for (first, second), test, p in zip(pairs, tests, adjusted, strict=True)
+    ]
 
 
 def _many_views(options: StudyOptions, subjects: Subjects) -> Subjects:

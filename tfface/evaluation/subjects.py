@@ -1,7 +1,8 @@
 """The subjects of a split: their ground truth, their photographs, and what models predict for them."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from tfface.data import manifest, pipeline
 from tfface.data.splits import SPLITS
 from tfface.evaluation import predict
 from tfface.evaluation.ground_truth import GroundTruth
-from tfface.evaluation.predictions import Origin, Predictions
+from tfface.evaluation.predict import EncodedViews
+from tfface.evaluation.predictions import ChooseViews, Origin, Predictions
 from tfface.face import MorphableModel
-
-Views = npt.NDArray[np.int32]
+from tfface.people import ict
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Subjects:
     contents: manifest.Manifest
     face_model: MorphableModel
     truth: GroundTruth
-    _encoded: predict.EncodedViews = dataclasses.field(default_factory=predict.EncodedViews, repr=False)
+    _encoded: EncodedViews = dataclasses.field(default_factory=EncodedViews, repr=False)
 
     @classmethod
     def open(cls, records: str, split: str, *, batch_size: int = 32, limit: int = 0) -> "Subjects":
@@ -62,15 +63,30 @@ class Subjects:
         """All views of the subjects in order, by key of `schema.EXAMPLE`, [B, V, ...]."""
         return _batches(self.records, self.split, self.batch_size, self.limit, image_size)
 
-    def origin(self, model: str) -> Origin:
-        """Where predictions of a model (the path of its file) for these subjects come from."""
-        return Origin.of(model, self.records, self.split, self.face_model)
+    def origin(self, maker: str) -> Origin:
+        """Where predictions for these subjects come from, if a model of this SHA-256, or else `maker`, makes them."""
+        return Origin(maker, self.manifest_sha256, self.split, self.face_model.digest())
+
+    @functools.cached_property
+    def manifest_sha256(self) -> str:
+        """SHA-256 of the manifest of the records."""
+        return files.sha256(Path(self.records) / manifest.FILE_NAME)
+
+    @property
+    def area(self) -> npt.NDArray[np.int32] | None:
+        """[A], the vertices that shapes are measured on; None for all."""
+        return area_of(self.contents.command["source"]["name"])[0]
+
+    @property
+    def area_name(self) -> str:
+        """Of the area."""
+        return area_of(self.contents.command["source"]["name"])[1]
 
     def predicted(
         self,
         name: str,
         path: str,
-        choose: Callable[[int], Views],
+        choose: ChooseViews,
         folder: Path,
         *,
         progress: bool = True,
@@ -88,13 +104,9 @@ class Subjects:
           FileNotFoundError: If the model is not there.
           ValueError: If it does not belong to the records.
         """
-        file, origin = folder / f"{files.name_of(name)}.npz", self.origin(path)
-        held = Predictions.load_made(file, origin)
-        if (
-            held is not None
-            and held.subjects == self.truth.subjects
-            and np.array_equal(held.views, choose(held.views.shape[2]))
-        ):
+        file, origin = folder / f"{files.name_of(name)}.npz", self.origin(files.sha256(path))
+        held = Predictions.load_made(file, origin, self.truth.subjects, choose)
+        if held is not None:
             return held
         model = predict.open_model(path, self.face_model.digest())
         predictions = predict.predict(
@@ -105,11 +117,20 @@ class Subjects:
             origin,
             encoded=self._encoded,
             batch_size=self.batch_size,
-            description=f"predict {name}",
-            progress=progress,
+            progress=f"predict {name}" if progress else "",
         )
         predictions.save(file)
         return predictions
+
+
+def area_of(source: str) -> tuple[npt.NDArray[np.int32] | None, str]:
+    """Where the shapes of a source are measured: vertices [A], None for all, and a name.
+
+    ICT-FaceKit's face area reaches over ears and neck; its narrow face area is what is compared.
+    """
+    if source == ict.IctPeople.name:
+        return np.arange(ict.NUM_NARROW_FACE_VERTICES, dtype=np.int32), "narrow face area of ICT-FaceKit"
+    return None, "all vertices of the 3DMM"
 
 
 def _batches(

@@ -1,9 +1,13 @@
 """The true error of a shape where prediction and truth share their topology: distances of corresponding vertices."""
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 
+from tfface.evaluation.measure import Column, Measure, Numbers, Pairs, Values
 from tfface.geometry import alignment as least_squares
+from tfface.geometry.mesh import Mesh
 
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
@@ -90,3 +94,40 @@ def checked_area(area: Indices | None, num_vertices: int) -> Indices | slice:
     if area.min() < 0 or area.max() >= num_vertices:
         raise ValueError(f"area must index {num_vertices} vertices, got {area.min()} to {area.max()}.")
     return area
+
+
+@functools.lru_cache(maxsize=1)  # the errors of a block and their sum over its subjects need the same
+def similarity_distances(pairs: Pairs) -> Values:
+    """[G, P], mm: distance of every vertex to its true place after the similarity alignment over the area."""
+    return np.asarray(vertex_distances(pairs.predicted, pairs.true, "similarity", pairs.area), np.float64)
+
+
+def _of_pairs(pairs: Pairs) -> dict[str, Values]:
+    area = checked_area(pairs.area, pairs.true.shape[-2])
+    return {
+        "vertex_mm": vertex_error(pairs.predicted, pairs.true, "none", pairs.area),
+        "rigid_mm": vertex_error(pairs.predicted, pairs.true, "rigid", pairs.area),
+        "similarity_mm": similarity_distances(pairs)[:, area].mean(axis=-1),
+    }
+
+
+def _of_meshes(predicted: Mesh, truth: Mesh) -> Numbers:
+    """Errors where both meshes have the same triangles, over the vertices that these use."""
+    kinds = ("rigid", "similarity")
+    if predicted.num_vertices != truth.num_vertices or not np.array_equal(predicted.triangles, truth.triangles):
+        return {f"{kind}_mm": None for kind in kinds}
+    used = np.unique(truth.triangles)
+    return {f"{kind}_mm": float(vertex_error(predicted.vertices, truth.vertices, kind, used)) for kind in kinds}
+
+
+MEASURE = Measure(
+    "vertex",
+    columns=(
+        Column("vertex_mm", "model frame, mm", share=True),
+        Column("rigid_mm", "rigid, mm", share=True),
+        Column("similarity_mm", "similarity, mm", share=True),
+    ),
+    of_pairs=_of_pairs,
+    mesh_columns=("rigid_mm", "similarity_mm"),
+    of_meshes=_of_meshes,
+)

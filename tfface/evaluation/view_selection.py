@@ -1,9 +1,10 @@
-"""Which frames a model sees when nobody knows the true poses: chosen by the yaw that the single view model estimates.
+"""Which views a model sees: chosen by their yaws, the true ones or those that the single view model estimates.
 
 Section 4.3 of the paper: the single view model predicts every frame, and those whose estimated cameras are closest to
 `schema.SELECTED_YAWS` are kept. Averaging several predictions takes several such choices, each another set of frames.
 """
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -15,14 +16,42 @@ from tfface.evaluation.predictions import Predictions
 Views = npt.NDArray[np.int32]
 
 
-def estimated_yaws(single_view: Predictions) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Yaws that a single view model estimates.
+@dataclasses.dataclass(frozen=True, eq=False)
+class ViewChoice:
+    """Chooses among the V views of S subjects by their yaws.
+
+    Attributes:
+      yaws: [S, V], degrees; meaningless where no view exists.
+      exists: [S, V].
+      kind: of the yaws, `true` or `estimated`.
+    """
+
+    yaws: npt.NDArray[np.floating]
+    exists: npt.NDArray[np.bool_]
+    kind: str
+
+    def every(self) -> Views:
+        """Views of predictions from each view alone: [S, V, 1], -1 where there is none."""
+        places = np.arange(self.exists.shape[1], dtype=np.int32)
+        return np.where(self.exists, places, -1).astype(np.int32)[..., None]
+
+    def nearest(self, num_views: int) -> Views:
+        """Views of one prediction, those nearest to the targets of `selection`: [S, 1, N].
+
+        -1 stands in the last places where a subject has fewer.
+        """
+        return selection.nearest_views(self.yaws, self.exists, num_views).astype(np.int32)[:, None]
+
+    def sets(self, num_views: int, count: int) -> Views:
+        """Views of several predictions, `ranked_views`: [S, M, N]."""
+        return ranked_views(self.yaws, self.exists, num_views, count)
+
+
+def estimated(single_view: Predictions) -> ViewChoice:
+    """The choice by the yaws that a single view model estimates.
 
     Args:
-      single_view: predictions of every view alone, [S, V, 1], in the order of `GroundTruth.every_view`.
-
-    Returns:
-      Yaws [S, V], degrees, 0 where no view exists, and which views exist [S, V].
+      single_view: predictions of every view alone, [S, V, 1], in the order of `ViewChoice.every`.
 
     Raises:
       ValueError: If the predictions are not those of every view alone, or have no poses.
@@ -34,21 +63,7 @@ def estimated_yaws(single_view: Predictions) -> tuple[npt.NDArray[np.float32], n
     if single_view.quaternions is None:
         raise ValueError("single_view: expected predictions with poses, from which views are chosen.")
     quaternions = np.where(exists[..., None], single_view.quaternions[:, :, 0], np.array([0, 0, 0, 1], np.float32))
-    return selection.yaws(quaternions), exists
-
-
-def nearest_views(yaws: npt.ArrayLike, exists: npt.ArrayLike, num_views: int) -> Views:
-    """The views of one prediction: those nearest to the targets of `selection`.
-
-    Args:
-      yaws: [S, V], degrees.
-      exists: [S, V].
-      num_views: N.
-
-    Returns:
-      [S, 1, N], -1 in the last places where a subject has fewer views.
-    """
-    return selection.nearest_views(np.asarray(yaws), np.asarray(exists), num_views).astype(np.int32)[:, None]
+    return ViewChoice(selection.yaws(quaternions), exists, "estimated")
 
 
 def ranked_views(yaws: npt.ArrayLike, exists: npt.ArrayLike, num_views: int, count: int) -> Views:
@@ -56,7 +71,7 @@ def ranked_views(yaws: npt.ArrayLike, exists: npt.ArrayLike, num_views: int, cou
 
     A set costs the sum of squared differences between its yaws, ascending, and the targets of `selection`. Sets differ
     in at least one frame; among equal costs the set of lower indices comes first. The first set is that of
-    `nearest_views`, up to ties.
+    `ViewChoice.nearest`, up to ties.
 
     Args:
       yaws: [S, V], degrees.

@@ -1,12 +1,15 @@
 import dataclasses
+import pathlib
+import tempfile
 
 import numpy as np
 import pytest
 import tiny
 
 from tfface import schema
-from tfface.evaluation import measures
+from tfface.evaluation import measures, report
 from tfface.evaluation.ground_truth import GroundTruth
+from tfface.evaluation.measuring import Measured, Measurer
 from tfface.evaluation.predictions import Origin, Predictions
 from tfface.evaluation.vertex_errors import vertex_error
 from tfface.geometry import camera, rotation
@@ -51,6 +54,16 @@ def predicted(truth: GroundTruth, views: np.ndarray, noise: float, seed: int = 1
     return Predictions(origin, truth.subjects, views, *arrays)
 
 
+COLUMNS = tuple(column.name for column in measures.columns(("vertex", "pose")))
+
+
+def measured(name: str, predictions: Predictions, truth: GroundTruth, area: np.ndarray | None = None) -> Measured:
+    with tempfile.TemporaryDirectory() as folder:
+        run = tiny.serial_run(FACE_MODEL, area)
+        measurer = Measurer(FACE_MODEL, area, truth, ("vertex", "pose"), pathlib.Path(folder), run, progress=False)
+        return measurer.measure(name, "m", predictions)
+
+
 def test_ground_truth_is_gathered_from_batches():
     truth = ground_truth()
     fields = (schema.VERTICES, schema.QUATERNIONS, schema.TRANSLATIONS, schema.INTRINSICS, schema.VIEW_MASK)
@@ -91,41 +104,39 @@ def test_views_are_every_one_or_those_nearest_to_the_targets():
     truth = ground_truth()
     order = np.array([2, 0, 1])
     turned = dataclasses.replace(truth, quaternions=truth.quaternions[:, order], view_mask=truth.view_mask[:, order])
-    assert turned.every_view()[0, :, 0].tolist() == [0, 1, 2]
-    assert turned.every_view()[-1, :, 0].tolist() == [0, 1, -1]
-    assert turned.nearest_views(3)[0].tolist() == [[1, 2, 0]]
-    assert turned.nearest_views(1)[0].tolist() == [[2]]
-    assert turned.nearest_views(3)[-1, 0].tolist().count(-1) == 1
-    np.testing.assert_allclose(truth.yaws[0], [-45, 0, 45], atol=10.1)
+    assert turned.views.every()[0, :, 0].tolist() == [0, 1, 2]
+    assert turned.views.every()[-1, :, 0].tolist() == [0, 1, -1]
+    assert turned.views.nearest(3)[0].tolist() == [[1, 2, 0]]
+    assert turned.views.nearest(1)[0].tolist() == [[2]]
+    assert turned.views.nearest(3)[-1, 0].tolist().count(-1) == 1
+    np.testing.assert_allclose(truth.views.yaws[0], [-45, 0, 45], atol=10.1)
 
 
 def test_the_truth_has_no_error():
     truth = ground_truth()
-    row = measures.measure(
-        "exact", "m", predicted(truth, truth.nearest_views(3), 0.0), FACE_MODEL, truth, progress=False
-    )
-    assert tuple(row.values) == measures.MEASURES
+    row = measured("exact", predicted(truth, truth.views.nearest(3), 0.0), truth)
+    assert tuple(row.values) == COLUMNS
     for name, values in row.values.items():
         np.testing.assert_allclose(values, 0, atol=2e-2 if name == "rotation_deg" else 2e-4, err_msg=name)
 
 
 def test_known_errors_are_found():
     truth = ground_truth()
-    exact = predicted(truth, truth.every_view(), 0.0)
+    exact = predicted(truth, truth.views.every(), 0.0)
     turn = rotation.quaternion_from_matrix(rotation.matrix_from_yaw_pitch_roll(0.0, 0.0, 7.0))
     changed = dataclasses.replace(
         exact,
         quaternions=rotation.quaternion_multiply(turn, exact.quaternions).astype(np.float32),
         translations=exact.translations + np.array([3, 0, 4], np.float32),
     )
-    row = measures.measure("turned", "m", changed, FACE_MODEL, truth, progress=False)
+    row = measured("turned", changed, truth)
     np.testing.assert_allclose(row.values["rotation_deg"], 7, atol=1e-2)
     np.testing.assert_allclose(row.values["translation_mm"], 5, rtol=1e-4)
     np.testing.assert_allclose(row.values["similarity_mm"], 0, atol=1e-4)
     coefficient = np.zeros_like(exact.coefficients)
     coefficient[..., 0] = 2.0
     bent = dataclasses.replace(exact, coefficients=exact.coefficients + coefficient)
-    row = measures.measure("bent", "m", bent, FACE_MODEL, truth, progress=False)
+    row = measured("bent", bent, truth)
     expected = np.linalg.norm(2 * FACE_MODEL.scaled_basis[0], axis=-1).mean()
     np.testing.assert_allclose(row.values["vertex_mm"], expected, rtol=1e-4)
 
@@ -134,8 +145,8 @@ def test_known_errors_are_found():
 @pytest.mark.parametrize("area", [None, np.array([0, 2, 3, 7, 9, 11])])
 def test_agrees_with_the_definition_subject_by_subject(several, area):
     truth = ground_truth()
-    predictions = predicted(truth, truth.nearest_views(3) if several else truth.every_view(), 0.05)
-    row = measures.measure("noisy", "m", predictions, FACE_MODEL, truth, area, progress=False)
+    predictions = predicted(truth, truth.views.nearest(3) if several else truth.views.every(), 0.05)
+    row = measured("noisy", predictions, truth, area)
     for subject in range(NUM_SUBJECTS):
         shape, pose = [], []
         for index, views in enumerate(predictions.views[subject]):
@@ -159,49 +170,58 @@ def test_agrees_with_the_definition_subject_by_subject(several, area):
                 per_view.append([turn, shift, error, 100 * error / np.sqrt(width * height)])
             pose.append(np.mean(per_view, axis=0))
         expected = [*np.mean(shape, axis=0), *np.mean(pose, axis=0)]
-        found = [row.values[name][subject] for name in measures.MEASURES]
+        found = [row.values[name][subject] for name in COLUMNS]
         np.testing.assert_allclose(found, expected, rtol=1e-4, err_msg=str(subject))
 
 
 def test_a_model_of_shape_alone_has_no_pose_errors():
     truth = ground_truth()
     predictions = dataclasses.replace(
-        predicted(truth, truth.nearest_views(3), 0.1), quaternions=None, translations=None
+        predicted(truth, truth.views.nearest(3), 0.1), quaternions=None, translations=None
     )
-    row = measures.measure("shape", "m", predictions, FACE_MODEL, truth, progress=False)
+    row = measured("shape", predictions, truth)
     assert tuple(row.values) == ("vertex_mm", "rigid_mm", "similarity_mm")
 
 
-def test_the_mean_face_is_the_baseline():
+def test_what_looks_at_no_picture_is_measured_too():
     truth = ground_truth()
-    baseline = measures.mean_face(FACE_MODEL, truth, progress=False)
-    zero = dataclasses.replace(
-        predicted(truth, truth.nearest_views(3), 0.0), coefficients=np.zeros((NUM_SUBJECTS, 1, 4), np.float32)
-    )
-    row = measures.measure("zero", "m", zero, FACE_MODEL, truth, progress=False)
-    assert baseline.name == "3DMM Mean"
+    nothing = np.zeros((NUM_SUBJECTS, 1, 4), np.float32)
+    views = np.zeros((NUM_SUBJECTS, 1, 0), np.int32)
+    origin = Origin("mean", "records", "test", FACE_MODEL.digest())
+    baseline = measured("mean", Predictions(origin, truth.subjects, views, nothing, None, None), truth)
+    zero = dataclasses.replace(predicted(truth, truth.views.nearest(3), 0.0), coefficients=nothing)
+    row = measured("zero", zero, truth)
+    assert tuple(baseline.values) == ("vertex_mm", "rigid_mm", "similarity_mm")
     for name, values in baseline.values.items():
         np.testing.assert_allclose(values, row.values[name], rtol=1e-6)
 
 
 def test_the_summary_has_mean_deviation_and_share():
-    baseline = measures.Row("3DMM Mean", "", {"rigid_mm": np.array([4.0, 6.0])})
-    row = measures.Row("SV", "SV", {"rigid_mm": np.array([2.0, 5.0]), "rotation_deg": np.array([1.0, 1.0])})
-    assert row.summary(baseline) == {
-        "rigid_mm": {"mean": 3.5, "std": pytest.approx(4.5**0.5), "share": 0.7},
-        "rotation_deg": {"mean": 1.0, "std": 0.0},
+    def row(**values):
+        return Measured("SV", "SV", {name: np.array(each)[:, None] for name, each in values.items()}, np.zeros(1))
+
+    baseline = row(rigid_mm=[4.0, 6.0])
+    assert report.summaries(row(rigid_mm=[2.0, 5.0], rotation_deg=[1.0, 1.0]), baseline) == {
+        "rigid_mm": {"mean": 3.5, "std": pytest.approx(4.5**0.5), "count": 2, "share": 0.7},
+        "rotation_deg": {"mean": 1.0, "std": 0.0, "count": 2},
     }
-    assert "share" not in row.summary()["rigid_mm"]
-    alone = measures.Row("SV", "SV", {"rigid_mm": np.array([2.0])})
-    assert alone.summary() == {"rigid_mm": {"mean": 2.0, "std": None}}
+    alone = report.summaries(row(rigid_mm=[2.0]), row(rigid_mm=[4.0]), seed=0)
+    assert alone == {"rigid_mm": {"mean": 2.0, "std": None, "count": 1, "interval": [2.0, 2.0], "share": 0.5}}
+    unknown = report.summaries(row(armse_percent=[np.nan, np.nan]), row(armse_percent=[np.nan, 1.0]), seed=0)
+    assert unknown["armse_percent"] == {"mean": None, "std": None, "count": 0, "interval": None, "share": None}
+
+
+def test_a_figure_that_one_prediction_lacks_is_the_mean_of_the_others():
+    each = {"armse_percent": np.array([[1.0, 3.0], [np.nan, 5.0], [np.nan, np.nan]])}
+    np.testing.assert_array_equal(Measured("SV", "SV", each, np.zeros(1)).values["armse_percent"], [2, 5, np.nan])
 
 
 def test_predictions_that_do_not_fit_are_refused():
     truth = ground_truth()
-    predictions = predicted(truth, truth.every_view(), 0.0)
+    predictions = predicted(truth, truth.views.every(), 0.0)
 
     def measure(changed):
-        return measures.measure("SV", "m", changed, FACE_MODEL, truth, progress=False)
+        return measured("SV", changed, truth)
 
     with pytest.raises(ValueError, match="SV: the predictions are those of other subjects"):
         measure(dataclasses.replace(predictions, subjects=truth.subjects[::-1]))

@@ -15,12 +15,13 @@ from PIL import Image
 
 from tfface import config, evaluate, files
 from tfface.data import manifest, pipeline, preparation
-from tfface.evaluation import run
+from tfface.evaluation import armse, average_rmse, engine, measuring, subjects, table
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.options import EvaluationOptions
 from tfface.evaluation.predictions import Predictions
 from tfface.evaluation.vertex_errors import vertex_error
 from tfface.face import MorphableModel
+from tfface.geometry.mesh import Mesh
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +51,20 @@ def options(records, paths, output, **changes) -> EvaluationOptions:
 
 
 @pytest.fixture(scope="module")
-def evaluated(records, paths, tmp_path_factory) -> run.Evaluated:
-    return run.evaluate(options(records, paths, tmp_path_factory.mktemp("evaluation")), progress=False)
+def evaluated(records, paths, tmp_path_factory) -> table.Evaluated:
+    """Measured by two processes; the other tests do it in this one."""
+    return table.evaluate(options(records, paths, tmp_path_factory.mktemp("evaluation")), progress=False)
 
 
 def test_the_table_has_a_row_for_each_way_to_predict(evaluated):
     names = ["3DMM Mean", "SV Frontal", "SV", "SV Mean of 3", "MV Mean"]
-    assert [row.name for row in evaluated.rows] == names
+    assert [row.name for row in evaluated.results.measured] == names
     assert [line.split("|")[1].strip() for line in evaluated.table.splitlines()[2:]] == names
-    assert all(len(row.values["similarity_mm"]) == 8 for row in evaluated.rows)
+    assert all(len(row.values["similarity_mm"]) == 8 for row in evaluated.results.measured)
 
 
 def test_rows_relate_as_they_should(evaluated, records):
-    rows = {row.name: row for row in evaluated.rows}
+    rows = {row.name: row for row in evaluated.results.measured}
     face_model = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
     output = evaluated.files[0].parent
     single = Predictions.load(output / "predictions" / "SV.npz")
@@ -73,17 +75,48 @@ def test_rows_relate_as_they_should(evaluated, records):
     average = face_model.decode(single.coefficients[subject, views].mean(axis=0))
     error = vertex_error(average, truth.vertices[subject], "similarity")
     assert rows["SV Mean of 3"].values["similarity_mm"][subject] == pytest.approx(float(error), rel=1e-5)
-    frontal = single.coefficients[subject, np.abs(truth.yaws[subject]).argmin()]
+    frontal = single.coefficients[subject, np.abs(truth.views.yaws[subject]).argmin()]
     error = vertex_error(face_model.decode(frontal), truth.vertices[subject], "rigid")
     assert rows["SV Frontal"].values["rigid_mm"][subject] == pytest.approx(float(error), rel=1e-5)
     each = vertex_error(face_model.decode(single.coefficients[subject]), truth.vertices[subject], "rigid")
     assert rows["SV"].values["rigid_mm"][subject] == pytest.approx(each.mean(), rel=1e-5)
-    np.testing.assert_array_equal(np.sort(truth.yaws[subject, views]), truth.yaws[subject, views])
+    np.testing.assert_array_equal(np.sort(truth.views.yaws[subject, views]), truth.views.yaws[subject, views])
+
+
+def test_armse_is_that_of_the_truth_cut_at_the_nose(evaluated, records):
+    rows = {row.name: row for row in evaluated.results.measured}
+    single = Predictions.load(evaluated.files[0].parent / "predictions" / "SV.npz")
+    face = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
+    truth = GroundTruth.gather(pipeline.all_views(records, "test", batch_size=3))
+    for subject in range(3):
+        true = average_rmse.true_mesh(face, truth.vertices[subject])
+        errors = [
+            armse(Mesh(face.decode(coefficients), face.triangles, dict(face.landmarks)), true).mm
+            for coefficients in single.coefficients[subject][single.exists[subject]]
+        ]
+        assert rows["SV"].values["armse_mm"][subject] == pytest.approx(np.mean(errors), rel=1e-6)
+    assert evaluated.table.splitlines()[0].split("|")[2].strip() == "ARMSE, mm"
+
+
+def test_a_3dmm_without_landmarks_has_no_armse_and_the_table_says_so(records, paths, tmp_path, monkeypatch):
+    load = MorphableModel.load
+    digest = load(records / manifest.FACE_MODEL_NAME).digest()
+
+    def without_landmarks(path):
+        model = load(path)
+        return dataclasses.replace(model, landmarks={}) if str(path).startswith(str(records)) else model
+
+    monkeypatch.setattr(MorphableModel, "load", without_landmarks)
+    monkeypatch.setattr(MorphableModel, "digest", lambda _: digest)  # that of the models
+    monkeypatch.setattr(measuring, "pool", tiny.serial_pool)
+    evaluated = table.evaluate(options(records, paths, tmp_path), progress=False)
+    assert "ARMSE" not in evaluated.table
+    assert "Left out, armse: landmarks must hold ['nose_ridge_3']" in evaluated.files[0].read_text("utf-8")
 
 
 def test_the_files_say_what_was_evaluated_and_how(evaluated, records, paths):
-    table, metrics, errors, picture = evaluated.files
-    assert table.read_text("utf-8").startswith(evaluated.table)
+    table_file, metrics, errors, picture = evaluated.files
+    assert table_file.read_text("utf-8").startswith(evaluated.table)
     content = json.loads(metrics.read_text("utf-8"))
     assert content["records"]["manifest_sha256"] == files.sha256(records / manifest.FILE_NAME)
     assert content["records"]["subjects"] == 8
@@ -92,6 +125,7 @@ def test_the_files_say_what_was_evaluated_and_how(evaluated, records, paths):
         "sha256": files.sha256(paths["SV"]),
         "kind": "single_view",
         "num_views": 1,
+        "predictions": 5,
     }
     assert content["area"] == {"name": "all vertices of the 3DMM", "vertices": 99}
     assert content["options"]["split"] == "test"
@@ -99,7 +133,8 @@ def test_the_files_say_what_was_evaluated_and_how(evaluated, records, paths):
     assert len(errors.read_text("utf-8").splitlines()) == 1 + 5 * 8
     with Image.open(picture) as image:
         assert image.size[0] > 1000
-    assert len(list(table.parent.iterdir())) == 5
+    names = {path.name for path in table_file.parent.iterdir()}
+    assert names == {"predictions", "measures", "table.md", "metrics.json", "errors.csv", "examples.png"}
 
 
 def test_predictions_are_made_again_only_if_the_model_changed(evaluated, records, paths, tmp_path, monkeypatch):
@@ -107,20 +142,27 @@ def test_predictions_are_made_again_only_if_the_model_changed(evaluated, records
     shutil.copytree(evaluated.files[0].parent, output)
     paths = {name: shutil.copy(path, tmp_path / path.name) for name, path in paths.items()}
     made = []
-    monkeypatch.setattr(run.drawn_examples, "draw", lambda *_, **__: None)  # seen in other tests, and slow
-    original = run.predict.predict
-    monkeypatch.setattr(run.predict, "predict", lambda *a, **k: made.append(k["description"]) or original(*a, **k))
-    again = run.evaluate(options(records, paths, output), progress=False)
-    assert made == []
+    monkeypatch.setattr(table.drawn_examples, "draw", lambda *_, **__: None)  # seen in other tests, and slow
+    original = subjects.predict.predict
+    monkeypatch.setattr(subjects.predict, "predict", lambda *a, **k: made.append(a[4].model) or original(*a, **k))
+    monkeypatch.setattr(measuring, "pool", tiny.serial_pool)
+    measured = []
+    measure = measuring.Measurer._measured
+    monkeypatch.setattr(measuring.Measurer, "_measured", lambda *a: measured.append(a[1]) or measure(*a))
+    again = table.evaluate(options(records, paths, output), progress=False)
+    assert made == measured == []
     assert again.table == evaluated.table
     (output / "predictions" / "MV_Mean.npz").write_bytes(b"damaged")
-    assert run.evaluate(options(records, paths, output), progress=False).table == evaluated.table
-    assert made == ["predict MV Mean"]
+    assert table.evaluate(options(records, paths, output), progress=False).table == evaluated.table
+    assert made == [files.sha256(paths["MV Mean"])]
+    assert measured == []
+    made.clear()
     other = tiny.randomized(keras.saving.load_model(paths["SV"]), seed=1)
     other.save(paths["SV"])
-    changed = run.evaluate(options(records, paths, output), progress=False)
-    assert made == ["predict MV Mean", "predict SV"]
-    rows, before = ({row.name: row for row in result.rows} for result in (changed, evaluated))
+    changed = table.evaluate(options(records, paths, output), progress=False)
+    assert made == [files.sha256(paths["SV"])]
+    assert measured == ["SV Frontal", "SV", "SV Mean of 3"]
+    rows, before = ({row.name: row for row in result.results.measured} for result in (changed, evaluated))
     assert (rows["SV"].values["rigid_mm"] != before["SV"].values["rigid_mm"]).any()
     np.testing.assert_array_equal(rows["MV Mean"].values["rigid_mm"], before["MV Mean"].values["rigid_mm"])
 
@@ -138,20 +180,23 @@ def test_predictions_are_made_again_only_if_the_model_changed(evaluated, records
 )
 def test_models_that_are_not_name_and_path_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        run.parse_models(given)
+        engine.parse_models(given)
 
 
 def test_models_have_names_and_paths():
-    assert run.parse_models(["SV=a/b.keras", " MV Concat = c=d.keras"]) == {"SV": "a/b.keras", "MV Concat": "c=d.keras"}
+    assert engine.parse_models(["SV=a/b.keras", " MV Concat = c=d.keras"]) == {
+        "SV": "a/b.keras",
+        "MV Concat": "c=d.keras",
+    }
 
 
 def test_what_cannot_be_evaluated_is_named(records, paths, tmp_path):
     with pytest.raises(ValueError, match=r"manifest\.json: not found"):
-        run.evaluate(options(tmp_path, paths, tmp_path / "out"), progress=False)
+        table.evaluate(options(tmp_path, paths, tmp_path / "out"), progress=False)
     with pytest.raises(FileNotFoundError, match=r"model: no such file: .*missing\.keras"):
-        run.evaluate(options(records, {"SV": tmp_path / "missing.keras"}, tmp_path / "out"), progress=False)
+        table.evaluate(options(records, {"SV": tmp_path / "missing.keras"}, tmp_path / "out"), progress=False)
     with pytest.raises(ValueError, match="split: expected one of train, validation, test, got 'holdout'"):
-        run.evaluate(options(records, paths, tmp_path / "out", split="holdout"), progress=False)
+        table.evaluate(options(records, paths, tmp_path / "out", split="holdout"), progress=False)
     contents = manifest.read(records)
     empty = dataclasses.replace(
         contents, shards={**contents.shards, "test": ()}, subjects={**contents.subjects, "test": ()}
@@ -159,19 +204,19 @@ def test_what_cannot_be_evaluated_is_named(records, paths, tmp_path):
     (tmp_path / "empty").mkdir()
     manifest.write(tmp_path / "empty", empty)
     with pytest.raises(ValueError, match="the split 'test' has no subjects"):
-        run.evaluate(options(tmp_path / "empty", paths, tmp_path / "out"), progress=False)
+        table.evaluate(options(tmp_path / "empty", paths, tmp_path / "out"), progress=False)
     other = tmp_path / "other.keras"
     tiny.build("single_view").save(other)
     with pytest.raises(ValueError, match=r"other\.keras: trained with another 3DMM"):
-        run.evaluate(options(records, {"SV": other}, tmp_path / "out"), progress=False)
+        table.evaluate(options(records, {"SV": other}, tmp_path / "out"), progress=False)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_area_is_the_narrow_face_for_ict_people_alone():
-    area, name = run.area_of("ict")
+    area, name = subjects.area_of("ict")
     assert (area[0], area[-1], len(area)) == (0, 6705, 6706)
     assert "narrow" in name
-    assert run.area_of("anthropometric")[0] is None
+    assert subjects.area_of("anthropometric")[0] is None
 
 
 def test_the_entry_point_prints_table_and_files(records, paths, tmp_path, monkeypatch, capsys):

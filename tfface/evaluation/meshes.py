@@ -5,14 +5,11 @@
 ``metrics.json``  mean and standard deviation over pairs, what could not be measured and why, and how it was done
 """
 
-import csv
 import dataclasses
 import hashlib
 import json
 import os
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,18 +18,35 @@ from tqdm import tqdm
 
 from tfface import files
 from tfface.data import workers
-from tfface.evaluation import mesh_folders, report
-from tfface.evaluation.average_rmse import armse
-from tfface.evaluation.elastic import elastic_error
-from tfface.evaluation.scan_to_mesh import scan_to_mesh
-from tfface.evaluation.vertex_errors import vertex_error
-from tfface.geometry.mesh import Mesh
+from tfface.drawing import document
+from tfface.evaluation import measures, mesh_folders, report
 from tfface.options import Options, option, required
 
 FORMAT = 1
-"""Raised whenever a measure changes, so that no pair is taken over that was measured otherwise."""
+"""Raised whenever what a pair's entry holds changes, so that no old one is taken over."""
 
 Values = dict[str, float | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshEvaluationOptions(Options):
+    """Which meshes to measure."""
+
+    command: ClassVar[str] = "tfface.evaluate_meshes"
+
+    predicted_meshes: str = required("Folder of predicted meshes and their landmarks.")
+    true_meshes: str = required("Folder of true meshes and their landmarks.")
+    output: str = required("Folder to write; pairs that are there are kept.")
+    mesh_layout: str = option(
+        "3dfaw", "Names of the files: tfface/evaluation/mesh_folders.py.", choices=mesh_folders.LAYOUTS
+    )
+    mesh_ids: str | None = option(None, "Text file with the id of a pair on each line; by default every true mesh.")
+    mesh_measures: Sequence[str] = option(
+        measures.OF_MESHES,
+        "What to measure; vertex wherever prediction and truth have the same triangles.",
+        choices=measures.OF_MESHES,
+    )
+    workers: int = option(0, "Worker processes; 0 means one a core.", lower=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,76 +84,6 @@ class Evaluated:
         return tuple(pair for pair in self.pairs if pair.faults)
 
 
-def _armse(predicted: Mesh, truth: Mesh) -> Values:
-    found = armse(predicted, truth)
-    return {
-        "armse_mm": found.mm,
-        "armse_percent": None if np.isnan(found.percent) else found.percent,
-        "predicted_to_true_mm": found.predicted_to_true_mm,
-        "true_to_predicted_mm": found.true_to_predicted_mm,
-    }
-
-
-def _scan_to_mesh(predicted: Mesh, truth: Mesh) -> Values:
-    found = scan_to_mesh(predicted, truth)
-    return {
-        "scan_to_mesh_median_mm": found.median_mm,
-        "scan_to_mesh_mean_mm": found.mean_mm,
-        "scan_to_mesh_std_mm": found.std_mm,
-    }
-
-
-def _elastic(predicted: Mesh, truth: Mesh) -> Values:
-    return {"elastic_mm": elastic_error(predicted, truth).mean_mm}
-
-
-def _vertex(predicted: Mesh, truth: Mesh) -> Values:
-    """Errors of corresponding vertices, where both meshes have the same triangles."""
-    columns = {"rigid_mm": "rigid", "similarity_mm": "similarity"}
-    if predicted.num_vertices != truth.num_vertices or not np.array_equal(predicted.triangles, truth.triangles):
-        return dict.fromkeys(columns)
-    used = np.unique(truth.triangles)
-    return {
-        column: float(vertex_error(predicted.vertices, truth.vertices, kind, used)) for column, kind in columns.items()
-    }
-
-
-_COLUMNS = {
-    "armse": ("armse_mm", "armse_percent", "predicted_to_true_mm", "true_to_predicted_mm"),
-    "scan_to_mesh": ("scan_to_mesh_median_mm", "scan_to_mesh_mean_mm", "scan_to_mesh_std_mm"),
-    "elastic": ("elastic_mm",),
-    "vertex": ("rigid_mm", "similarity_mm"),
-}
-_FUNCTIONS: dict[str, Callable[[Mesh, Mesh], Values]] = {
-    "armse": _armse,
-    "scan_to_mesh": _scan_to_mesh,
-    "elastic": _elastic,
-    "vertex": _vertex,
-}
-MEASURES = tuple(_FUNCTIONS)
-
-
-@dataclasses.dataclass(frozen=True)
-class MeshEvaluationOptions(Options):
-    """Which meshes to measure."""
-
-    command: ClassVar[str] = "tfface.evaluate_meshes"
-
-    predicted_meshes: str = required("Folder of predicted meshes and their landmarks.")
-    true_meshes: str = required("Folder of true meshes and their landmarks.")
-    output: str = required("Folder to write; pairs that are there are kept.")
-    mesh_layout: str = option(
-        "3dfaw", "Names of the files: tfface/evaluation/mesh_folders.py.", choices=mesh_folders.LAYOUTS
-    )
-    mesh_ids: str | None = option(None, "Text file with the id of a pair on each line; by default every true mesh.")
-    mesh_measures: Sequence[str] = option(
-        MEASURES,
-        "What to measure; vertex wherever prediction and truth have the same triangles.",
-        choices=MEASURES,
-    )
-    workers: int = option(0, "Worker processes; 0 means one a core.", lower=0)
-
-
 def evaluate(options: MeshEvaluationOptions, *, progress: bool = True) -> Evaluated:
     """Measures every pair of two folders of meshes, in parallel; a pair that cannot be read does not stop the others.
 
@@ -153,8 +97,8 @@ def evaluate(options: MeshEvaluationOptions, *, progress: bool = True) -> Evalua
       ValueError: If a folder, the layout, the list of ids or a measure is not as it should be.
     """
     if not options.mesh_measures:
-        raise ValueError(f"mesh_measures: expected some of {', '.join(MEASURES)}, got none")
-    chosen = tuple(name for name in MEASURES if name in options.mesh_measures)
+        raise ValueError(f"mesh_measures: expected some of {', '.join(measures.OF_MESHES)}, got none")
+    chosen = tuple(name for name in measures.OF_MESHES if name in options.mesh_measures)
     pairs = mesh_folders.pairs(
         Path(options.predicted_meshes),
         Path(options.true_meshes),
@@ -202,19 +146,21 @@ def measure_pair(chosen: tuple[str, ...], pair: mesh_folders.Pair) -> Measured:
     faults = []
     for name in chosen:
         try:
-            values |= _FUNCTIONS[name](predicted, truth)
+            of_meshes = measures.REGISTRY[name].of_meshes
+            assert of_meshes is not None
+            values |= of_meshes(predicted, truth)
         except (ValueError, np.linalg.LinAlgError) as error:
             faults.append(f"{name}: {error}")
     return Measured(pair.id, values, tuple(faults))
 
 
 def _columns(chosen: Iterable[str]) -> list[str]:
-    return [column for name in chosen for column in _COLUMNS[name]]
+    return [column for name in chosen for column in measures.REGISTRY[name].mesh_columns]
 
 
 def _key(pair: mesh_folders.Pair, chosen: tuple[str, ...]) -> str:
     """Digest of all that the measures of a pair depend on."""
-    content = [str(FORMAT), *chosen]
+    content = [str(FORMAT), *(f"{name} {measures.REGISTRY[name].version}" for name in chosen)]
     content += [files.sha256(path) if path.is_file() else "" for path in pair.paths]
     return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
@@ -240,32 +186,20 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return entry if whole else None
 
 
-def summary(pairs: Sequence[Measured], columns: Iterable[str]) -> dict[str, dict[str, float | int | None]]:
-    """Mean and standard deviation over pairs.
+def _summaries(pairs: Sequence[Measured], columns: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """`report.summary` of each column over the pairs.
 
-    Args:
-      pairs: measured.
-      columns: which to summarise.
-
-    Returns:
-      By column: `mean`, `std` (of a sample; the challenge's program prints that of a population, sqrt(1 - 1 / count) of
-      it) and `count` of the pairs that have a value. None where there are too few.
+    The challenge's program prints the standard deviation of a population: sqrt(1 - 1 / count) of that of a sample.
     """
-    found: dict[str, dict[str, float | int | None]] = {}
-    for column in columns:
-        values = [value for value in (pair.values[column] for pair in pairs) if value is not None]
-        mean = float(np.mean(values)) if values else None
-        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        found[column] = {"mean": mean, "std": deviation, "count": len(values)}
-    return found
+    return {column: report.summary(np.array([pair.values[column] for pair in pairs], float)) for column in columns}
 
 
-def _table(summaries: Mapping[str, Mapping[str, float | int | None]]) -> str:
-    lines = ["| measure | mean | std | pairs |", "| --- | ---: | ---: | ---: |"]
+def _table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = []
     for column, entry in summaries.items():
         mean, deviation = ("-" if entry[key] is None else f"{entry[key]:.4f}" for key in ("mean", "std"))
-        lines.append(f"| {column} | {mean} | {deviation} | {entry['count']} |")
-    return "\n".join(lines)
+        lines.append((column, mean, deviation, str(entry["count"])))
+    return document.markdown([document.Table(("measure", "mean", "std", "pairs"), lines)], Path()).rstrip()
 
 
 def _written(
@@ -273,22 +207,15 @@ def _written(
 ) -> Evaluated:
     columns = _columns(chosen)
     errors, metrics = output / "errors.csv", output / "metrics.json"
-    with files.written(errors) as beside, beside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", *columns, "faults"])
-        for pair in pairs:
-            cells = ("" if pair.values[column] is None else f"{pair.values[column]:.9g}" for column in columns)
-            writer.writerow([pair.id, *cells, "; ".join(pair.faults)])
-    summaries = summary(pairs, columns)
+    lines = ([pair.id, *(pair.values[column] for column in columns), "; ".join(pair.faults)] for pair in pairs)
+    report.write_errors(errors, ["id", *columns, "faults"], lines)
+    summaries = _summaries(pairs, columns)
     content = {
         "format": FORMAT,
-        "command": ["python", "-m", "tfface.evaluate_meshes", *sys.argv[1:]],
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "options": dataclasses.asdict(options),
+        **report.circumstances(options),
         "pairs": len(pairs),
         "measures": summaries,
         "faults": {pair.id: list(pair.faults) for pair in pairs if pair.faults},
-        **report.circumstances(),
     }
     files.write_json(metrics, content)
     return Evaluated(pairs, _table(summaries), (errors, metrics))

@@ -1,0 +1,121 @@
+"""The evaluation of `tfface.evaluate`: every model of a list on one split, from the views of the nearest true yaws.
+
+``predictions/``  what each model predicts for every subject
+``measures/``     what was measured of each row
+``table.md``      the table
+``metrics.json``  the same with everything that was evaluated, and how
+``errors.csv``    every measure of every subject
+``examples.png``  photographs, overlays, predicted and true shapes
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfface import files, schema
+from tfface.drawing import document
+from tfface.drawing import examples as drawn_examples
+from tfface.evaluation import engine, examples, report, rows
+from tfface.evaluation.engine import Evaluation, Results
+from tfface.evaluation.options import EvaluationOptions
+from tfface.evaluation.predictions import Views
+from tfface.evaluation.rows import Row
+from tfface.evaluation.subjects import Subjects
+
+FORMAT = 2
+
+_IN_TABLE = ("armse_mm", "similarity_mm", "rigid_mm", "rotation_deg", "translation_mm", "reprojection_px")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation left.
+
+    Attributes:
+      results: the rows.
+      table: in Markdown.
+      files: that were written.
+    """
+
+    results: Results
+    table: str
+    files: tuple[Path, ...]
+
+
+def evaluate(options: EvaluationOptions, *, progress: bool = True) -> Evaluated:
+    """Evaluates models on a split of the records.
+
+    Args:
+      options: what to evaluate.
+      progress: whether to show progress bars.
+
+    Raises:
+      FileNotFoundError: If a model is not there.
+      ValueError: If records or a model are faulty or do not belong together, or the split is empty.
+    """
+    paths = engine.parse_models(options.models)
+    engine.check_paths(paths)
+    subjects = Subjects.open(options.records, options.split, batch_size=options.batch_size)
+    with Evaluation.opened(subjects, paths, options.output, seed=options.seed, progress=progress) as evaluation:
+        results = evaluation.measured([engine.mean_face, by_true_yaw])
+    output = evaluation.output
+    described = {"format": FORMAT, **report.described(options, results)}
+    shown = table(described["rows"])
+    files.write_text(output / "table.md", f"{shown}\n\n{_note(described)}\n")
+    files.write_json(output / "metrics.json", described)
+    report.write_errors_of(output / "errors.csv", results)
+    _draw_examples(output / "examples.png", results, options.examples)
+    written = (output / name for name in ("table.md", "metrics.json", "errors.csv", "examples.png"))
+    return Evaluated(results, shown, tuple(written))
+
+
+def by_true_yaw(evaluation: Evaluation) -> list[Row]:
+    """The protocol: the rows of all models; the last has one prediction a subject."""
+    choice = evaluation.subjects.truth.views
+
+    def views(count: int) -> Views:
+        return choice.every() if count == 1 else choice.nearest(count)
+
+    by_model = {name: evaluation.predicted(name, views) for name in evaluation.paths}
+    counts = engine.views_of_others(by_model, len(schema.SELECTED_YAWS))
+    found = []
+    for name, predictions in by_model.items():
+        if predictions.views.shape[2] > 1:
+            found += rows.multi_view(name, predictions)
+        else:
+            frontal, each, _, means = rows.single_view(name, predictions, choice, counts)
+            found += [frontal, each, *means]
+    return found
+
+
+def table(described_rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table in Markdown; its rows are those of `report.described`."""
+    measured = {name for row in described_rows for name in row["measures"]}
+    columns = [column for name in _IN_TABLE for column in report.COLUMNS if column.name == name]
+    columns = [column for column in columns if column.name in measured or not column.share]
+    return document.markdown([report.table(described_rows, columns)], Path()).rstrip()
+
+
+def _note(described: Mapping[str, Any]) -> str:
+    records, yaws = described["records"], ", ".join(f"{yaw:g}" for yaw in schema.SELECTED_YAWS)
+    left_out = "".join(f" Left out, {fault}." for fault in described["left_out"])
+    return (
+        f"{records['subjects']} subjects of the {records['split']} split, mean ± standard deviation over subjects. "
+        f"ARMSE: 3DFAW-Video 2019, the truth cut at {described['truth_radius_mm']:g} mm of the nose tip. Shapes: mean "
+        f"distance of corresponding vertices ({described['area']['name']}) after the least-squares alignment named; "
+        "share: of the mean face's error. Several views are those whose true yaws come nearest to "
+        f"{yaws} degrees (for three).{left_out}"
+    )
+
+
+def _draw_examples(path: Path, results: Results, count: int) -> None:
+    evaluation, row, measured = results.evaluation, results.rows[-1], results.measured[-1]
+    shown = examples.collect(row.predictions, measured, results, count)
+    caption = examples.caption(row.name, results, len(shown)) + (
+        "" if row.predictions.quaternions is not None else "\nThe poses are the true ones: the model predicts none."
+    )
+    subjects = evaluation.subjects
+    drawn_examples.draw(
+        path, shown, subjects.face_model.triangles, area=subjects.area, caption=caption, progress=evaluation.progress
+    )
