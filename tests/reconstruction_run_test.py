@@ -20,7 +20,7 @@ from tfface import models
 from tfface.data import preprocess
 from tfface.geometry import camera
 from tfface.photographs.detector import DetectedFace
-from tfface.reconstruction import loaded_model, reconstruction_run
+from tfface.reconstruction import loaded_model, progress, reconstruction_run
 from tfface.reconstruction.loaded_model import LoadedModel
 from tfface.reconstruction.options import ReconstructionOptions
 from tfface.reconstruction.predictor import Crop
@@ -316,6 +316,21 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
         reconstruct(out, path, model="https://example.org/face.keras")
     with pytest.raises(ValueError, match="outputs: expected some of mesh"):
         reconstruct(out, path, outputs=("movie",))
+
+
+def test_the_steps_of_one_person_are_shown(tmp_path, capfd, monkeypatch):
+    face = types.SimpleNamespace(gains=None)
+    monkeypatch.setattr(reconstruction_run.outputs, "write", lambda *_, **__: types.SimpleNamespace(face=face))
+    monkeypatch.setattr(reconstruction_run.page, "write", lambda *_: None)
+    options = {"model": str(serving_tiny.keras_file()), "outputs": ("page",), "workers": 2}
+    images, out = [save(tmp_path / "a.png", (20, 20, 40))], str(tmp_path / "out")
+    reconstruction_run.reconstruct(ReconstructionOptions(images, out, **options))
+    shown = capfd.readouterr().err
+    places = [shown.index(step) for step in progress._STEPS]
+    assert places == sorted(places)
+    assert "5/5" in shown
+    reconstruction_run.reconstruct(ReconstructionOptions(images, out, **options))
+    assert not capfd.readouterr().err, "nothing is left to do"
 
 
 def test_the_command_ends_with_one_line_and_a_code(tmp_path):

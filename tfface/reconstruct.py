@@ -3,8 +3,8 @@ r"""Reconstructs faces from photographs or videos: shape, and the pose in each p
     python -m tfface.reconstruct --model=runs/multi_view/best.keras --images=left.jpg,front.jpg,right.jpg --out=out
 
 A list of photographs, a pattern or a folder is one person, a folder of folders is a person in each, and with --each
-every photograph is another person. Stopped at any moment, the same command goes on where it was. What cannot be read,
-or shows no face, is told in one line on standard error, and the exit code is 1 when the rest is done.
+every photograph is another person. The same command continues an interrupted run. A file that cannot be read or shows
+no face is reported in one line on standard error; the others are reconstructed, and the exit code is then 1.
 """
 
 import os
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     """Reconstructs what the flags name."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    # TensorFlow warns of the detector's smallest scales at every photograph; a fault's one line would drown.
+    # TensorFlow warns of the detector's smallest scales at every photograph, which would hide the faults.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.ERROR)
     from tfface.reconstruction import reconstruction_run

@@ -1,7 +1,7 @@
-"""The whole road, for one person or for thousands: files, faces, crops, model, outputs.
+"""From photographs to files, for one person or for thousands: faces, crops, model, outputs.
 
-Threads read photographs and find faces while the model predicts and others write what is done: decoding, resampling and
-TensorFlow all leave Python's lock. A few people are under way at a time, so that memory is bounded.
+Some threads read photographs and find faces while the model predicts, others write results: decoding, resampling and
+TensorFlow all release Python's lock. Only a few people are in memory at a time.
 """
 
 import concurrent.futures
@@ -25,6 +25,8 @@ from tfface.reconstruction.cropping import ALL, CropSettings, PersonCrops, crop_
 from tfface.reconstruction.input_files import Person, find_people
 from tfface.reconstruction.options import ReconstructionOptions
 from tfface.reconstruction.predictor import Predictor
+from tfface.reconstruction.progress import FINDING, LOADING, PREDICTING, TEXTURE, Progress
+from tfface.reconstruction.progress import PAGE as PAGE_STEP
 from tfface.reconstruction.reconstructed_face import Reconstruction
 from tfface.reconstruction.results import DONE, FAILED, Result, Results, key_of
 
@@ -64,11 +66,11 @@ def reconstruct(
 ) -> Summary:
     """Reconstructs people from their photographs.
 
-    What cannot be read, or shows no face, is told in one line and does not stop the rest.
+    A file that cannot be read or shows no face is reported in one line; the others are reconstructed.
 
     Args:
       options: What to do.
-      progress: Whether to show a progress bar, where there is more than one person.
+      progress: Whether to show a bar: of people, or of the steps for one person alone.
       tell: Takes each of those lines; by default they go to standard error.
 
     Returns:
@@ -93,15 +95,14 @@ def reconstruct(
         finished = {result.person for result in results.kept}
         todo = [person for person in people if person.name not in finished]
         made: list[Result] = []
+        bar = stack.enter_context(Progress(len(people), len(finished), progress))
         if todo:
+            bar.begin(LOADING)
             models = _open_models(options, stack)
             how = CropSettings(models.main.size, shared_mtcnn(), lens, options.face, options.max_pixels, options.frames)
             stack.enter_context(photograph.without_pillows_limit())
-            run = _Run(how, models, options, keys, output, alone=len(people) == 1 and options.face != ALL)
-            bar = stack.enter_context(
-                tqdm(total=len(people), initial=len(finished), unit="person", disable=not progress or len(people) < 2)
-            )
-            for result in run.results(todo, bar):
+            run = _Run(how, models, options, keys, bar, alone=len(people) == 1 and options.face != ALL)
+            for result in run.results(todo):
                 for fault in result.faults:
                     tell(fault)
                 results.add(result)
@@ -157,14 +158,14 @@ class _Run:
         models: Models,
         options: ReconstructionOptions,
         keys: Mapping[str, str],
-        output: Path,
+        progress: Progress,
         *,
         alone: bool,
     ):
         self._how, self._models, self._options = how, models, options
-        self._keys, self._output, self._alone = keys, output, alone
+        self._keys, self._progress, self._alone = keys, progress, alone
 
-    def results(self, people: Sequence[Person], bar: tqdm) -> Iterator[Result]:
+    def results(self, people: Sequence[Person]) -> Iterator[Result]:
         """What became of each of the people, in their order."""
         workers = self._options.workers or len(os.sched_getaffinity(0))
         pool = concurrent.futures.ThreadPoolExecutor(workers)
@@ -172,6 +173,7 @@ class _Run:
             waiting = iter(people)
             reading: deque[tuple[Person, concurrent.futures.Future[list[PersonCrops]]]] = deque()
             writing: deque[tuple[bool, concurrent.futures.Future[Result]]] = deque()
+            self._progress.begin(FINDING)
             self._read_ahead(pool, waiting, reading, workers)
             while reading:
                 ready = [reading.popleft()]
@@ -179,12 +181,13 @@ class _Run:
                     ready.append(reading.popleft())
                 seen = [(person, future.result()) for person, future in ready]
                 self._read_ahead(pool, waiting, reading, workers)
-                for last, person, sightings, made in self._predicted(seen):
-                    writing.append((last, pool.submit(self._finish, person, sightings, made)))
+                self._progress.begin(PREDICTING)
+                for last, person, crops, made in self._predicted(seen):
+                    writing.append((last, pool.submit(self._finish, person, crops, made)))
                 while writing and (writing[0][1].done() or len(writing) > _AHEAD * workers):
-                    yield _next(writing, bar)
+                    yield self._next(writing)
             while writing:
-                yield _next(writing, bar)
+                yield self._next(writing)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -219,14 +222,16 @@ class _Run:
         if made is None:
             return Result(seen.name, person.name, FAILED, "", (), seen.faults, key)
         below = "" if self._alone else made.name
-        folder, wanted = self._output / below, self._options.outputs
+        folder, wanted = Path(self._options.out) / below, self._options.outputs
         gains = None
         try:
             if wanted:
+                self._progress.begin(TEXTURE)
                 switches = {name: name in wanted for name in ("overlays", "turntable", "maps")}
                 made_files = outputs.write(made, folder, texture_size=self._options.texture_size, **switches)
                 gains = made_files.face.gains
                 if "page" in wanted:
+                    self._progress.begin(PAGE_STEP)
                     page.write(folder / PAGE, made, made_files.face)
         except ValueError as error:
             faults = (*seen.faults, f"{made.name}: {error}")
@@ -236,9 +241,9 @@ class _Run:
         names = tuple(view.name for view in made.views)
         return Result(made.name, person.name, DONE, below, names, seen.faults, key)
 
-
-def _next(writing: deque[tuple[bool, concurrent.futures.Future[Result]]], bar: tqdm) -> Result:
-    last, future = writing.popleft()
-    result = future.result()
-    bar.update(int(last))
-    return result
+    def _next(self, writing: deque[tuple[bool, concurrent.futures.Future[Result]]]) -> Result:
+        last, future = writing.popleft()
+        result = future.result()
+        if last:
+            self._progress.finish_person()
+        return result
