@@ -4,7 +4,7 @@ r"""From raw scans to a 3DMM of one's own: registers every scan to a template, t
 
 OUTPUT holds report.html (the worst scan first), report.csv, meshes/ (registered), pictures/, and face_model.h5, built
 from the training split of the scans that were registered well, with model_report.html: its compactness, generalisation
-to the validation split, specificity and first modes. Stopped at any moment, the same command goes on.
+to the validation split, specificity and first modes. Stopped at any moment, the same command continues.
 """
 
 import dataclasses

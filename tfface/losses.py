@@ -1,4 +1,4 @@
-"""The losses, each per example, ``[B]``; whoever trains reduces them once, over the global batch."""
+"""The losses, each per example, ``[B]``; the training loop reduces them once, over the global batch."""
 
 import dataclasses
 

@@ -3,7 +3,7 @@ r"""Photographs people and writes the records that training and evaluation read.
     python -m tfface.prepare --people=anthropometric --subjects=3000 --output=runs/people
     python -m tfface.prepare --people=model --face_model=bfm2017.h5 --subjects=3000 --output=runs/basel
 
-Stopped at any moment, the same command goes on where it was. Beside the records, OUTPUT holds the 3DMM of the training
+Stopped at any moment, the same command continues. Beside the records, OUTPUT holds the 3DMM of the training
 split (face_model.h5) and a manifest of everything that is in them (manifest.json).
 """
 
@@ -30,7 +30,7 @@ class PreparationOptions(PeopleOptions):
 
     command: ClassVar[str] = "tfface.prepare"
 
-    output: str = required("Folder of the records; what was begun there goes on.")
+    output: str = required("Folder of the records; an interrupted preparation continues.")
     download: bool = option(False, "Fetch what the people need (ICT-FaceKit) into --ict_facekit first, with checksums.")
     capture_dir: str | None = option(None, "Capture folder with one folder a subject, for --people=capture.")
     measures: Sequence[str] = option(

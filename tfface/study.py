@@ -5,7 +5,7 @@ r"""Measures trained models beside the paper's Table 1, fits to landmarks beside
 
 The first model must be a single view model: the views of the others are chosen by the yaw that it estimates. Rows that
 bear the names of Table 1 (MV Add, MV Concat, MV Shape-Concat) stand beside the paper's. What is there is kept: stopped
-at any moment, the same command goes on where it was.
+at any moment, the same command continues.
 """
 
 import sys

@@ -1,1 +1,1 @@
-"""People to learn from, their photographs, and the road of both into training."""
+"""Records of people and photographs, and the input pipeline of training and evaluation."""

@@ -18,7 +18,7 @@ from tfface.data.augmentation import Augmentation
 
 _GEOMETRIC = ("roll", "zoom", "shift_x", "shift_y")
 NUM_DRAWS = len(_GEOMETRIC) + len(photometric.DRAWS)
-"""Random numbers in [0, 1) that one image consumes, whatever is switched on."""
+"""Random numbers in [0, 1) that one image consumes, the same number with any settings."""
 
 
 def draw(seed: tf.Tensor, num_views: int) -> tf.Tensor:

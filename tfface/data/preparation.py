@@ -1,7 +1,7 @@
 """From a source of people to a folder of records: split, 3DMM, alignment, photographs, assembly.
 
 The folder holds, when it is finished, `manifest.json`, `face_model.h5` and the TFDS data set `faces/`. While it is
-being made, `in_progress/` keeps every finished step, so that a preparation that was killed goes on where it was.
+being made, `in_progress/` keeps every finished step, so that an interrupted preparation continues.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ class Recipe:
       modes: number of modes of the 3DMM, fewer if the training split has fewer subjects.
       fractions: shares of train, validation and test.
       options: whatever else decides the content, such as the options that opened the source, as JSON values. They are
-        recorded and must be the same when a preparation goes on.
+        recorded and must be the same when a preparation continues.
       only_splits: which splits to photograph, all if there is none. The others stay empty, the division is the same.
       face_model: path of a 3DMM to take instead of building one: that of other records of the same people, so that
         models trained on those can be evaluated on these.
@@ -88,7 +88,7 @@ def prepare(
     TensorFlow. 5. The records are assembled and the manifest is written.
 
     The content depends on the arguments, not on the number of workers nor on interruptions. Killed anywhere, the same
-    call goes on where it was; on a finished folder it returns at once.
+    call continues; on a finished folder it returns at once.
 
     Args:
       source: the people.
@@ -328,7 +328,7 @@ def _subject(source: PeopleSource, mean: np.ndarray, index: int) -> part_files.S
     model_from_source = alignment.rigid(shape, mean)
     try:
         views = source.views(index)
-    except Exception as error:  # whatever a source raises, it is said whose photographs they were
+    except Exception as error:  # any error of a source is reported with its subject
         raise RuntimeError(f"subject {source.subject_id(index)!r}: {error}") from error
     return part_files.Subject(
         subject=source.subject_id(index),

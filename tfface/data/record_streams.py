@@ -92,7 +92,7 @@ class RecordStreams:
 
     @as_it_is
     def in_order(self, epoch: int = 0) -> tf.data.Dataset:
-        """Every subject once, as the manifest lists them; `epoch` stands for nothing but a number."""
+        """Every subject once, as the manifest lists them; `epoch` only labels the elements."""
         serialized = tf.data.TFRecordDataset(self.paths)
         numbered = self.with_views(serialized.enumerate())
         return numbered.map(lambda position, record: (np.int64(epoch), position, record))

@@ -1,1 +1,1 @@
-"""Pictures, figures and reports, for whoever has something to show."""
+"""Pictures, figures and reports."""

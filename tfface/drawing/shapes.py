@@ -36,7 +36,7 @@ class ShapeCameras:
 
     @classmethod
     def holding(cls, points: Array, height: int, yaws: tuple[float, ...] = YAWS) -> "ShapeCameras":
-        """Cameras in whose pictures of a given height all points [Q, 3] have their place."""
+        """Cameras whose pictures of a given height show all points [Q, 3]."""
         projected = [camera.project_array(points, *_pose(yaw), np.eye(3)) for yaw in yaws]
         low = np.array([px.min(axis=0) for px in projected])
         high = np.array([px.max(axis=0) for px in projected])

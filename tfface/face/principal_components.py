@@ -99,6 +99,7 @@ class AlignedShapes:
 
     def _decomposed(self, rounding: float, modes: int | None, variance: float | None) -> tuple[Array, Array, float]:
         """By the Gram or the covariance matrix."""
+        # D D^T and D^T D have the same eigenvalues; if D D^T u = l u, then D^T u is an eigenvector of D^T D.
         by_gram = self.num_shapes <= 3 * self.num_vertices
         if by_gram:
             matrix = np.zeros((self.num_shapes, self.num_shapes))
@@ -141,6 +142,7 @@ class AlignedShapes:
             fresh = _orthonormal_complement(space, fresh)
             multiplied, total = self._covariance_times(fresh)
             space, image = np.hstack([space, fresh]), np.hstack([image, multiplied])
+            # Rayleigh-Ritz: the eigenpairs of S^T C S, S the space so far, are the best approximations within it.
             projected = space.T @ image
             values, rotation = scipy.linalg.eigh((projected + projected.T) / 2)
             values, rotation = values[::-1], rotation[:, ::-1]
@@ -148,6 +150,7 @@ class AlignedShapes:
             whole = space.shape[1] == size
             if wanted <= len(values):
                 vectors = space @ rotation[:, :wanted]
+                # |C v - l v| bounds the error of l (Bauer and Fike); C v = (C S) rotation is at hand.
                 residuals = np.linalg.norm(image @ rotation[:, :wanted] - vectors * values[:wanted], axis=0)
                 if whole or residuals.max() <= _RESIDUAL * values[0]:
                     break
@@ -156,6 +159,7 @@ class AlignedShapes:
                     f"modes={modes}, variance={variance}: more than {len(values) // 2} modes of {self.num_shapes} "
                     "shapes cannot be had; ask for fewer."
                 )
+            # The next block of the Krylov space, C times the last one.
             fresh = multiplied[:, : size - space.shape[1]]
         if _rank(values[:wanted], rounding) < wanted:
             _refuse_modes(_rank(values[:wanted], rounding), wanted)

@@ -178,7 +178,7 @@ def register_scan(
     """Registers a scan to a template.
 
     1. Placement: by landmarks, if there are three or more, otherwise by a search over all rotations; then trimmed ICP.
-    Placements that a rigid face cannot tell apart all go on to step 2, which decides.
+    Placements that a rigid face cannot tell apart all reach step 2, which decides.
     2. The maximum a posteriori fit of a model: of the 3DMM, or of the template under a Gaussian process of smooth
     deformations (`registration.smooth_prior`). A 3DMM with expressions is fitted without them and with them, and the
     expression is believed if it brings the face nearer to the scan, so that a neutral scan is registered as if there

@@ -1,8 +1,8 @@
 """The left-right symmetry of a template: which vertex is the mirror image of which.
 
 A symmetry is a permutation [P] of the vertices that is its own inverse and maps every triangle to a triangle of the
-opposite orientation. Templates are modelled in quadrilaterals, which somebody's exporter cut into triangles along
-either diagonal; so a pair of triangles may map to a pair that covers the same quadrilateral.
+opposite orientation. Templates are modelled in quadrilaterals, which exporters cut into triangles along either
+diagonal; so a pair of triangles may map to a pair that covers the same quadrilateral.
 """
 
 import numpy as np
@@ -119,6 +119,7 @@ def _fault(symmetry: Indices, triangles: Indices) -> str | None:
 
 def _codes(triangles: Indices, num_vertices: int) -> npt.NDArray[np.int64]:
     """One number for each oriented triangle, whichever corner comes first."""
+    # Turned so that the smallest index is first: (a, b, c), (b, c, a) and (c, a, b) are one triangle, (a, c, b) is not.
     first = np.argmin(triangles, axis=1)[:, None]
     a, b, c = np.take_along_axis(triangles.astype(np.int64), (first + np.arange(3)) % 3, axis=1).T
     return (a * num_vertices + b) * num_vertices + c
@@ -134,9 +135,11 @@ def broken_triangles(symmetry: Indices, triangles: Indices) -> Indices:
     Returns:
       [B, 3], each the corners of its triangle in reverse order, mirrored.
     """
+    # A reflection turns the orientation round, hence the corners in reverse order.
     images = symmetry[triangles[:, ::-1]]
     codes, image_codes = _codes(triangles, len(symmetry)), _codes(images, len(symmetry))
     images = images[~np.isin(image_codes, codes)]
+    # Only triangles that are nobody's image can be half of a quadrilateral that is cut along the other diagonal.
     flipped = _flipped_pairs(triangles[~np.isin(codes, image_codes)])
     return images[~np.isin(_codes(images, len(symmetry)), _codes(flipped, len(symmetry)))]
 
@@ -146,6 +149,7 @@ def _flipped_pairs(triangles: Indices) -> Indices:
     starts, ends = triangles[:, [0, 1, 2]].reshape(-1), triangles[:, [1, 2, 0]].reshape(-1)
     table = _HalfEdges(triangles)
     apex, across = triangles[:, [2, 0, 1]].reshape(-1), table.apex(ends, starts)
+    # For the triangles (start, end, apex) and (end, start, across), the other diagonal is apex - across.
     inner = across >= 0
     return np.stack((across, ends, apex), axis=1)[inner]
 
@@ -158,6 +162,7 @@ class _HalfEdges:
         self.starts, self.ends = triangles.T.reshape(-1), triangles[:, [1, 2, 0]].T.reshape(-1)
         self.apexes = triangles[:, [2, 0, 1]].T.reshape(-1)
         self._size = int(triangles.max(initial=0)) + 1
+        # A directed edge occurs once in an oriented manifold, so that its key finds its triangle.
         keys = self.starts * self._size + self.ends
         order = np.argsort(keys, kind="stable")
         self._keys, self._sorted_apexes = keys[order], self.apexes[order]
@@ -181,6 +186,7 @@ def _mirror(vertices: Array) -> Array:
         nearest = tree.query(mirrored)[1]
         if previous is not None and np.array_equal(nearest, previous):
             break
+        # ICP of the mirrored shape onto the shape: the rigid motion left over is where the plane of symmetry really is.
         mirrored = alignment.rigid(mirrored, vertices[nearest]).apply(mirrored)
         previous = nearest
     return mirrored
@@ -213,6 +219,7 @@ class _Walk:
         parts = scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
         for part in np.unique(parts[self._edges[:, 0]]):
             members = parts == part
+            # The walk over one part also fills in its mirror image, which may be another part (the other eye).
             if (symmetry[members] < 0).mean() > _LEFT_OVER:
                 symmetry = self._over_part(symmetry, members)
         symmetry = self._matched_by_position(symmetry)
@@ -221,6 +228,7 @@ class _Walk:
             broken[broken_triangles(symmetry, self._triangles)] = True
             if not broken.any():
                 break
+            # Each round forgets one ring more around what is broken: a fault is often older than where it shows.
             for _ in range(rings):
                 broken[self._edges[broken[self._edges].any(axis=1)]] = True
             symmetry[broken | broken[symmetry]] = -1
@@ -253,6 +261,7 @@ class _Walk:
         edges = self._edges[members[self._edges].all(axis=1)]
         lengths = np.linalg.norm(self._vertices[edges[:, 0]] - self._vertices[edges[:, 1]], axis=1)
         images = nearest[edges]
+        # A certain edge: both ends are the nearest of their nearest, and the images are joined by an edge as well.
         mutual = (nearest[images] == edges).all(axis=1)
         connected = (self._half_edges.apex(images[:, 0], images[:, 1]) >= 0) | (
             self._half_edges.apex(images[:, 1], images[:, 0]) >= 0
@@ -268,6 +277,7 @@ class _Walk:
         """Extends `symmetry`, in place, round by round as far as it goes."""
         while True:
             vertices, images, margins = self._votes(symmetry)
+            # The clearest votes first: what they decide helps the others, and a wrong vote would spread.
             accepted = next((margins >= least for least in _CONFIDENCE if (margins >= least).any()), None)
             if accepted is None:
                 return
@@ -279,18 +289,22 @@ class _Walk:
         known = (symmetry[table.starts] >= 0) & (symmetry[table.ends] >= 0) & (symmetry[table.apexes] < 0)
         starts, ends, apexes = table.starts[known], table.ends[known], table.apexes[known]
         image_starts, image_ends = symmetry[starts], symmetry[ends]
+        # The mirrored edge is directed the other way. Its triangle's apex or, if the quadrilateral is cut along the
+        # other diagonal, the apex behind either of that triangle's two other edges.
         behind = table.apex(image_ends, image_starts)
         candidates = np.stack((behind, table.apex(image_ends, behind), table.apex(behind, image_starts)), axis=1)
         candidates = np.where((candidates >= 0) & (symmetry[candidates] < 0), candidates, -1)
         moved = (
             self._vertices[image_starts] - self._mirrored[starts] + self._vertices[image_ends] - self._mirrored[ends]
         )
+        # x_apex mirrored, plus the mean way that the images of the edge's ends have gone from their mirrored places.
         expected = self._mirrored[apexes] + moved / 2
         length = np.linalg.norm(self._vertices[apexes] - (self._vertices[starts] + self._vertices[ends]) / 2, axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             error = np.linalg.norm(self._vertices[candidates] - expected[:, None], axis=2) / length[:, None]
         error = np.where(candidates >= 0, np.minimum(error, _MAX_ERROR), _MAX_ERROR)
         best = np.argmin(error, axis=1)
+        # The margin of a vote: how much nearer the best candidate is than the second.
         two_least = np.partition(error, 1, axis=1)
         elected = np.take_along_axis(candidates, best[:, None], axis=1)[:, 0]
         return _elect(apexes, elected, two_least[:, 1] - two_least[:, 0], len(symmetry))
@@ -303,6 +317,7 @@ class _Walk:
                 f"the mesh must be symmetric, but {count} of {len(symmetry)} vertices have no mirror image."
             )
         while (left := np.flatnonzero(symmetry < 0)).size:
+            # d_ij + d_ji is symmetric, so that i chooses j exactly if j may choose i.
             distances = np.linalg.norm(self._vertices[left] - self._mirrored[left, None], axis=2)
             nearest = np.argmin(distances + distances.T, axis=1)
             mutual = nearest[nearest] == np.arange(len(left))  # Holds for the two that are nearest of all, at least.

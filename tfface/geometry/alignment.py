@@ -10,7 +10,7 @@ from tqdm import tqdm
 Array = npt.NDArray[np.floating]
 
 SHOWN_AFTER = 2.0
-"""Seconds that a reading of all shapes goes on before it shows how far it is; those of a few hundred show nothing."""
+"""Seconds after which a pass over all shapes shows a progress bar; passes over a few hundred are faster."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +110,11 @@ def _align(source: npt.ArrayLike, target: npt.ArrayLike, weights: npt.ArrayLike 
     x_mean, y_mean = (shares[..., None, :] @ x)[..., 0, :], (shares[..., None, :] @ y)[..., 0, :]
     x, y = x - x_mean[..., None, :], y - y_mean[..., None, :]
     weighted = shares[..., None] * x
+    # Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 13(4), 1991:
+    # U S V^T = sum_p w_p y_p x_p^T and R = U diag(1, 1, det(U V^T)) V^T.
     u, singular, vt = np.linalg.svd(np.swapaxes(y, -1, -2) @ weighted)
     signs = np.ones_like(singular)
+    # The best orthogonal matrix may be a reflection; the weakest axis is then turned, which costs least.
     signs[..., 2] = np.where(np.linalg.det(u) * np.linalg.det(vt) < 0, -1, 1)
     rotation = (u * signs[..., None, :]) @ vt
     scale = np.ones(rotation.shape[:-2])
@@ -119,7 +122,9 @@ def _align(source: npt.ArrayLike, target: npt.ArrayLike, weights: npt.ArrayLike 
         variance = (weighted * x).sum(axis=(-1, -2))
         if not np.all(variance > 0):
             raise ValueError("source must hold at least two different points of positive weight to have a scale.")
+        # Eq. 42 there: c = tr(S diag(signs)) / var(x).
         scale = (singular * signs).sum(axis=-1) / variance
+    # The centroids coincide: t = mean(y) - c R mean(x).
     translation = y_mean - scale[..., None] * _rotate(rotation, x_mean)
     return Transform(scale, rotation, translation)
 
@@ -180,6 +185,7 @@ def generalised_procrustes(
             mean += transforms[-1].apply(part).sum(axis=0) / len(shapes)
         mean = _centred(mean, weights)
         if size is not None:
+            # Without this, each round of similarities would shrink the mean a little, down to a point.
             mean *= size / _size(mean, weights)
         # The mean of aligned shapes turns a little with every round; only its change of form counts.
         mean = rigid(mean, previous, weights).apply(mean)
@@ -224,7 +230,8 @@ def _orientation(transforms: Transform, mean: Array, weights: Array, reference: 
     if reference is not None:
         rotation = rigid(mean, reference, weights).rotation
     else:
-        # The rotation nearest to the sum of shape_from_mean, in the Frobenius norm.
+        # The mean rotation: the one nearest to the sum of shape_from_mean, in the Frobenius norm (Moakher, "Means and
+        # averaging in the group of rotations", SIAM J. Matrix Anal. Appl. 24(1), 2002).
         u, _, vt = np.linalg.svd(np.swapaxes(transforms.rotation, -1, -2).sum(axis=0))
         rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
     return Transform(np.ones(()), rotation, np.zeros(3))

@@ -75,10 +75,12 @@ def quaternion_from_matrix(matrix: npt.ArrayLike) -> Array:
     xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
     xw, yw, zw = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
     products = np.stack((xx, xy, xz, xw, xy, yy, yz, yw, xz, yz, zz, zw, xw, yw, zw, ww), axis=-1)
+    # 4 q q^T; any row is q times one of its components. The row of the largest component has the least cancellation.
     products = products.reshape(*m.shape[:-2], 4, 4)
     largest = np.argmax(np.stack((xx, yy, zz, ww), axis=-1), axis=-1)
     q = np.take_along_axis(products, largest[..., None, None], axis=-2)[..., 0, :]
     q = q / np.linalg.norm(q, axis=-1, keepdims=True)
+    # q and -q are one rotation.
     return np.where(q[..., 3:] < 0, -q, q)
 
 
@@ -148,6 +150,8 @@ def yaw_pitch_roll_from_matrix(matrix: npt.ArrayLike) -> tuple[Array, Array, Arr
     m = _checked("matrix", matrix, (3, 3))
     cos_pitch = np.hypot(m[..., 2, 0], m[..., 2, 2])
     gimbal = cos_pitch < _GIMBAL
+    # R[2] = (-cp sy, sp, cp cy), and R[0, 1], R[1, 1] = -sr cp, cr cp: the angles by arctangents, which stay exact near
+    # +-90 degrees. With cp = 0, R[0, 0] = cos(yaw -+ roll) and R[0, 2] = sin(yaw -+ roll).
     yaw = np.where(gimbal, np.arctan2(m[..., 0, 2], m[..., 0, 0]), np.arctan2(-m[..., 2, 0], m[..., 2, 2]))
     pitch = np.arctan2(m[..., 2, 1], cos_pitch)
     roll = np.where(gimbal, np.zeros_like(pitch), np.arctan2(-m[..., 0, 1], m[..., 1, 1]))

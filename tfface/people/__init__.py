@@ -1,4 +1,4 @@
-"""Sources of people: whoever stands in front of the camera, behind one interface (``people_source.PeopleSource``)."""
+"""Sources of people to photograph, behind one interface (``people_source.PeopleSource``)."""
 
 import importlib
 from typing import Any

@@ -137,7 +137,7 @@ def crop_view(view: capture_files.CapturedView, face: npt.NDArray[np.floating], 
 
 
 def _cut(path: Path, x: float, y: float, side: float, size: int) -> bytes:
-    """PNG of the square with its top-left outer corner at (x, y), scaled to `size`; the photograph's border goes on."""
+    """PNG of the square with its top-left outer corner at (x, y), scaled to `size`; the border is repeated outside."""
     left, top, right, bottom = math.floor(x), math.floor(y), math.ceil(x + side), math.ceil(y + side)
     with capture_files.open_image(path) as image:
         width, height = image.size

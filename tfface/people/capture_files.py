@@ -74,7 +74,7 @@ def subject_folders(root: Path) -> list[Path]:
 
 
 def landmarks_path(folder: Path) -> Path:
-    """Where a subject's landmarks stand: those that somebody placed, or else those of the registered mesh."""
+    """The file of a subject's landmarks: those placed by hand, or else those of the registered mesh."""
     placed, registered = folder / LANDMARKS, folder / REGISTERED_LANDMARKS
     return registered if registered.is_file() and not os.path.lexists(placed) else placed
 

@@ -3,7 +3,7 @@
 A 3DMM may end at the hairline and the jaw, have holes for eyes or closed eyes of its own, and a few landmarks only. The
 embedded head (`anthropometric`) is laid on its mean by the landmarks that both have and then drawn onto it along rays
 from the head's axis. What of it lies outside of the 3DMM's surface, as seen from that axis, is kept: crown, ears, neck;
-where the two meet, it goes on a little way below the 3DMM. It moves with the 3DMM's modes: where it lies below, as the
+where the two meet, it continues a little below the 3DMM. It moves with the 3DMM's modes: where it lies below, as the
 surface above it; elsewhere as a harmonic continuation of that. The 3DMM itself stays as it is, to the last bit.
 """
 
@@ -45,9 +45,9 @@ _FAR = 400.0
 _LEAST_RADIUS = 20.0
 """mm from the head's axis, beyond which a ray meets the side of the head that it comes from."""
 _INSET = 0.15
-"""mm below the surface of the 3DMM, where the kept part goes on: so little that light still reaches it."""
+"""mm below the surface of the 3DMM, where the kept part continues: so little that light still reaches it."""
 _OVERLAP = 2
-"""Rings of vertices that go on below the 3DMM."""
+"""Rings of vertices that continue the surface below the 3DMM."""
 _LITTLE = 0.15
 """Share of the embedded head's skin: if less is outside of the 3DMM, the 3DMM is a whole head itself."""
 _FIT = 10.0

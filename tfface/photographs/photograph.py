@@ -1,4 +1,4 @@
-"""Photographs from files: whatever their coding, upright RGB with eight bits a channel; and what the camera noted."""
+"""Photographs from files of any coding, as upright RGB with eight bits a channel, and their EXIF data."""
 
 import contextlib
 import dataclasses

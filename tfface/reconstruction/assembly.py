@@ -48,7 +48,7 @@ class Models:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Estimate:
-    """Coefficients [K], vertices [P, 3] and, by the number of a sighting, poses in its crop's camera."""
+    """Coefficients [K], vertices [P, 3] and, by the number of a photograph, poses in its crop's camera."""
 
     coefficients: npt.NDArray[np.float32]
     vertices: npt.NDArray[np.float32]
@@ -162,7 +162,7 @@ def _yaws(
 
 
 def _by_single_view(people: Sequence[PersonCrops], model: Predictor, average: int) -> list[_Estimate]:
-    """The mean of what a single view model says of each photograph."""
+    """The mean of a single view model's predictions for the photographs."""
     crops = [_crops(person) for person in people]
     predicted = iter(model.predict([[crop] for of_person in crops for crop in of_person]))
     estimates = []
@@ -175,7 +175,7 @@ def _by_single_view(people: Sequence[PersonCrops], model: Predictor, average: in
 
 
 def _crops(person: PersonCrops) -> list[Crop]:
-    return [Crop(sighting.crop, sighting.crop_intrinsics) for sighting in person.found]
+    return [Crop(face.crop, face.crop_intrinsics) for face in person.found]
 
 
 def _mean(predictions: Sequence[tuple[tuple[int, ...], Prediction]]) -> _Estimate:
@@ -195,14 +195,14 @@ def _reconstruction(person: PersonCrops, estimate: _Estimate, main: Predictor) -
     return Reconstruction(person.name, estimate.coefficients, estimate.vertices, main.face_model, tuple(views))
 
 
-def _view(sighting: CroppedFace, quaternion: npt.NDArray[np.float32], translation: npt.NDArray[np.float32]) -> View:
-    turned, moved = sighting.camera.pose_in_photograph(quaternion, translation)
+def _view(cropped: CroppedFace, quaternion: npt.NDArray[np.float32], translation: npt.NDArray[np.float32]) -> View:
+    turned, moved = cropped.camera.pose_in_photograph(quaternion, translation)
     return View(
-        name=sighting.photograph.name,
-        pixels=sighting.photograph.pixels,
-        intrinsics=sighting.intrinsics,
+        name=cropped.photograph.name,
+        pixels=cropped.photograph.pixels,
+        intrinsics=cropped.intrinsics,
         quaternion=turned,
         translation=moved,
-        box=sighting.face.box,
-        confidence=sighting.face.confidence,
+        box=cropped.face.box,
+        confidence=cropped.face.confidence,
     )

@@ -1,4 +1,4 @@
-"""A trained model wherever it is: a file of this machine, or one to be fetched whose checksum is known."""
+"""A trained model as a local file; an address with a checksum is fetched first."""
 
 import os
 import pathlib

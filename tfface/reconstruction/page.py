@@ -182,7 +182,7 @@ def _error_summary(errors: Array) -> str:
 
 
 def _figures(views: Sequence[View], vertices: Array, surface: OutputSurface | TexturedFace, max_side: int) -> str:
-    """Each photograph, the mesh over it, and what the reconstruction says of its camera."""
+    """Each photograph, the mesh over it, and the camera that was found."""
     if not views:
         return ""
     blocks = []

@@ -32,7 +32,7 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Reconstruction:
-    """What `tfface.reconstruct` says of one person.
+    """The reconstruction of one person.
 
     Attributes:
       name: Of the person.

@@ -36,7 +36,7 @@ _AHEAD = 2  # people a thread who are read before the model asks for them
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
       results: Of every person, those of runs before it first.
@@ -74,7 +74,7 @@ def reconstruct(
       tell: Takes each of those lines; by default they go to standard error.
 
     Returns:
-      What became of each person.
+      The outcome for each person.
 
     Raises:
       FileNotFoundError: If there is no such model or 3DMM.
@@ -166,7 +166,7 @@ class _Run:
         self._keys, self._progress, self._alone = keys, progress, alone
 
     def results(self, people: Sequence[Person]) -> Iterator[Result]:
-        """What became of each of the people, in their order."""
+        """The outcome for each of the people, in their order."""
         workers = self._options.workers or len(os.sched_getaffinity(0))
         pool = concurrent.futures.ThreadPoolExecutor(workers)
         try:

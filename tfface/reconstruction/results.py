@@ -1,4 +1,4 @@
-"""What became of each person: one line of JSON a person, and what a later run takes over from it."""
+"""The outcome for each person: one line of JSON a person, from which a later run continues."""
 
 import dataclasses
 import hashlib
@@ -93,7 +93,7 @@ def _read(path: Path) -> list[Result]:
             values = json.loads(line)
             known = {field.name: values[field.name] for field in dataclasses.fields(Result)}
         except (ValueError, KeyError, TypeError):
-            continue  # a line that cannot be read is a person that is not done
+            continue  # an unreadable line is a person that is not finished
         lists = {name: tuple(known[name]) for name in ("photographs", "faults")}
         found.append(Result(**{**known, **lists}))
     return found

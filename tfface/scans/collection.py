@@ -1,4 +1,4 @@
-"""A collection of scans registered over the cores: one that fails stops no other, and killed it goes on."""
+"""A collection of scans registered on all cores: failures do not stop the others, interrupted runs continue."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def register_collection(
 ) -> list[Outcome]:
     """Registers scans and writes the report.
 
-    Each scan is finished by itself, so the same call goes on where a killed one was. What does not depend on it: the
+    Each scan is finished by itself, so that the same call continues an interrupted one. What does not depend on it: the
     number of workers and the order of the scans.
 
     Args:
@@ -77,7 +77,7 @@ def begin(plan: Plan) -> None:
 
 
 def read_outcomes(output: str | os.PathLike[str]) -> list[Outcome]:
-    """What became of the scans of a folder, by subject; also of those that a Beam pipeline registered.
+    """The outcomes for the scans of a folder, by subject; also of those that a Beam pipeline registered.
 
     Raises:
       ValueError: naming the file, if a record is damaged.

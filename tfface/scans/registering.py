@@ -21,7 +21,7 @@ from tfface.photographs.detector import shared_mtcnn
 from tfface.scans import face_search, scan_files
 
 REGISTERED, DOUBTFUL, FAILED = "registered", "doubtful", "failed"
-"""What became of a scan: fit to build on; registered, but look at it; not registered, and why."""
+"""The outcome for a scan: good enough to build on; registered, but to be checked; not registered."""
 
 MESHES, NEUTRAL, RECORDS, PICTURES = "meshes", "neutral", "scans", "pictures"
 """Folders of the output: registered meshes (PLY), the same without the expression that a scan shows, what became of
@@ -73,7 +73,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of one scan.
+    """The outcome for one scan.
 
     Attributes:
       subject: its name.
@@ -146,7 +146,7 @@ def register_file(plan: Plan, scan: scan_files.ScanFile) -> Outcome:
 
 
 def finished(plan: Plan, scan: scan_files.ScanFile, digest: str | None = None) -> Outcome | None:
-    """What became of a scan in an earlier run with the same plan and the same file, or None.
+    """The outcome for a scan in an earlier run with the same plan and the same file, or None.
 
     Args:
       plan: how.

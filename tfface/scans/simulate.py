@@ -48,7 +48,7 @@ def simulate(
 ) -> None:
     """Scans and photographs every subject of a source: `<root>/<subject>/scan.ply`, `images/`, `views.json`.
 
-    A subject that is there already is left as it is, so a killed run goes on.
+    A subject that is there already is left as it is, so that an interrupted run continues.
 
     Args:
       source: people with full heads (`scanner.FullHeadPeople`).

@@ -1,4 +1,4 @@
-"""Brings somebody else's 3DMM to the conventions of tfface: unit, axes, origin, winding, landmarks, modes, symmetry."""
+"""Converts other 3DMMs to the conventions of tfface: unit, axes, origin, winding, landmarks, modes, symmetry."""
 
 import itertools
 from collections.abc import Mapping

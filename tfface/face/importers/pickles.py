@@ -121,7 +121,7 @@ def load(content: bytes) -> Any:
 
 
 def _check_opcodes(content: bytes) -> None:
-    """Refuses what would take names from elsewhere or memory without measure, and whatever follows the pickle."""
+    """Refuses names from elsewhere, unbounded memory, and bytes after the end of the pickle."""
     end = 0
     for count, (opcode, argument, position) in enumerate(pickletools.genops(content)):
         if opcode.name in _REFUSED_OPCODES:

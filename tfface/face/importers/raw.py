@@ -1,4 +1,4 @@
-"""What a reader finds in a file of somebody else's 3DMM, before it is brought to the conventions of tfface."""
+"""The content of another program's 3DMM file, before it is converted to the conventions of tfface."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -66,6 +66,7 @@ def matches(points: Array, normals: Array, surface: ScanSurface, exposed: Array,
     accepted = (found.distances < tests.max_distance) & (cosine > np.cos(np.radians(tests.max_angle)))
     accepted &= ~found.on_border
     if accepted.any():
+        # Geman and McClure: 1 / (1 + (r / (k median))^2)^2. The median adapts it: wide at first, narrow at the end.
         median = max(float(np.median(found.distances[accepted])), 0.1)
         weights[asked] = accepted * exposed[asked] / (1 + (found.distances / (tests.robust * median)) ** 2) ** 2
     return Matches(feet, planes, distances, weights)
@@ -91,6 +92,7 @@ def exposure(vertices: npt.ArrayLike, triangles: npt.ArrayLike, reach: float = 3
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-12)
     other = np.cross(normals, across)
     free = np.zeros(len(vertices))
+    # The normal and two rings about it: 13 directions that stand for the outer half space.
     turns = [(0.0, 0.0), *((35.0, a) for a in range(0, 360, 60)), *((60.0, a) for a in range(30, 390, 60))]
     for tilt, angle in np.radians(turns):
         sideways = np.cos(angle) * across + np.sin(angle) * other

@@ -105,6 +105,7 @@ def sample(scan: mesh.Mesh, count: int, rng: np.random.Generator) -> tuple[Array
     areas = np.linalg.norm(cross, axis=1)
     chosen = rng.choice(len(areas), count, p=areas / areas.sum())
     first, second = rng.random(count), rng.random(count)
+    # A uniform point of the parallelogram; its far half is folded back onto the triangle.
     outside = first + second > 1
     first, second = np.where(outside, 1 - first, first), np.where(outside, 1 - second, second)
     a, b, c = np.moveaxis(corners[chosen], 1, 0)
@@ -122,6 +123,7 @@ def _away(tips: Array, around: Array) -> Array:
     limit = (around**2).sum(axis=1) - np.float32(_PROTRUSION_RADIUS**2)
     for start in range(0, len(tips), _AT_A_TIME):
         block = tips[start : start + _AT_A_TIME]
+        # |t - a|^2 < r^2 is 2 t . a - |t|^2 > |a|^2 - r^2: one matrix product for all pairs.
         near = (2 * block @ around.T - (block**2).sum(axis=1)[:, None] > limit).astype(np.float32)
         sums = near @ with_ones
         means[start : start + _AT_A_TIME] = sums[:, :3] / np.maximum(sums[:, 3:], 1)
@@ -141,6 +143,7 @@ def guess(nose: Array, cloud: ScanPoints, usable: npt.NDArray[np.bool_], num_see
       Rotations [H, 3, 3] and translations [H, 3], scan_from_template.
     """
     tips, away = cloud.points[:TIPS][usable], cloud.away[usable]
+    # How far a point stands out of its surroundings along the normal: noses, ears, chins and tufts of hair lead.
     height = np.einsum("qk,qk->q", away, cloud.normals[:TIPS][usable])
     seeds: list[int] = []
     for index in np.argsort(-height):
@@ -155,6 +158,7 @@ def guess(nose: Array, cloud: ScanPoints, usable: npt.NDArray[np.bool_], num_see
     rolls = [rotation.matrix_from_yaw_pitch_roll(0.0, 0.0, roll) for roll in np.arange(_ROLLS) * 360 / _ROLLS]
     rotations, translations = [], []
     for seed in seeds:
+        # The face looks along -z of the model frame, so that z points back into the head.
         z = -away[seed] / np.linalg.norm(away[seed])
         x = np.cross([0.0, 1.0, 0.0] if abs(z[1]) < 0.9 else [1.0, 0.0, 0.0], z)
         x /= np.linalg.norm(x)
@@ -194,6 +198,7 @@ def sift(
     rotations, translations, part = rotations[kept], translations[kept], face[:_COARSE]
     for _ in range(_SIFTING_ROUNDS):
         distance, nearest = residuals(rotations, translations, part)
+        # Trimmed ICP: the farthest quarter is hair, shoulders, or what the scan does not show.
         limit = np.quantile(distance, 0.75, axis=1, keepdims=True)
         trimmed = np.where((distance <= limit) & (distance < 2 * CAP), 1.0, 1e-6)
         fitted = alignment.rigid(np.broadcast_to(part.points, (*distance.shape, 3)), cloud.points[nearest], trimmed)
@@ -278,6 +283,7 @@ def plane_step(moved: Array, planes: Array, found: Array, used: Array, points: A
     """
     count = used.sum(axis=1)
     centre = np.einsum("hp,hpk->hk", used, moved) / np.maximum(count, 1)[:, None]
+    # Linearised: n . (turn x (m - c) + shift) = n . (found - m); (m - c) x n is the derivative by the turn.
     rows = np.concatenate((np.cross(moved - centre[:, None], planes), planes), axis=2)
     right = np.einsum("hpk,hpk->hp", planes, found - moved)
     weighted = np.swapaxes(used[..., None] * rows, 1, 2)

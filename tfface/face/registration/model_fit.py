@@ -158,6 +158,7 @@ def fit(
     shape = mean + (numbers.astype(np.float32) @ flat).reshape(mean.shape)
     vertices = pose.apply(shape)
     for number in range(settings.rounds):
+        # From loose to tight within two thirds of the rounds, geometrically (graduated non-convexity).
         share = min(1.0, 1.5 * number / settings.rounds)
         distance, angle, deviation = (
             float(ends[0] ** (1 - share) * ends[1] ** share)
@@ -172,6 +173,7 @@ def fit(
         if np.count_nonzero(found.weights) < 4:
             raise ValueError(f"scan: nothing within {distance:.0f} mm of the model's mean face")
         at[:, :, -6:] = _motion(shape[chosen])
+        # The sample stands for all vertices that are seen, beside a prior that does not depend on their number.
         weights = len(drawn) / len(chosen) * found.weights / deviation**2
         matrix, right = _equations(found, weights, at, mean[chosen], pose, settings.tangential)
         if landmarks is not None and len(landmarks[0]):

@@ -100,6 +100,7 @@ def measure(
     if landmarks is not None and len(landmarks[0]):
         landmark = float(np.sqrt(((vertices[landmarks[0]] - landmarks[1]) ** 2).sum(axis=1).mean()))
     i, j = mesh.edges(triangles).T
+    # Logarithms: an edge of half its length counts as much as one of twice. The median is the size of the head.
     ratio = np.log(np.linalg.norm(vertices[i] - vertices[j], axis=1) / np.linalg.norm(rest[i] - rest[j], axis=1))
     return Quality(
         residual_mm=float(distances.mean()),

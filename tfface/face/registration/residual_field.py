@@ -93,11 +93,13 @@ def fit(
                 f"scan: {np.count_nonzero(found.weights)} of {len(start)} vertices of the template have a point of the "
                 f"scan within {tests.max_distance:.0f} mm"
             )
+        # To the tangent plane: (n . (closest - v)) n.
         way = np.einsum("pk,pk->p", found.normals, found.points - vertices)[:, None] * found.normals
         weights = found.weights / settings.noise**2
         matrix = (stiffness + scipy.sparse.diags(weights)).tocsc()
         right = weights[:, None] * (vertices - start + way)
         if solver is None:
+            # Weights change little from round to round: the first factorisation preconditions the later rounds.
             solver = _factorised(matrix)
             displacement = solver.solve(right)
         else:

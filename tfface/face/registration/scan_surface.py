@@ -105,6 +105,7 @@ def barycentric(points: Array, a: Array, b: Array, c: Array) -> Array:
     Returns:
       [Q, 3], sums are 1; (1, 0, 0) in a triangle without area.
     """
+    # Least squares of w = s u + t v (Ericson, "Real-Time Collision Detection", 2005, section 3.4).
     u, v, w = b - a, c - a, points - a
     uu, uv, vv = (np.einsum("qk,qk->q", p, q) for p, q in ((u, u), (u, v), (v, v)))
     wu, wv = np.einsum("qk,qk->q", w, u), np.einsum("qk,qk->q", w, v)

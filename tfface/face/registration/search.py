@@ -129,6 +129,7 @@ def _followed(
 ) -> list[Candidate]:
     """Where guesses lead, by residual: sifted, settled, and polished if they may be a face as good as the best."""
     settled = hypotheses.settle(*hypotheses.sift(*guesses, face, cloud, num_proposals), face, cloud)
+    # A nose on a chin is a minimum, too: neighbours of the best, turned and slid, are tried as well.
     beside = hypotheses.neighbours(settled[0][:_BESIDE], settled[1][:_BESIDE], nose)
     rotations, translations = (
         np.concatenate((near, left[_BESIDE:])) for near, left in zip(beside, settled, strict=True)

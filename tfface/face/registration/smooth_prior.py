@@ -74,6 +74,7 @@ def smooth_model(template: mesh.Mesh, settings: SmoothPriorSettings | None = Non
     symmetric, antisymmetric = (
         _eigenfunctions(vertices, vertices[chosen], sign, settings.scales) for sign in (1.0, -1.0)
     )
+    # A mirror image has -x: of x the antisymmetric fields, of y and z the symmetric ones are those of a symmetric face.
     common, own = np.sqrt(1 - settings.asymmetry), np.sqrt(settings.asymmetry)
     found: list[tuple[float, int, Array]] = []
     for axis, (even, odd) in enumerate(
@@ -85,6 +86,8 @@ def smooth_model(template: mesh.Mesh, settings: SmoothPriorSettings | None = Non
     for mode, (_, axis, field) in zip(modes, found, strict=False):
         mode[:, axis] = field
     flat = modes.reshape(len(modes), -1)
+    # The sampled eigenfunctions are only about orthogonal on the vertices. F F^T = V L V^T makes V^T F / sqrt(L) a PCA
+    # basis of the same covariance F^T F.
     eigenvalues, vectors = np.linalg.eigh(flat @ flat.T)
     kept = eigenvalues > _NEGLIGIBLE * eigenvalues[-1]
     eigenvalues, vectors = eigenvalues[kept][::-1], vectors[:, kept][:, ::-1]
@@ -106,11 +109,14 @@ def _eigenfunctions(vertices: Array, samples: Array, sign: float, scales: tuple[
     values, vectors = np.linalg.eigh(kernel)
     kept = values > _NEGLIGIBLE * values[-1]
     values, vectors = values[kept][::-1], vectors[:, kept][:, ::-1]
+    # Nyström: f_i(x) = k(x, samples) v_i / sqrt(l_i), so that sum_i f_i(x) f_i(y) is about k(x, y) (Williams, Seeger,
+    # "Using the Nyström method to speed up kernel machines", NIPS 2000).
     return (cross @ (vectors / np.sqrt(values))).T
 
 
 def _kernel(first: Array, second: Array, scales: tuple[tuple[float, float], ...]) -> Array:
     """[n, m], mm^2."""
+    # |x - y|^2 = |x|^2 + |y|^2 - 2 x . y, one matrix product; rounding may leave it below 0.
     squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
     squares = np.maximum(squares, 0)
     return np.sum([deviation**2 * np.exp(-squares / (2 * length**2)) for length, deviation in scales], axis=0)

@@ -1,7 +1,8 @@
-"""What each measure moves: smooth displacement fields over the template, construction frame.
+"""What each measure moves: smooth displacement fields over the template, construction frame (``skull``).
 
 Every field is a displacement `[V, 3]` for about one millimetre of its measure; how many millimetres exactly is
-calibrated in ``deformation``. Breadths and displacements are symmetric, asymmetries move both sides alike.
+calibrated in ``deformation``. Breadths and displacements are symmetric, asymmetries move both sides alike. The numbers
+in the fields are places on the template, mm.
 """
 
 from collections.abc import Callable
@@ -55,6 +56,8 @@ def _widening(reach: float, weight: Callable[[np.ndarray], np.ndarray]) -> Field
 
     def field(points: np.ndarray) -> np.ndarray:
         side, aside, _, _ = _place(points)
+        # (|x| / reach)^2 has no slope on the midline, so no crease runs down the face; beyond the measure it is held,
+        # or ears and temples would move more than the cheekbones.
         return _vector(0.5 * side * np.minimum(aside / reach, 1.1) ** 2 * weight(points), 0.0, 0.0)
 
     return field
@@ -70,6 +73,8 @@ def _lengthening(top: float, bottom: float) -> Field:
 
 
 def _head_length(points: np.ndarray) -> np.ndarray:
+    # Grows towards the occiput with ((40 - z) / 136)^1.5, half as much in the neck: the length of a head varies in the
+    # skull behind the ears.
     back = np.clip((40.0 - points[:, 2]) / 136.0, 0.0, 1.2) ** 1.5
     return _vector(0.0, 0.0, -back * (0.45 + 0.55 * smootherstep(points[:, 1], -110.0, -10.0)))
 
@@ -95,8 +100,11 @@ def _vermilion(above: float) -> Field:
 
     def field(points: np.ndarray) -> np.ndarray:
         _, aside, height, depth = _place(points)
+        # (u / 8) exp((1 - (u / 8)^2) / 2) is 0 on the line between the lips, 1 at the border of the vermilion 8 mm from
+        # it, and fades beyond: the red part grows, and the lips stay closed.
         away = np.maximum((height + 68.7) * above, 0.0)
         weight = away / 8.0 * np.exp(0.5 - 0.5 * (away / 8.0) ** 2)
+        # A parabola across: both borders meet in the corners of the mouth, 28 mm from the midline.
         weight = weight * np.maximum(1.0 - (aside / 28.0) ** 2, 0.0) * smootherstep(depth, 60.0, 85.0)
         return _vector(0.0, above * weight, 0.35 * weight)
 
@@ -105,18 +113,22 @@ def _vermilion(above: float) -> Field:
 
 def _mouth_breadth(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
+    # In proportion to |x| up to the corners at 26 mm, so that lips stretch alike over their whole breadth; the cheeks
+    # follow until 58 mm.
     weight = aside / 26.0 * _plateau(-aside, (-58.0, -26.0), (1.0, 2.0)) * _bell(height, -68.5, 17.0)
     return _vector(0.5 * side * weight * smootherstep(depth, 30.0, 70.0), 0.0, 0.0)
 
 
 def _intercanthal(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
+    # 1 at the inner corners (17 mm) and slowly less to 62 mm: the whole eye moves, and its own breadth hardly changes.
     weight = _plateau(aside, (4.0, 17.0), (17.0, 62.0)) * _bell(height, 0.0, 17.0) * smootherstep(depth, 30.0, 60.0)
     return _vector(0.5 * side * weight, 0.0, 0.0)
 
 
 def _biocular(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
+    # 0 at the inner corners, 1 at the outer ones (46 mm): the fissure alone becomes longer.
     weight = _plateau(aside, (14.0, 46.0), (46.0, 76.0)) * _bell(height, 0.0, 19.0) * smootherstep(depth, 0.0, 50.0)
     return _vector(0.5 * side * weight, 0.0, 0.0)
 
@@ -147,6 +159,7 @@ def _dorsum_breadth(points: np.ndarray) -> np.ndarray:
 
 
 def _face_depth(points: np.ndarray) -> np.ndarray:
+    # ((z + 10) / 105)^1.5: from the ears forwards, most at the nose; the back of the head stays.
     ahead = np.clip((points[:, 2] + 10.0) / 105.0, 0.0, 1.15) ** 1.5
     return _vector(0.0, 0.0, ahead * smootherstep(points[:, 1], -200.0, -90.0))
 
@@ -157,6 +170,7 @@ def _forehead_slope(points: np.ndarray) -> np.ndarray:
 
 def _around_eyes(points: np.ndarray) -> np.ndarray:
     """1 over lids and eyeball, fading out towards brow, nose and cheek."""
+    # From the centre of the eye on the same side.
     off = points - relief.EYE_CENTRE * np.where(points[:, :1] < 0.0, [[-1.0, 1.0, 1.0]], 1.0)
     return (1.0 - smootherstep(np.hypot(off[:, 0] / 1.15, off[:, 1]), 10.0, 25.0)) * smootherstep(
         points[:, 2], 30.0, 55.0
@@ -173,18 +187,22 @@ def _eye_height(points: np.ndarray) -> np.ndarray:
 
 def _fissure_height(points: np.ndarray) -> np.ndarray:
     _, aside, height, depth = _place(points)
+    # A parabola over the fissure, 15 mm to each side of its middle: the corners of the eye stay.
     across = np.maximum(1.0 - ((aside - 31.4) / 15.0) ** 2, 0.0)
+    # The upper lid does most of the opening.
     lids = 0.65 * _bell(height, 8.0, 6.0) - 0.35 * _bell(height, -5.0, 5.0)
     return _vector(0.0, lids * across * smootherstep(depth, 55.0, 70.0), 0.0)
 
 
 def _fissure_inclination(points: np.ndarray) -> np.ndarray:
     _, aside, _, _ = _place(points)
+    # Turns the fissure about its middle: up by 0.5 at the outer corner, down by as much at the inner one.
     return _vector(0.0, np.clip((aside - 31.4) / 14.5, -1.2, 1.2) * 0.5 * _around_eyes(points) ** 0.5, 0.0)
 
 
 def _chin_breadth(points: np.ndarray) -> np.ndarray:
     side, aside, height, depth = _place(points)
+    # |x| exp(-...) is 0 on the midline: the chin broadens and does not split.
     weight = aside / 20.0 * _bell(aside, 16.0, 16.0) * _bell(height, -107.0, 15.0) * smootherstep(depth, 25.0, 65.0)
     return _vector(side * weight, 0.0, 0.0)
 
@@ -206,13 +224,10 @@ def _cheek_fullness(points: np.ndarray) -> np.ndarray:
 
 def _nasolabial_fold(points: np.ndarray) -> np.ndarray:
     _, aside, height, depth = _place(points)
+    # The fold runs from beside the nostril outwards and down; a ridge beside it and a groove in it.
     line = 20.0 + 0.42 * (-44.0 - height)
     weight = _plateau(height, (-76.0, -62.0), (-48.0, -38.0)) * smootherstep(depth, 40.0, 75.0)
-    return _vector(
-        0.0,
-        0.0,
-        (_bell(aside, 0.0, 6.0) * 0.0 + _bell(aside - line, 7.0, 7.0) - 0.8 * _bell(aside - line, 0.0, 5.0)) * weight,
-    )
+    return _vector(0.0, 0.0, (_bell(aside - line, 7.0, 7.0) - 0.8 * _bell(aside - line, 0.0, 5.0)) * weight)
 
 
 def _submental_fullness(points: np.ndarray) -> np.ndarray:
@@ -332,9 +347,12 @@ def residual(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
       `[V, 3]`, of the unit that it is scaled to.
     """
     num_waves = 24
+    # A sum of many independent waves is nearly a Gaussian process (Rahimi and Recht, "Random features for large-scale
+    # kernel machines", NIPS 2007). 90 mm and more: what faces of one set of measures still differ by, and no bumps.
     directions = rng.standard_normal((num_waves, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     wave_numbers = 2.0 * np.pi / rng.uniform(90.0, 260.0, num_waves)
     phases = rng.uniform(0.0, 2.0 * np.pi, num_waves)
+    # E cos^2 = 1/2, so the mean square of the three coordinates together is n * 3 * (1/2) * 2 / (3 n) = 1.
     amplitudes = rng.standard_normal((num_waves, 3)) * np.sqrt(2.0 / num_waves / 3.0)
     return np.cos(points @ (directions * wave_numbers[:, None]).T + phases) @ amplitudes

@@ -61,7 +61,7 @@ class Half:
         self.add_triangles(np.stack([b, c, d], -1), part)
 
     def mirrored(self) -> SymmetricMesh:
-        """The whole mesh. Vertices with x = 0 stand on the midline and are shared by both halves."""
+        """The whole mesh. Vertices with x = 0 are on the midline and shared by both halves."""
         vertices, triangles, part = self.vertices, np.concatenate(self._triangles), np.concatenate(self._parts)
         off_midline = np.flatnonzero(vertices[:, 0] != 0.0)
         twin = np.arange(self.count)

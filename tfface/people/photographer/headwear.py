@@ -86,7 +86,7 @@ def _grid_of(head: HeadModel) -> _Grid:
     origins = np.stack(np.broadcast_arrays(x, levels[:, None], z), axis=-1)
     skin = head.triangles[head.part == Part.SKIN]
     hits = raycast.Raycaster(vertices, skin).cast(origins, directions)
-    # Below the template's rim the grid goes on as it ended.
+    # Below the template's rim the grid is continued as it ended.
     rows = np.maximum.accumulate(np.where(hits.triangle >= 0, np.arange(len(levels))[:, None], 0), axis=0)
     triangle = np.take_along_axis(hits.triangle, rows, axis=0)
     weights = np.take_along_axis(hits.barycentric, rows[..., None], axis=0)

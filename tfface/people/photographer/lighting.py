@@ -45,6 +45,7 @@ class Lighting:
 def light_colour(temperature: float) -> npt.NDArray[np.float64]:
     """Colour of a black body relative to daylight of 6500 K, mean 1, [3] (Planck's law at three wavelengths)."""
     exponent = 1.4388e7 / WAVELENGTHS  # h c / k, nm K.
+    # B(T) / B(6500 K) at one wavelength: (e^(c / 6500) - 1) / (e^(c / T) - 1); the factors lambda^-5 cancel.
     relative = np.expm1(exponent / _DAYLIGHT) / np.expm1(exponent / temperature)
     return relative / relative.mean()
 

@@ -38,6 +38,7 @@ def expose(
     balance = white ** -rng.uniform(0.6, 1.0) * np.exp(strength * rng.uniform(-0.05, 0.05, 3))
     exposed = picture * (gain * balance).astype(np.float32)
     exposed = _blur(exposed, strength, rng)
+    # Photon noise has a variance in proportion to the light, reading noise a constant one.
     photons = 10 ** rng.uniform(3.2, 4.5)
     variance = strength**2 * (np.maximum(exposed, 0) / photons + 1e-6)
     exposed += np.sqrt(variance) * rng.standard_normal(exposed.shape, np.float32)

@@ -205,8 +205,10 @@ def shade(
     # What shows the inside of the head, through a nostril or between the lips, is dark.
     inside = np.flatnonzero(facing < -0.25)
     albedo[inside], ambient[inside] = albedo[inside] * 0.2, 0.1
+    # Interpolated normals may turn away at silhouettes: they are bent back until n . v is at least 0.02.
     normals += np.maximum(0.02 - facing, 0)[:, None] * view
     key, rim, up = ((model_from_cam @ d).astype(np.float32) for d in (lighting.key, lighting.rim, (0, -1, 0)))
+    # A hemisphere of sky above one of ground: the share of sky that a plane sees is (1 + n . up) / 2.
     irradiance = lighting.ground + (0.5 + 0.5 * (normals @ up))[:, None] * (lighting.sky - lighting.ground)
     irradiance = (irradiance + np.maximum(normals @ rim, 0)[:, None] * lighting.rim_colour) * ambient[:, None]
     cosine = normals @ key
@@ -214,8 +216,10 @@ def shade(
     if lighting.shadows:
         lit = np.flatnonzero(cosine > -_WRAP[0])
         visible[lit] = _key_visible(scene.caster, points[lit], normals[lit], key, lighting.key_radius * disc[lit])
+    # Wrapped cosine, (n . l + w) / (1 + w): a cheap stand-in for subsurface scattering, red reaching farthest.
     irradiance += lighting.key_colour * (np.maximum(cosine[:, None] + _WRAP, 0) / (1 + _WRAP) * visible[:, None])
     highlight = _highlight(normals, view, key, roughness) * gloss * visible * np.maximum(cosine, 0)
+    # Reflection of the sky at grazing angles, after Schlick with a lower power.
     grazing = 0.03 * gloss * ambient * (1 - np.clip(facing, 0, 1)) ** 4
     return albedo * irradiance + lighting.key_colour * highlight[:, None] + lighting.sky * grazing[:, None]
 
@@ -256,7 +260,7 @@ def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[A
 
 
 def sample_bilinear(image: Array, xy: Array) -> Array:
-    """Values [S, C] of an image [H, W, C] at xy [S, 2], texels' centres lying at +0.5; its border goes on beyond it."""
+    """Values [S, C] of an image [H, W, C] at xy [S, 2], texels' centres at +0.5; outside, its border is repeated."""
     height, width = image.shape[:2]
     x = np.clip(xy[:, 0] - 0.5, 0, width - 1.001)
     y = np.clip(xy[:, 1] - 0.5, 0, height - 1.001)
@@ -299,9 +303,11 @@ def _highlight(normals: Array, view: Array, light: Array, roughness: Array) -> A
     """
     half = view + light
     half /= _length(half)
+    # GGX: D = alpha^2 / (pi ((n.h)^2 (alpha^2 - 1) + 1)^2), alpha = roughness^2; pi goes with the unit of light.
     alpha2 = (roughness * roughness) ** 2
     n_h = np.maximum(_dot(normals, half), 0)
     l_h = np.maximum(half @ light, 0.1)
     spread = alpha2 / (n_h * n_h * (alpha2 - 1) + 1) ** 2
+    # Schlick: F = F0 + (1 - F0) (1 - l.h)^5.
     fresnel = 0.04 + 0.96 * (1 - l_h) ** 5
     return np.minimum(fresnel * spread / (4 * l_h * l_h), 2.0)

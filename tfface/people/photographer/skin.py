@@ -47,6 +47,7 @@ def log_slopes(melanin: float, blood: float) -> tuple[npt.NDArray[np.float32], n
 
     A pattern on the skin is then one product and one sum on the logarithm of its colour.
     """
+    # Central differences, of relative steps: the range of melanin is a factor of 12.
     step = 0.05
     by_melanin = np.log(reflectance(melanin * (1 + step), blood) / reflectance(melanin * (1 - step), blood))
     by_blood = np.log(reflectance(melanin, blood * np.exp(step)) / reflectance(melanin, blood * np.exp(-step)))
@@ -67,6 +68,7 @@ def typology_angle(colour: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """
     xyz_from_rgb = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     relative = np.asarray(colour, np.float64) @ (xyz_from_rgb / xyz_from_rgb.sum(axis=1, keepdims=True)).T
+    # CIE 1976: f(t) = t^(1/3), and its tangent near 0.
     cube = np.where(relative > (6 / 29) ** 3, np.cbrt(relative), relative / (3 * (6 / 29) ** 2) + 4 / 29)
     lightness, blue_yellow = 116 * cube[..., 1] - 16, 200 * (cube[..., 1] - cube[..., 2])
     return np.degrees(np.arctan2(lightness - 50, blue_yellow))

@@ -8,10 +8,10 @@ Array = npt.NDArray[np.floating]
 _DARKEST = 0.02
 """sRGB at which logarithms are cut off."""
 _OUTLIER = 0.1
-"""Difference of logarithms from which an observation loses its say: a shadow, a highlight, hair."""
+"""Difference of logarithms from which an observation loses its weight: a shadow, a highlight, hair."""
 _ROUNDS = 8
 _RIDGE = 1e-4, 1e-2, 3e-2
-"""Share of the observations that each constant, linear and quadratic term weighs as one of 0."""
+"""Weight of a pseudo-observation of 0 for each constant, linear and quadratic term, as a share of all observations."""
 
 
 def gains(colors: Array, masses: Array, normals: Array) -> Array:
@@ -26,7 +26,7 @@ def gains(colors: Array, masses: Array, normals: Array) -> Array:
 
     Args:
       colors: [N, P, 3], sRGB, 0..1, of vertices in each photograph.
-      masses: [N, P], how much each photograph says of each vertex, at least 0.
+      masses: [N, P], the weight of each photograph at each vertex, at least 0.
       normals: [P, 3], unit.
 
     Returns:
@@ -38,6 +38,7 @@ def gains(colors: Array, masses: Array, normals: Array) -> Array:
     basis = harmonics(normals)
     logs = np.log(np.maximum(colors, _DARKEST))
     weights = masses * (masses.sum(axis=0) > masses)  # what one photograph alone sees, cannot be compared
+    # The higher the order, the stronger the pull to 0: a constant is exposure, the rest has to be earned by the data.
     penalty = np.repeat(_RIDGE, (1, 3, 5))
     factors = np.empty(colors.shape)
     for channel in range(3):
@@ -46,7 +47,9 @@ def gains(colors: Array, masses: Array, normals: Array) -> Array:
         for _ in range(_ROUNDS):
             beta = _fit(logs[:, :, channel], trust, basis, penalty * max(weights.sum(), 1e-12) / count)
             left = logs[:, :, channel] - beta @ basis.T
+            # Residuals from the texture's own logarithm log a, their weighted mean at each vertex.
             left = left - (trust * left).sum(axis=0) / np.maximum(trust.sum(axis=0), 1e-12)
+            # Iteratively reweighted least squares with the weights of Cauchy's function.
             trust = weights / (1 + (left / _OUTLIER) ** 2)
         factors[:, :, channel] = np.exp(-(beta @ basis.T))
     return factors.reshape(count, points, 3)
@@ -61,6 +64,7 @@ def harmonics(normals: Array) -> Array:
 def _fit(logs: Array, weights: Array, basis: Array, penalty: Array) -> Array:
     """Coefficients [N, B] that minimise the weighted squares of log c_i - B beta_i - their mean at each vertex."""
     count, terms = len(logs), basis.shape[1]
+    # With log a eliminated, its mean at each vertex, photographs i and j are coupled by w_i (delta_ij - w_j / sum w).
     share = weights / np.maximum(weights.sum(axis=0), 1e-12)
     system = np.zeros((count, terms, count, terms))
     known = np.zeros((count, terms))

@@ -50,6 +50,7 @@ class Membrane:
         size = len(vertices)
         joined = scipy.sparse.coo_matrix((self.stiffness, (ends[0], ends[1])), shape=(size, size))
         joined = (joined + joined.T).tocsr()
+        # L = D - S with S_ab = s_ab and D_aa = sum_b s_ab: x^T L x = sum_ab s_ab (x_a - x_b)^2.
         self._laplacian = (scipy.sparse.diags(np.asarray(joined.sum(axis=1)).ravel()) - joined).tocsc()
 
     def solve(self, masses: Array, targets: Array, length: float, gradients: Array | None = None) -> Array:
@@ -65,15 +66,19 @@ class Membrane:
           [P, C].
         """
         total = max(float(masses.sum()), 1e-12)
+        # Solved for x - mean: the weak anchor below then pulls towards the mean, not towards black.
         mean = masses @ targets / total
         weights = masses / length**2
+        # Makes L positive definite where all masses of a part are 0; too weak to be seen elsewhere.
         anchor = 1e-7 * self.areas.mean() / length**2
         known = weights[:, None] * (targets - mean)
         if gradients is not None:
+            # Derivative of sum s_ab (x_a - x_b - g_ab)^2 by x_a: s_ab g_ab on the right, with the other sign by x_b.
             pull = self.stiffness[:, None] * gradients
             for channel in range(targets.shape[1]):
                 known[:, channel] += np.bincount(self.edges[:, 0], pull[:, channel], len(known))
                 known[:, channel] -= np.bincount(self.edges[:, 1], pull[:, channel], len(known))
+        # (L + diag(m / length^2)) x = m / length^2 target + div g, the normal equations.
         system = self._laplacian + scipy.sparse.diags(weights + anchor)
         solver = scipy.sparse.linalg.splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
         return mean + solver.solve(known)
@@ -88,9 +93,11 @@ def _cotangents(vertices: Array, triangles: Indices, edges: Indices) -> Array:
         a, b, c = (triangles[:, (corner + turn) % 3].astype(np.int64) for turn in range(3))
         u, v = vertices[b] - vertices[a], vertices[c] - vertices[a]
         sine = np.linalg.norm(np.cross(u, v), axis=-1)
+        # cot(angle) = (u . v) / |u x v|; the edge opposite to the corner gets half of it from each of its triangles.
         cotangent = np.einsum("fk,fk->f", u, v) / np.maximum(sine, 1e-9)
         index = np.searchsorted(keys, np.minimum(b, c) * size + np.maximum(b, c))
         weights += np.bincount(index, 0.5 * np.clip(cotangent, -5, 5), len(edges))
+    # Obtuse angles give negative weights, with which the maximum principle fails and colours overshoot.
     return np.clip(weights, 0.02, 10)
 
 
@@ -119,6 +126,7 @@ def blend(
     Returns:
       The colours [T, 3] and [T] how far each is photographed, 0 (completed) to 1.
     """
+    # Sums over the texels around a vertex become means by dividing by the number of texels.
     share = np.maximum(texels.at_vertices(np.ones((len(texels.place), 1), np.float32))[:, 0], 1e-9)
     company = _in_company(texels.at_vertices(trust[:, None]) / share[:, None], membrane)
     trust = trust * texels.at_texels(company)[:, 0]
@@ -126,11 +134,14 @@ def blend(
     blended = _blended(colors, weights, texels, membrane, share)
     sums = texels.at_vertices(np.concatenate((photographed, photographed * blended), axis=1))
     seen = sums[:, 0] / share
+    # The low band of all that is photographed, completed; details are what the blend has beyond it.
     base = _complete(sums[:, 1:] / np.maximum(sums[:, :1], 1e-9), seen, membrane, symmetry)
+    # What no photograph shows is often a hollow. Its surroundings are lit, so it is darkened by its shade.
     base *= (seen + (1 - seen) * np.minimum(shade / _DEEP, 1))[:, None]
     smooth = texels.at_texels(base)
     detail = photographed * (blended - smooth)
     if mirrored_texel is not None:
+        # Skin without pores looks painted: completed texels take the details, not the colour, of their mirror image.
         detail += np.where(mirrored_texel[:, None] >= 0, (1 - photographed) * detail[mirrored_texel], 0)
     return np.clip(smooth + detail, 0, 1), photographed[:, 0]
 
@@ -154,11 +165,13 @@ def _blended(
         lows.append(membrane.solve(mass, mean_color, SMOOTHING))
         spread = membrane.solve(membrane.areas, mean_weight[:, None], _TRANSITION)[:, 0]
         spreads.append(np.maximum(spread, 1e-9))
+    # Smoothed weights: low bands pass into each other over _TRANSITION, however sharp the borders of the photographs.
     spread = np.stack(spreads)
     low = np.einsum("np,npc->pc", spread, np.stack(lows)) / spread.sum(axis=0)[:, None]
     high = np.zeros((len(texels.place), 3), np.float32)
     total = np.zeros((len(texels.place), 1), np.float32)
     for color, weight, own in zip(colors, weights, lows, strict=True):
+        # Means of details from slightly wrong places are blurred: nearly the best photograph's details alone.
         sharp = weight[:, None] ** _SHARPNESS
         high += sharp * (color - texels.at_texels(own))
         total += sharp
@@ -171,6 +184,7 @@ def _complete(low: Array, seen: Array, membrane: Membrane, symmetry: Indices | N
     Poisson's equation with the mirrored gradients (Perez, Gangnet, Blake, "Poisson image editing", SIGGRAPH 2003).
     """
     a, b = membrane.edges.T
+    # A gradient is known as far as both ends are seen, here or, mirrored, on the other half; elsewhere it is 0.
     own = np.minimum(seen[a], seen[b])[:, None]
     gradients = own * (low[a] - low[b])
     if symmetry is not None:

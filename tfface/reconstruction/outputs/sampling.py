@@ -67,6 +67,7 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
       The samples.
     """
     rotated = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float64))
+    # x_cam = R x + t is 0 at the camera: centre = -R^T t, as a row vector -t R.
     centre = -np.asarray(view.translation, np.float64) @ rotated
     points = texels.at_texels(caster.vertices)
     sights = (points - centre).astype(np.float32)
@@ -83,6 +84,7 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
     weights, trust = np.zeros((2, len(points)), np.float32)
     if not len(seen):
         return Samples(colors, weights, trust, 0.0)
+    # A mm that faces the camera covers focal / depth pixels; seen at an angle, cosine times as many along one axis.
     px_a_mm = focal / depth[seen]
     outline, fold, end = _distances(view, caster, px[seen])
     trust[seen] = (
@@ -93,7 +95,9 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
         * smoothstep(*_HIDDEN, fold / px_a_mm)
     )
     beside_fold = _FOLD_WEIGHT + (1 - _FOLD_WEIGHT) * smoothstep(*_FOLD, fold / px_a_mm)
+    # Squared, so that the photograph that faces the skin dominates where several show it.
     weights[seen] = trust[seen] * cosine[seen] ** 2 * beside_fold
+    # The geometric mean of a texel's two sides in pixels: one side is foreshortened by the cosine.
     colors[seen] = _lookup(view.pixels, px[seen], px_a_mm * np.sqrt(cosine[seen]) * texel_mm)
     return Samples(colors, weights, trust, float(px_a_mm.max()))
 
@@ -112,6 +116,7 @@ def _distances(view: View, caster: raycast.Raycaster, px: Array) -> list[Array]:
     height, width = view.pixels.shape[:2]
     low = np.maximum(np.floor(px.min(axis=0)) - 2, 0)
     high = np.minimum(np.ceil(px.max(axis=0)) + 2, (width, height))
+    # Distances of millimetres need no full resolution: the face is rasterised on at most 512 pixels.
     scale = min(1.0, _RIM_PIXELS / float((high - low).max()))
     size = np.maximum(np.rint((high - low) * scale), 1).astype(int)
     size_hw = int(size[1]), int(size[0])
@@ -150,6 +155,7 @@ def _rims(
     step = depth / float(intrinsics[0, 0])  # mm a pixel, seen frontally
     outline, fold, end = np.zeros((3, *hit.shape), bool)
     for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        # A surface that is seen at 76 degrees (tangent 4) changes its depth by that much a pixel; more is a jump.
         slope = 4 * np.maximum(step[here], step[there])
         jumps = hit[here] & hit[there] & (np.abs(depth[here] - depth[there]) > _DEPTH_STEP + slope)
         ends = hit[here] != hit[there]
@@ -169,6 +175,7 @@ def _lookup(pixels: npt.NDArray[np.uint8], px: Array, px_a_texel: Array) -> Arra
     height, width = pixels.shape[:2]
     low = np.maximum(np.floor(px.min(axis=0)) - 8, 0).astype(int)
     high = np.minimum(np.ceil(px.max(axis=0)) + 8, (width, height)).astype(int)
+    # Level l has pixels of 2^l: one texel then covers about one of them, and nothing aliases.
     level = np.log2(np.maximum(px_a_texel, 1))
     image = Image.fromarray(np.ascontiguousarray(pixels[low[1] : high[1], low[0] : high[0]]))
     colors = np.zeros((len(px), 3), np.float32)

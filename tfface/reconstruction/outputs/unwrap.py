@@ -99,6 +99,7 @@ def _discs(vertices: Array, triangles: Indices) -> list[Indices]:
                 found.append(piece)
                 continue
             centres = vertices[triangles[piece]].mean(axis=1)
+            # The longest axis is the first principal component of the triangles' centres.
             along = centres @ np.linalg.svd(centres - centres.mean(axis=0), full_matrices=False)[2][0]
             half = np.zeros(len(piece), bool)
             half[np.argsort(along, kind="stable")[: len(piece) // 2]] = True
@@ -146,6 +147,7 @@ def _flatten(vertices: Array, triangles: Indices, faces: Indices) -> _Chart:
     rim, *holes = sorted(output_mesh.boundary_loops(own), key=lambda loop: -_length(points[loop]))
     filled = [own]
     for hole in holes:
+        # A hole is filled by a fan from its centre: an inner rim would be free to fold over.
         filled.append(np.stack((np.roll(hole, -1), hole, np.full(len(hole), len(points))), axis=1))
         points = np.append(points, points[hole].mean(axis=0, keepdims=True), axis=0)
     everything = np.concatenate(filled)
@@ -159,6 +161,7 @@ def _flatten(vertices: Array, triangles: Indices, faces: Indices) -> _Chart:
         if not stretch < least:
             break
         best, least = xy, stretch
+        # w_ij / stretch_j: a stretched neighbour pulls less, so that its triangles get more room.
         weights = weights @ scipy.sparse.diags(1 / around)
     return _Chart(faces, own, vertex, best[: len(vertex)], float(np.sqrt(area)))
 
@@ -201,6 +204,7 @@ def _mean_value_weights(points: Array, triangles: Indices) -> scipy.sparse.csr_m
         to_j, to_k = points[j] - points[i], points[k] - points[i]
         length_j, length_k = (np.maximum(np.linalg.norm(v, axis=-1), shortest) for v in (to_j, to_k))
         cosine = np.clip(np.einsum("fk,fk->f", to_j, to_k) / (length_j * length_k), -0.9999, 0.9999)
+        # tan(angle / 2).
         half = np.sqrt((1 - cosine) / (1 + cosine))
         rows += [i, i]
         columns += [j, k]
@@ -233,6 +237,8 @@ def _stretch(points: Array, triangles: Indices, xy: Array) -> tuple[float, Array
     flat = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
     scale = areas.sum() / max(0.5 * np.abs(flat).sum(), 1e-30)
     flat = np.where(np.abs(flat) > 1e-12, flat, -1e-12)[:, None]
+    # Columns of the Jacobian d(surface) / d(x, y) of a triangle. Half the sum of their squares is half the sum of the
+    # squared singular values.
     along_x = ((b - a) * v[:, 1:] - (c - a) * u[:, 1:]) / flat
     along_y = ((c - a) * u[:, :1] - (b - a) * v[:, :1]) / flat
     squared = 0.5 * ((along_x**2).sum(axis=-1) + (along_y**2).sum(axis=-1)) / scale
