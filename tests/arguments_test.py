@@ -10,7 +10,6 @@ NOT_YET = {
     "drawing.overlay",
     "losses",
     "models.regressor",
-    "training.loop",
 }
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,11 +16,19 @@ from tfface.face import MorphableModel
 from tfface.models.cut import Halves
 from tfface.training.feature_cache import CacheSpec, FeatureCache, Origin, digest_of
 from tfface.training.interruption import StopRequest
-from tfface.training.loop import Stream, Validation
 
 _STATISTICS_SUBJECTS = 512
 _SINGLE_VIEWS_SUBJECTS = 256
 _CACHED_SUBJECTS = 16
+
+
+class StageBatches(NamedTuple):
+    """What a stage is trained and validated on."""
+
+    stream: Callable[[int, Worker], tf.data.Dataset]
+    """A worker's part of every batch from a step on, without end; the same for the same step."""
+    validation: Callable[[Worker], tf.data.Dataset]
+    """A worker's part of the examples to validate on."""
 
 
 class Examples:
@@ -144,7 +152,7 @@ class Examples:
         worker: Worker = (0, 1),
         barrier: Callable[[], None] = lambda: None,
         stop: StopRequest | None = None,
-    ) -> tuple[Stream, Validation]:
+    ) -> StageBatches:
         """Training and validation batches of cached features, for the upper half of a model.
 
         Args:
@@ -163,14 +171,14 @@ class Examples:
             batches = training.stream(self._num_views, self._batch_size, self._seed, start, worker)
             return _endless(batches.take(1).cache().repeat() if self._overfit_one_batch else batches)
 
-        if self._overfit_one_batch:
-            return stream, lambda worker=(0, 1): stream(0, worker).take(1)
         held_out = self._cache("validation", halves, cache_dir, 1, False, together)
 
         def validation(worker: Worker = (0, 1)) -> tf.data.Dataset:
+            if self._overfit_one_batch:
+                return stream(0, worker).take(1)
             return held_out.evaluation(self._num_views, self._batch_size // worker[1], worker)
 
-        return stream, validation
+        return StageBatches(stream, validation)
 
     def cached_views(
         self, split: str, halves: Halves, cache_dir: str, variants: int

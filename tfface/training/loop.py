@@ -19,16 +19,10 @@ from tfface import schema
 from tfface.data import pipeline
 from tfface.data.record_streams import Worker
 from tfface.training import kernel_gradients, objectives
-from tfface.training.checkpoints import Checkpoints
-from tfface.training.interruption import StopRequest
-from tfface.training.run_directory import Position, RunDirectory
+from tfface.training.examples import StageBatches
+from tfface.training.session import Session
 from tfface.training.stages import Stage
 from tfface.training.strategy import on_processors
-
-Stream = Callable[[int, Worker], tf.data.Dataset]
-"""A worker's part of every batch from a step on, without end; the same for the same step."""
-Validation = Callable[[Worker], tf.data.Dataset]
-"""A worker's part of the examples to validate on."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -138,24 +132,7 @@ def _at_least_one(batch: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.concat([batch, tf.zeros(shape, batch.dtype)], axis=0), [None, *batch.shape[1:]])
 
 
-def run_stage(
-    trainer: StageTrainer,
-    stage: Stage,
-    stream: Stream,
-    validation: Validation,
-    *,
-    records: str,
-    model: keras.Model,
-    position: Position,
-    run: RunDirectory,
-    checkpoints: Checkpoints,
-    stop: StopRequest,
-    best_by: str,
-    validate_every: int,
-    checkpoint_every: int,
-    patience: int,
-    on_validation: Callable[[int, dict[str, float]], None],
-) -> None:
+def run_stage(trainer: StageTrainer, stage: Stage, batches: StageBatches, session: Session) -> None:
     """Runs a stage from its position to its end, or until `patience` validations brought nothing better.
 
     Raises:
@@ -163,47 +140,47 @@ def run_stage(
       StoppedError: If the run was asked to stop; the position is saved.
       ValueError: If the records cannot be read; names the shard or the subject.
     """
+    options, position, checkpoints = session.options, session.position, session.checkpoints
     start = int(position.step.numpy())
-    batches = pipeline.naming_faults(trainer.distributed(functools.partial(stream, start)), records, "train")
-    held_out = trainer.distributed(validation)
-    bar = tqdm(
+    stream = functools.partial(batches.stream, start)
+    training = pipeline.naming_faults(trainer.distributed(stream), options.records, "train")
+    held_out = trainer.distributed(batches.validation)
+    smoothed = float(position.training_loss.numpy())
+    begun = time.monotonic()
+    with _bar(stage, start, session.run.chief) as bar:
+        for done in range(start + 1, stage.steps + 1):
+            loss = trainer.step(next(training))
+            if not math.isfinite(loss):
+                raise NonFiniteLossError(
+                    f"the loss of step {done - 1} of stage {stage} is {loss}; the newest checkpoint "
+                    f"({checkpoints.newest or 'none yet'}) is the last good position"
+                )
+            smoothed = loss if math.isnan(smoothed) else 0.98 * smoothed + 0.02 * loss
+            position.advance(smoothed)
+            images = (done - start) * trainer.batch_size / (time.monotonic() - begun)
+            bar.set_postfix_str(f"loss {smoothed:.3f}, {images:.0f} subjects/s", refresh=False)
+            bar.update()
+            if done % options.validate_every == 0 or done == stage.steps:
+                measured = trainer.validate(pipeline.naming_faults(held_out, options.records, "validation"))
+                total_steps = int(position.total_steps.numpy())
+                session.logger.validation(total_steps, str(stage), {"training_loss": smoothed, **measured})
+                if position.is_best(measured[options.best_by]):
+                    session.run.save_model(session.model, "best")
+                if options.patience and int(position.without_better.numpy()) >= options.patience:
+                    tqdm.write(f"{stage.part}: no better {options.best_by} in {options.patience} validations, going on")
+                    break
+            if (done % options.checkpoint_every == 0 and done < stage.steps) or session.stop.requested:
+                checkpoints.save(int(position.total_steps.numpy()))
+                session.stop.check(f"after step {done} of stage {stage}")
+
+
+def _bar(stage: Stage, start: int, shown: bool) -> tqdm:
+    return tqdm(
         total=stage.steps,
         initial=start,
         desc=f"{stage.part} (lr {stage.learning_rate:g})",
         unit="step",
         dynamic_ncols=True,
-        disable=not run.chief,
+        disable=not shown,
         mininterval=1.0,
     )
-    begun, smoothed = time.monotonic(), float(position.training_loss.numpy())
-    with bar:
-        for step in range(start, stage.steps):
-            loss = trainer.step(next(batches))
-            if not math.isfinite(loss):
-                raise NonFiniteLossError(
-                    f"the loss of step {step} of stage {stage} is {loss}; the newest checkpoint "
-                    f"({checkpoints.newest or 'none yet'}) is the last good position"
-                )
-            position.step.assign_add(1)
-            position.total_steps.assign_add(1)
-            smoothed = loss if math.isnan(smoothed) else 0.98 * smoothed + 0.02 * loss
-            position.training_loss.assign(smoothed)
-            images = (step + 1 - start) * trainer.batch_size / (time.monotonic() - begun)
-            bar.set_postfix_str(f"loss {smoothed:.3f}, {images:.0f} subjects/s", refresh=False)
-            bar.update()
-            done = step + 1
-            if done % validate_every == 0 or done == stage.steps:
-                measured = trainer.validate(pipeline.naming_faults(held_out, records, "validation"))
-                on_validation(int(position.total_steps.numpy()), {"training_loss": smoothed, **measured})
-                if measured[best_by] < float(position.best.numpy()):
-                    position.best.assign(measured[best_by])
-                    position.without_better.assign(0)
-                    run.save_model(model, "best")
-                else:
-                    position.without_better.assign_add(1)
-                if patience and int(position.without_better.numpy()) >= patience:
-                    tqdm.write(f"{stage.part}: no better {best_by} in {patience} validations, going on")
-                    break
-            if (done % checkpoint_every == 0 and done < stage.steps) or stop.requested:
-                checkpoints.save(int(position.total_steps.numpy()))
-                stop.check(f"after step {done} of stage {stage}")

@@ -43,6 +43,28 @@ class Position(tf.Module):
         self.training_loss = tf.Variable(float("nan"), dtype=tf.float64, trainable=False, name="training_loss")
         self.without_better = tf.Variable(0, dtype=tf.int64, trainable=False, name="without_better")
 
+    def advance(self, training_loss: float) -> None:
+        """Goes on by a step, after which the training loss, smoothed, is `training_loss`."""
+        self.step.assign_add(1)
+        self.total_steps.assign_add(1)
+        self.training_loss.assign(training_loss)
+
+    def is_best(self, measured: float) -> bool:
+        """Notes a validation's measure; whether it is the least so far."""
+        if measured < float(self.best.numpy()):
+            self.best.assign(measured)
+            self.without_better.assign(0)
+            return True
+        self.without_better.assign_add(1)
+        return False
+
+    def next_stage(self) -> None:
+        """Goes on to the beginning of the next stage."""
+        self.stage.assign_add(1)
+        self.step.assign(0)
+        self.without_better.assign(0)
+        self.training_loss.assign(float("nan"))
+
 
 class RunDirectory:
     """One run's folder; only the chief writes to it."""

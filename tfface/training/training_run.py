@@ -20,10 +20,11 @@ from tfface.models.cut import Halves, cut
 from tfface.training import interruption, loop, objectives, ridge, stages
 from tfface.training import strategy as strategies
 from tfface.training.checkpoints import Checkpoints
-from tfface.training.examples import Examples
+from tfface.training.examples import Examples, StageBatches
 from tfface.training.logs import Logger, describe
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import Position, RunDirectory
+from tfface.training.session import Session
 
 NOT_THE_RUN = frozenset({"output", "cache_dir", "pictures", "max_unreadable", "checkpoint_every"})
 """TrainingOptions that may change when a run goes on."""
@@ -101,7 +102,7 @@ def _train(
         position = Position(random_states(model))
     checkpoints.restore(model=model, position=position)
     run.forget_after(int(position.total_steps.numpy()))
-    session = _Session(
+    session = Session(
         options=options,
         model=model,
         position=position,
@@ -184,37 +185,17 @@ def random_states(model: keras.Model) -> list[tf.Variable]:
     return [variable.value for variable in model.variables if id(variable) not in weights]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Session:
-    """What the stages of a run share."""
-
-    options: TrainingOptions
-    model: keras.Model
-    position: Position
-    run: RunDirectory
-    checkpoints: Checkpoints
-    strategy: tf.distribute.Strategy
-    training_objective: objectives.TrainingObjective
-    worker: Worker
-    examples: Examples
-    logger: Logger
-    stop: interruption.StopRequest
-    cache_dir: str
-
-
-def _run_stage(stage: stages.Stage, session: _Session) -> None:
+def _run_stage(stage: stages.Stage, session: Session) -> None:
     """Trains one stage, from its beginning or from the newest checkpoint inside it."""
     options, model, position, checkpoints = session.options, session.model, session.position, session.checkpoints
-    stream: loop.Stream
-    validation: loop.Validation
+    examples = session.examples
     with session.strategy.scope():
         if stage.part == "all":
-            network, variables = model, model.trainable_variables
-            stream, validation = session.examples.stream, session.examples.validation
+            network, batches = model, StageBatches(examples.stream, examples.validation)
         else:
             halves = cut(model, stage.part)
-            network, variables = halves.upper, halves.upper.trainable_variables
-            stream, validation = session.examples.cached(
+            network = halves.upper
+            batches = examples.cached(
                 halves,
                 session.cache_dir,
                 options.cached_variants,
@@ -223,12 +204,12 @@ def _run_stage(stage: stages.Stage, session: _Session) -> None:
                 stop=session.stop,
             )
             if options.head_start == "ridge" and int(position.total_steps.numpy()) == 0:
-                _start_by_ridge(halves, stream, validation, session)
+                _start_by_ridge(halves, batches, session)
         schedule = stages.learning_rate(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
             network,
-            variables,
+            network.trainable_variables,
             objectives.objective(options.model_kind),
             optimizer,
             session.strategy,
@@ -238,31 +219,12 @@ def _run_stage(stage: stages.Stage, session: _Session) -> None:
     if int(position.step.numpy()) > 0:
         checkpoints.restore(model=model, position=position, optimizer=optimizer)
     checkpoints.track(model=model, position=position, optimizer=optimizer)
-    loop.run_stage(
-        trainer,
-        stage,
-        stream,
-        validation,
-        records=options.records,
-        model=model,
-        position=position,
-        run=session.run,
-        checkpoints=checkpoints,
-        stop=session.stop,
-        best_by=options.best_by,
-        validate_every=options.validate_every,
-        checkpoint_every=options.checkpoint_every,
-        patience=options.patience,
-        on_validation=lambda total_steps, measured: session.logger.validation(total_steps, str(stage), measured),
-    )
-    position.stage.assign_add(1)
-    position.step.assign(0)
-    position.without_better.assign(0)
-    position.training_loss.assign(float("nan"))
+    loop.run_stage(trainer, stage, batches, session)
+    position.next_stage()
     checkpoints.save(int(position.total_steps.numpy()))
 
 
-def _start_by_ridge(halves: Halves, stream: loop.Stream, validation: loop.Validation, session: _Session) -> None:
+def _start_by_ridge(halves: Halves, batches: StageBatches, session: Session) -> None:
     """Sets the MLPs to the ridge regression of their targets on the features that the first stage has cached.
 
     With several views the poses are those of the model to start from, if there is one, and the shape is fitted to the
@@ -282,12 +244,12 @@ def _start_by_ridge(halves: Halves, stream: loop.Stream, validation: loop.Valida
                 f"head_start: ridge gives the views another shape MLP than the one that the merge block of "
                 f"{options.initialize_from} was trained with; start from a single view model"
             )
-        batches = ridge.SETS_OF_VIEWS * examples.batches_a_round(options.cached_variants)
-        subjects = itertools.islice(stream(0, session.worker).as_numpy_iterator(), batches)
+        count = ridge.SETS_OF_VIEWS * examples.batches_a_round(options.cached_variants)
+        subjects = itertools.islice(batches.stream(0, session.worker).as_numpy_iterator(), count)
         explained |= ridge.start_merged(
             halves.upper,
-            tqdm(subjects, desc="ridge regression of merged views", unit="batch", total=batches),
-            validation(session.worker).as_numpy_iterator(),
+            tqdm(subjects, desc="ridge regression of merged views", unit="batch", total=count),
+            batches.validation(session.worker).as_numpy_iterator(),
         )
     told = ", ".join(f"{name.removesuffix('_mlp')} {100 * share:.0f} %" for name, share in explained.items())
     tqdm.write(f"ridge regression explains of the variance on the validation split: {told}")

@@ -1,0 +1,48 @@
+"""What the stages of a training run share."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from tfface.data.record_streams import Worker
+from tfface.training.checkpoints import Checkpoints
+from tfface.training.examples import Examples
+from tfface.training.interruption import StopRequest
+from tfface.training.logs import Logger
+from tfface.training.objectives import TrainingObjective
+from tfface.training.options import TrainingOptions
+from tfface.training.run_directory import Position, RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """A run under way.
+
+    Attributes:
+      options: What decides it.
+      model: What is trained.
+      position: Where it stands.
+      run: Its folder.
+      checkpoints: In that folder.
+      strategy: Where it computes.
+      training_objective: What a step minimises.
+      worker: (index, number of workers) of this process.
+      examples: What it learns from.
+      logger: What it tells.
+      stop: Asked between steps whether to go on.
+      cache_dir: Folder of cached features.
+    """
+
+    options: TrainingOptions
+    model: keras.Model
+    position: Position
+    run: RunDirectory
+    checkpoints: Checkpoints
+    strategy: tf.distribute.Strategy
+    training_objective: TrainingObjective
+    worker: Worker
+    examples: Examples
+    logger: Logger
+    stop: StopRequest
+    cache_dir: str
