@@ -171,11 +171,14 @@ class Examples:
             batches = training.stream(self._num_views, self._batch_size, self._seed, start, worker)
             return _endless(batches.take(1).cache().repeat() if self._overfit_one_batch else batches)
 
+        def first(worker: Worker = (0, 1)) -> tf.data.Dataset:
+            return stream(0, worker).take(1)
+
+        if self._overfit_one_batch:
+            return StageBatches(stream, first)
         held_out = self._cache("validation", halves, cache_dir, 1, False, together)
 
         def validation(worker: Worker = (0, 1)) -> tf.data.Dataset:
-            if self._overfit_one_batch:
-                return stream(0, worker).take(1)
             return held_out.evaluation(self._num_views, self._batch_size // worker[1], worker)
 
         return StageBatches(stream, validation)
