@@ -7,8 +7,6 @@ import layering_test
 MOST = 8
 
 NOT_YET = {
-    "drawing.overlay",
-    "losses",
     "models.regressor",
 }
 

@@ -22,11 +22,10 @@ def shaded(
     translation: npt.ArrayLike,
     intrinsics: npt.ArrayLike,
     *,
-    colors: npt.ArrayLike | None = None,
     opacity: float = 0.75,
     scale: int = 1,
 ) -> Picture:
-    """Draws a mesh over the photograph of a camera, smoothly shaded by a light at the camera.
+    """Draws a mesh in `MESH_COLOR` over the photograph of a camera, smoothly shaded by a light at the camera.
 
     Args:
       image: [H, W, 3], RGB, 0..255, of any dtype.
@@ -35,7 +34,6 @@ def shaded(
       quaternion: [4], cam_from_model.
       translation: [3], mm, cam_from_model.
       intrinsics: [3, 3], px_from_cam of `image`.
-      colors: [P, 3], RGB, 0..1, of each vertex; `MESH_COLOR` without it.
       opacity: of the mesh, 0..1.
       scale: how many times larger to draw: the photograph enlarged bicubically, the mesh drawn anew.
 
@@ -48,7 +46,7 @@ def shaded(
     photograph = enlarge(image, scale)
     size_hw, from_hw = photograph.shape[:2], np.shape(image)[:2]
     scaled = camera.resize_intrinsics(np.asarray(intrinsics, np.float64), (from_hw[0], from_hw[1]), size_hw)
-    color, coverage = _draw(vertices, triangles, quaternion, translation, scaled, size_hw, colors)
+    color, coverage = _draw(vertices, triangles, quaternion, translation, scaled, size_hw, None)
     return _bytes(photograph * (1 - opacity * coverage[..., None]) + 255 * opacity * color)
 
 
