@@ -63,13 +63,16 @@ COEFFICIENTS = Field("coefficients", ("B", "K"), "float32", "standard deviations
 EXPRESSIONS = Field("expressions", ("B", "N", "E"), "float32", "weights", "3DMM", "Expression of each view; 0 unknown.")
 EXPRESSIONS_KNOWN = Field("expressions_known", ("B", "N"), "float32", "0 or 1", "-", "1 where a view's are known.")
 POSED = Field("posed", ("B", "N", "P", 3), "float32", "mm", "model", "What each view shows; neutral where unknown.")
+DELTA_ROTATIONS = Field(
+    "delta_rotations", ("B", 4), "float32", "unit", "model", "Turns the 3DMM's deltas to the subject."
+)
 SUBJECT = Field("subject", ("B",), "string", "-", "-", "Subject id; a mirrored subject keeps its id.")
 
 MODEL_INPUTS = (IMAGES, INTRINSICS, VIEW_MASK)
 MODEL_OUTPUTS = (COEFFICIENTS, VERTICES, QUATERNIONS, TRANSLATIONS)
 EXAMPLE = (SUBJECT, IMAGES, INTRINSICS, VIEW_MASK, VERTICES, QUATERNIONS, TRANSLATIONS)
 """What the pipeline yields, as a dict by key."""
-EXAMPLE_EXPRESSIONS = (EXPRESSIONS, EXPRESSIONS_KNOWN, POSED)
+EXAMPLE_EXPRESSIONS = (EXPRESSIONS, EXPRESSIONS_KNOWN, POSED, DELTA_ROTATIONS)
 """What it yields besides, from records with expressions."""
 
 IBUG68 = tuple(

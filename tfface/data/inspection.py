@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from tfface.data import manifest, preprocess, records
 
-_NUMBERS = ("vertices", "intrinsics", "quaternion", "translation")
 _SHOWN = 10
 
 
@@ -85,8 +84,9 @@ def _readable_views(paths: list[str], contents: manifest.Manifest) -> tf.data.Da
     """(position of the subject, view, whether its numbers are finite) of each photograph that can be decoded."""
 
     def views(position: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
-        record = records.parse(serialized, contents.num_vertices)
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(record[key])) for key in _NUMBERS])
+        record = records.parse(serialized, contents.num_vertices, len(contents.expressions))
+        numbers = [value for value in record.values() if value.dtype != tf.string]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in numbers])
         count = tf.size(record["image"])
         return tf.data.Dataset.from_tensor_slices(
             (tf.repeat(position, count), tf.range(count), tf.repeat(finite, count), record["image"])

@@ -52,6 +52,7 @@ class Manifest:
       subjects: by split, the subject ids in the order of the records.
       views: by split, the number of stored images.
       max_views: the largest number of images of one subject.
+      expressions: names of the expressions whose weights stand with each view; the deltas are the 3DMM's.
     """
 
     conventions: int
@@ -64,6 +65,7 @@ class Manifest:
     subjects: Mapping[str, tuple[str, ...]]
     views: Mapping[str, int]
     max_views: int
+    expressions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -102,9 +104,10 @@ class Manifest:
         counts += [count for shard in shards for count in (shard.records, shard.bytes)]
         if not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError("expected sizes, numbers of views, records and bytes as integers from 0")
-        texts = [self.face_model, *subjects, *(text for shard in shards for text in (shard.file, shard.sha256))]
+        texts = [self.face_model, *self.expressions, *subjects]
+        texts += [text for shard in shards for text in (shard.file, shard.sha256)]
         if not all(isinstance(text, str) for text in texts):
-            raise ValueError("expected files, checksums and subjects as texts")
+            raise ValueError("expected files, checksums, expressions and subjects as texts")
 
     def shard_paths(self, folder: str | os.PathLike[str], split: str) -> list[Path]:
         """Paths of a split's shards.
@@ -126,7 +129,10 @@ class Manifest:
 
 def write(folder: str | os.PathLike[str], manifest: Manifest) -> None:
     """Writes `manifest` into `folder`, in one step."""
-    files.write_json(Path(folder) / FILE_NAME, dataclasses.asdict(manifest))
+    fields = dataclasses.asdict(manifest)
+    if not manifest.expressions:  # The manifest of neutral people says nothing of expressions.
+        del fields["expressions"]
+    files.write_json(Path(folder) / FILE_NAME, fields)
 
 
 def read(folder: str | os.PathLike[str]) -> Manifest:
@@ -140,6 +146,7 @@ def read(folder: str | os.PathLike[str]) -> Manifest:
         fields = files.read_json(path)
         fields["image_size"] = tuple(fields["image_size"])
         fields["shards"] = {k: tuple(Shard(**shard) for shard in v) for k, v in fields["shards"].items()}
+        fields["expressions"] = tuple(fields.get("expressions", ()))
         fields["subjects"] = {k: tuple(v) for k, v in fields["subjects"].items()}
         manifest = Manifest(**fields)
     except FileNotFoundError:

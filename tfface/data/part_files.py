@@ -2,8 +2,9 @@
 
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,21 +24,25 @@ class Subject:
 
     Attributes:
       subject: its id.
-      vertices: [P, 3] float32, mm, model frame.
+      vertices: [P, 3] float32, mm, model frame, neutral.
       views: its photographs, with poses cam_from_model.
+      rotation: [4] float32, quaternion that turns the 3DMM's deltas to the subject: a view shows
+        ``posed = vertices + R(rotation) sum_e w_e delta_e``.
     """
 
     subject: str
     vertices: np.ndarray
     views: Sequence[View]
+    rotation: np.ndarray = dataclasses.field(default_factory=lambda: np.array([0, 0, 0, 1], np.float32))
 
 
-def check(subject: Subject, image_size: tuple[int, int] | None = None) -> tuple[int, int]:
+def check(subject: Subject, image_size: tuple[int, int] | None = None, num_expressions: int = 0) -> tuple[int, int]:
     """Checks a subject before it is written: shapes, finite numbers, unit quaternions, images that can be decoded.
 
     Args:
       subject: what to check.
       image_size: height and width that every image must have; by default, that of the first one.
+      num_expressions: E; a view's weights are so many, or none for a neutral face, or unknown.
 
     Returns:
       The size of the images.
@@ -56,6 +61,11 @@ def check(subject: Subject, image_size: tuple[int, int] | None = None) -> tuple[
             value = np.asarray(getattr(view, field))
             if value.shape != shape or not np.isfinite(value).all():
                 raise ValueError(f"{name}: {field}: expected {shape} finite numbers, got {value.tolist()}")
+        weights = view.expressions
+        if weights is not None and (
+            np.shape(weights) not in {(0,), (num_expressions,)} or not np.isfinite(weights).all()
+        ):
+            raise ValueError(f"{name}: expressions: expected {num_expressions} finite weights, got {weights}")
         length = float(np.linalg.norm(view.quaternion))
         if abs(length - 1) > 1e-3:
             raise ValueError(f"{name}: quaternion: expected unit length, got {length:.6f}")
@@ -92,9 +102,22 @@ def image_size_of(encoded: bytes, *, decode: bool = False) -> tuple[int, int]:
     return height, width
 
 
-def write(path: Path, subjects: Sequence[Subject]) -> None:
-    """Writes a part beside `path`, flushes it to disk and moves it into place: a part is whole or absent."""
+def write(path: Path, subjects: Sequence[Subject], num_expressions: int = 0) -> None:
+    """Writes a part beside `path`, flushes it to disk and moves it into place: a part is whole or absent.
+
+    Args:
+      path: the file.
+      subjects: at least one.
+      num_expressions: E; with expressions, every view has weights [E] or is marked as unknown.
+    """
     views = [view for subject in subjects for view in subject.views]
+    expressions: dict[str, Any] = {}
+    if num_expressions:
+        expressions = {
+            "rotations": np.stack([subject.rotation for subject in subjects]).astype(np.float32),
+            "expressions": np.stack([_weights(view, num_expressions) for view in views]),
+            "expressions_known": np.array([view.expressions is not None for view in views]),
+        }
     with files.written(path) as beside:
         np.savez(
             beside,
@@ -106,7 +129,15 @@ def write(path: Path, subjects: Sequence[Subject]) -> None:
             intrinsics=np.stack([view.intrinsics for view in views]).astype(np.float32),
             quaternions=np.stack([view.quaternion for view in views]).astype(np.float32),
             translations=np.stack([view.translation for view in views]).astype(np.float32),
+            **expressions,
         )
+
+
+def _weights(view: View, num_expressions: int) -> np.ndarray:
+    """[E] float32; zeros where the face is neutral, and where its expression is unknown."""
+    if view.expressions is None or not len(view.expressions):
+        return np.zeros(num_expressions, np.float32)
+    return np.asarray(view.expressions, np.float32)
 
 
 def read(path: Path) -> list[Subject]:
@@ -124,15 +155,24 @@ def read(path: Path) -> list[Subject]:
             View(
                 images[bounds[i] : bounds[i + 1]],
                 *(fields[k][i] for k in ("intrinsics", "quaternions", "translations")),
+                *_expressions(fields, i),
             )
             for i in range(len(bounds) - 1)
         ]
+        rotations = [(rotation,) for rotation in fields["rotations"]] if "rotations" in fields else [()] * len(ends)
         return [
-            Subject(str(subject), vertices, views[end - count : end])
-            for subject, vertices, count, end in zip(
-                fields["subjects"], fields["vertices"], fields["num_views"], ends, strict=True
+            Subject(str(subject), vertices, views[end - count : end], *rotation)
+            for subject, vertices, count, end, rotation in zip(
+                fields["subjects"], fields["vertices"], fields["num_views"], ends, rotations, strict=True
             )
         ]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         text = str(error).removeprefix(f"{path}: ")
         raise ValueError(f"{path}: not a whole part file: {text}") from error
+
+
+def _expressions(fields: Mapping[str, np.ndarray], view: int) -> tuple[np.ndarray | None, ...]:
+    """What `View` takes last, where the part has expressions."""
+    if "expressions" not in fields:
+        return ()
+    return (fields["expressions"][view] if fields["expressions_known"][view] else None,)

@@ -1,5 +1,8 @@
 """From records to batches of `schema.EXAMPLE`, with tf.data.
 
+Records of people with expressions give the keys of `schema.EXAMPLE_EXPRESSIONS` besides. A view whose expression is
+unknown has weights of 0 and the neutral shape, and is marked.
+
 Everything random about a subject (its views, its mirror image, its augmentation) is drawn by stateless operations from
 (seed, epoch, position of the subject in its split), so that a stream does not depend on threads and can begin at any
 step. An endless stream of training examples walks through the split in another order in every epoch; a batch may hold
@@ -235,7 +238,7 @@ def single_views(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     """Every existing view of multi view batches as an example of its own: [B, 1, ...], the last batch maybe smaller."""
 
     def views(example: Mapping[str, tf.Tensor]) -> tf.data.Dataset:
-        shared = (schema.SUBJECT.key, schema.VERTICES.key)
+        shared = (schema.SUBJECT.key, schema.VERTICES.key, schema.DELTA_ROTATIONS.key)
         count = tf.shape(example[schema.VIEW_MASK.key])[0]
         repeated = {
             key: tf.repeat(value[None], count, axis=0) if key in shared else value[:, None]
@@ -296,6 +299,7 @@ def _batches(
     """Decodes the chosen views of a stream of records, batches them, mirrors and varies them."""
     stored = streams.contents.image_size
     blank = _blank_image(stored)
+    fields = schema.EXAMPLE if streams.posing is None else (*schema.EXAMPLE, *schema.EXAMPLE_EXPRESSIONS)
 
     def decode(epoch: tf.Tensor, position: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         mirror_seed, view_seed, augment_seed, noise_seed = tf.unstack(
@@ -307,7 +311,7 @@ def _batches(
         chosen = choose(tf.where(mirrored, -yaws, yaws), view_seed)
         exists, rows = chosen >= 0, tf.maximum(chosen, 0)
         encoded = tf.unstack(tf.where(exists, tf.gather(subject["image"], rows), blank), num_views)
-        return {
+        example = {
             schema.SUBJECT.key: subject["subject"],
             schema.IMAGES.key: tf.stack([tf.ensure_shape(preprocess.decode(image), [*stored, 3]) for image in encoded]),
             schema.INTRINSICS.key: tf.gather(subject["intrinsics"], rows),
@@ -319,6 +323,11 @@ def _batches(
             "draws": augment.draw(augment_seed, num_views),
             "noise_seed": noise_seed,
         }
+        if streams.posing is not None:
+            example[schema.EXPRESSIONS.key] = tf.gather(subject["expressions"], rows)
+            example[schema.EXPRESSIONS_KNOWN.key] = tf.gather(subject["expressions_known"], rows)
+            example[schema.DELTA_ROTATIONS.key] = subject["rotation"]
+        return example
 
     def finish(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         batch = dict(batch)
@@ -326,11 +335,16 @@ def _batches(
         batch[schema.IMAGES.key], batch[schema.INTRINSICS.key] = preprocess.resize(
             batch[schema.IMAGES.key], batch[schema.INTRINSICS.key], image_size or stored
         )
+        if streams.posing is not None:
+            batch[schema.POSED.key] = streams.posing.posed(
+                batch[schema.VERTICES.key], batch[schema.EXPRESSIONS.key], batch[schema.DELTA_ROTATIONS.key]
+            )
         if variation.mirrored:
-            batch = symmetrise.mirror_where(batch, streams.symmetry, mirrored)
+            mirror_weights = None if streams.posing is None else streams.posing.mirror_matrix
+            batch = symmetrise.mirror_where(batch, streams.symmetry, mirrored, mirror_weights)
         if variation.augmentation is not None:
             batch = augment.augment(batch, draws, noise_seeds[0], variation.augmentation)
-        return {field.key: batch[field.key] for field in schema.EXAMPLE}
+        return {field.key: batch[field.key] for field in fields}
 
     decoded = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = decoded.batch(batch_size, drop_remainder=drop_remainder)

@@ -23,11 +23,13 @@ from absl import logging
 
 from tfface import files, schema, version
 from tfface.data import manifest, part_files, splits, workers
-from tfface.face import MorphableModel, build
+from tfface.face import MorphableModel, build, carrying
 from tfface.geometry import alignment, rotation
-from tfface.people.people_source import PeopleSource, View
+from tfface.people.people_source import HeadSource, PeopleSource, View
 
 IN_PROGRESS = "in_progress"
+_EXPRESSIONS_AGREE = 0.01
+"""mm, by which the deltas of a 3DMM that is given may differ from the people's."""
 CHUNK = 16
 """Subjects in a part file: what is lost, for each worker, when a preparation is killed."""
 
@@ -125,10 +127,12 @@ def prepare(
             else:
                 shutil.copyfile(recipe.face_model, out / manifest.FACE_MODEL_NAME)
                 model = MorphableModel.load(recipe.face_model)
+            _check_expressions(source, model)
             wanted = recipe.only_splits or splits.SPLITS
             indices = {split: indices[split] for split in splits.SPLITS if split in wanted}
             part_paths = _photographs(run, source, indices, model, work, progress)
-        finished = _assemble(part_paths, out, work, command, sum(map(len, indices.values())), progress)
+        names = () if source.template.expressions is None else source.template.expressions.names
+        finished = _assemble(part_paths, out, work, command, sum(map(len, indices.values())), names, progress)
         manifest.write(out, finished)
         shutil.rmtree(work)
     return finished
@@ -164,6 +168,8 @@ def _command(source: PeopleSource, recipe: Recipe) -> dict[str, Any]:
     for array in (template.triangles, template.symmetry):
         topology.update(np.ascontiguousarray(array, np.int64).tobytes())
     topology.update(json.dumps(dict(template.landmarks), sort_keys=True).encode())
+    if template.expressions is not None:
+        topology.update(json.dumps([template.expressions.kind, *template.expressions.names]).encode())
     ids = hashlib.sha256("\n".join(source.subject_id(i) for i in range(len(source))).encode())
     command = {
         "seed": recipe.seed,
@@ -244,6 +250,11 @@ def _face_model(
         reference=template.vertices,
     )
     del shapes
+    if template.expressions is not None:
+        model = carrying.with_expressions(model, template.expressions, template.vertices)
+    if isinstance(source, HeadSource) and source.template.head is not None:
+        people = _heads(run, train, progress)
+        model = carrying.with_head(model, people, source.template.head, template.vertices)
     model.save(path)
     (work / "face_model.done").touch()
     shapes_path.unlink()
@@ -255,6 +266,37 @@ def _template_shapes(source: PeopleSource, job: tuple[int, list[int]]) -> tuple[
     begin, indices = job
     shapes = np.stack([_shape(source, index) for index in indices])
     return begin, alignment.rigid(shapes, source.template.vertices).apply(shapes).astype(np.float32)
+
+
+def _heads(run: workers.Run, train: np.ndarray, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Faces and whole heads of the training subjects, a chunk at a time."""
+    jobs = [train[begin : begin + CHUNK].tolist() for begin in range(0, len(train), CHUNK)]
+    with tqdm.tqdm(total=len(train), desc="heads", unit="subject", disable=not progress) as bar:
+        for faces, heads in run(_faces_and_heads, jobs):
+            yield faces, heads
+            bar.update(len(faces))
+
+
+def _faces_and_heads(source: HeadSource, indices: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    return np.stack([_shape(source, index) for index in indices]), np.stack([source.whole_head(i) for i in indices])
+
+
+def _check_expressions(source: PeopleSource, model: MorphableModel) -> None:
+    """Refuses a 3DMM whose expressions are not those of the people, whose photographs it could not explain."""
+    expressions = source.template.expressions
+    if expressions is None:
+        return
+    names = () if model.expressions is None else model.expressions.names
+    if names != expressions.names:
+        raise ValueError(
+            f"face_model: expected the expressions of the people, {', '.join(expressions.names)}, got "
+            f"{', '.join(names) or 'none'}"
+        )
+    turn = carrying.model_from_template(model, source.template.vertices).rotation
+    assert model.expressions is not None
+    error = float(np.abs(model.expressions.deltas - expressions.turned(turn).deltas).max())
+    if error > _EXPRESSIONS_AGREE:
+        raise ValueError(f"face_model: its expressions move vertices up to {error:.2g} mm otherwise than the people's")
 
 
 def _shape(source: PeopleSource, index: int) -> np.ndarray:
@@ -273,6 +315,9 @@ class _PartJob:
     path: Path
     indices: list[int]
     mean: np.ndarray
+    num_expressions: int
+    template_from_model: np.ndarray
+    """[3, 3], rotation."""
 
 
 def _photographs(
@@ -286,11 +331,14 @@ def _photographs(
     """Writes the part files that are not there yet."""
     part_paths: dict[str, list[Path]] = {}
     jobs, done = [], 0
+    num_expressions = _num_expressions(source)
+    template_from_model = carrying.model_from_template(model, source.template.vertices).rotation.T
     for split, members in indices.items():
         part_paths[split] = []
         for number, begin in enumerate(range(0, len(members), CHUNK)):
             path = work / f"{split}-{number:06d}.npz"
-            job = _PartJob(path, members[begin : begin + CHUNK].tolist(), model.mean)
+            indices_of_part = members[begin : begin + CHUNK].tolist()
+            job = _PartJob(path, indices_of_part, model.mean, num_expressions, template_from_model)
             part_paths[split].append(job.path)
             if _is_whole(job, source):
                 done += len(job.indices)
@@ -315,17 +363,23 @@ def _is_whole(job: _PartJob, source: PeopleSource) -> bool:
 
 
 def _write_part(source: PeopleSource, job: _PartJob) -> int:
-    subjects = [_subject(source, job.mean, index) for index in job.indices]
+    subjects = [_subject(source, job, index) for index in job.indices]
     size = None
     for subject in subjects:
-        size = part_files.check(subject, size)
-    part_files.write(job.path, subjects)
+        size = part_files.check(subject, size, job.num_expressions)
+    part_files.write(job.path, subjects, job.num_expressions)
     return len(subjects)
 
 
-def _subject(source: PeopleSource, mean: np.ndarray, index: int) -> part_files.Subject:
+def _num_expressions(source: PeopleSource) -> int:
+    return 0 if source.template.expressions is None else len(source.template.expressions)
+
+
+def _subject(source: PeopleSource, job: _PartJob, index: int) -> part_files.Subject:
     shape = _shape(source, index)
-    model_from_source = alignment.rigid(shape, mean)
+    model_from_source = alignment.rigid(shape, job.mean)
+    # The subject's deltas turn to the mean as its shape does; the 3DMM's were turned as the template was.
+    delta_rotation = model_from_source.rotation @ job.template_from_model
     try:
         views = source.views(index)
     except Exception as error:  # any error of a source is reported with its subject
@@ -334,6 +388,7 @@ def _subject(source: PeopleSource, mean: np.ndarray, index: int) -> part_files.S
         subject=source.subject_id(index),
         vertices=model_from_source.apply(np.asarray(shape, np.float64)).astype(np.float32),
         views=[align_to_model(view, model_from_source) for view in views],
+        rotation=rotation.quaternion_from_matrix(delta_rotation).astype(np.float32),
     )
 
 
@@ -343,12 +398,13 @@ def _assemble(
     work: Path,
     command: Mapping[str, Any],
     total: int,
+    expressions: Sequence[str],
     progress: bool,
 ) -> manifest.Manifest:
     """Turns the part files into records and describes them."""
     from tfface.data import records  # loads TensorFlow, which nothing before this step needs
 
-    written = records.write(out, part_paths, work, total=total, progress=progress)
+    written = records.write(out, part_paths, work, num_expressions=len(expressions), total=total, progress=progress)
     return manifest.Manifest(
         conventions=schema.CONVENTIONS_VERSION,
         command=command,
@@ -364,4 +420,5 @@ def _assemble(
         subjects=written.subjects,
         views=written.views,
         max_views=written.max_views,
+        expressions=tuple(expressions),
     )

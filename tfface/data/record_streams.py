@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfface.data import manifest, records
+from tfface.data.posing import Posing
 from tfface.face import MorphableModel
 
 Worker = tuple[int, int]
@@ -16,7 +17,7 @@ as_it_is = tf.autograph.experimental.do_not_convert
 """What is traced here has no control flow on tensors; to have its sources translated would cost seconds a data set."""
 
 _SHARDS_AT_ONCE, _RECORDS_AT_ONCE = 4, 16
-_OF_SUBJECT = frozenset({"subject", "vertices"})  # the other keys of a record are of its views
+_OF_SUBJECT = frozenset({"subject", "vertices", "rotation"})  # the other keys of a record are of its views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ class RecordStreams:
       symmetry: of the 3DMM.
       readable: [S, V] bool, which stored views can be used; None if all of them can.
       usable: positions of the subjects that have such a view; the streams hold no others.
+      posing: how the weights of views pose their subjects; None for records of neutral people.
     """
 
     contents: manifest.Manifest
@@ -38,6 +40,7 @@ class RecordStreams:
     symmetry: np.ndarray
     readable: np.ndarray | None
     usable: np.ndarray
+    posing: Posing | None
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], split: str, readable: np.ndarray | None = None) -> "RecordStreams":
@@ -60,6 +63,15 @@ class RecordStreams:
                 f"{os.path.join(folder, manifest.FACE_MODEL_NAME)}: expected a symmetric 3DMM of "
                 f"{contents.num_vertices} vertices, got {model.num_vertices}"
             )
+        names = () if model.expressions is None else model.expressions.names
+        if contents.expressions and names != contents.expressions:
+            raise ValueError(
+                f"{os.path.join(folder, manifest.FACE_MODEL_NAME)}: expected the expressions of the manifest, "
+                f"{', '.join(contents.expressions)}, got {', '.join(names)}"
+            )
+        posing = None
+        if contents.expressions and model.expressions is not None:
+            posing = Posing(model.expressions, model.symmetry)
         subjects, views = len(contents.subjects[split]), contents.max_views
         if readable is not None and readable.shape != (subjects, views):
             raise ValueError(f"readable: expected shape {(subjects, views)}, got {readable.shape}")
@@ -67,7 +79,7 @@ class RecordStreams:
             readable = None
         usable = np.arange(subjects) if readable is None else np.flatnonzero(readable.any(axis=1))
         paths = [os.fspath(path) for path in contents.shard_paths(folder, split)]
-        return cls(contents, paths, starts, model.symmetry, readable, usable)
+        return cls(contents, paths, starts, model.symmetry, readable, usable, posing)
 
     @as_it_is
     def with_views(self, numbered: tf.data.Dataset) -> tf.data.Dataset:
@@ -84,7 +96,7 @@ class RecordStreams:
           position: [], int64, of the subject in the manifest.
           record: [], the serialized record.
         """
-        subject = records.parse(record, self.contents.num_vertices)
+        subject = records.parse(record, self.contents.num_vertices, len(self.contents.expressions))
         if self.readable is None:
             return subject
         rows = tf.where(tf.gather(self.readable, position))[:, 0]

@@ -30,51 +30,60 @@ _MIN_SHARD_BYTES, _MAX_SHARD_BYTES = 32 << 20, 128 << 20
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4  # of a TFRecord: length and its CRC before the data, the data's CRC behind
 
 
-def features(num_vertices: int, image_size: tuple[int, int]) -> tfds.features.FeaturesDict:
+def features(num_vertices: int, image_size: tuple[int, int], num_expressions: int = 0) -> tfds.features.FeaturesDict:
     """The layout of a record: its keys, shapes and types.
 
     Args:
       num_vertices: P.
       image_size: height and width of the images, px.
+      num_expressions: E.
 
     Returns:
-      subject; vertices [P, 3], model frame; views, each with image, intrinsics [3, 3], quaternion [4] and
-      translation [3], cam_from_model.
+      subject; vertices [P, 3], model frame, neutral; views, each with image, intrinsics [3, 3], quaternion [4] and
+      translation [3], cam_from_model. With expressions, also rotation [4], see `part_files.Subject`, and in each view
+      expressions [E] and expressions_known, 0 or 1.
     """
-    view = {
-        "image": tfds.features.Image(shape=(*image_size, 3)),
-        "intrinsics": tfds.features.Tensor(shape=(3, 3), dtype=np.float32),
-        "quaternion": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-        "translation": tfds.features.Tensor(shape=(3,), dtype=np.float32),
+    view = {"image": tfds.features.Image(shape=(*image_size, 3))}
+    view |= {
+        key: tfds.features.Tensor(shape=shape, dtype=np.float32) for key, shape in _of_view(num_expressions).items()
     }
     # As raw bytes, vertices are read and written many times faster than as a list of numbers.
     vertices = tfds.features.Tensor(shape=(num_vertices, 3), dtype=np.float32, encoding=tfds.features.Encoding.BYTES)
-    return tfds.features.FeaturesDict(
-        {"subject": tfds.features.Text(), "vertices": vertices, "views": tfds.features.Sequence(view)}
-    )
+    subject = {"subject": tfds.features.Text(), "vertices": vertices, "views": tfds.features.Sequence(view)}
+    if num_expressions:
+        subject["rotation"] = tfds.features.Tensor(shape=(4,), dtype=np.float32)
+    return tfds.features.FeaturesDict(subject)
 
 
-def parse(serialized: tf.Tensor, num_vertices: int) -> dict[str, tf.Tensor]:
+def _of_view(num_expressions: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the numbers of a view, by key."""
+    shapes: dict[str, tuple[int, ...]] = {"intrinsics": (3, 3), "quaternion": (4,), "translation": (3,)}
+    return shapes | ({"expressions": (num_expressions,), "expressions_known": ()} if num_expressions else {})
+
+
+def parse(serialized: tf.Tensor, num_vertices: int, num_expressions: int = 0) -> dict[str, tf.Tensor]:
     """Reads one record of the layout of `features`, leaving its images encoded.
 
     Args:
       serialized: string scalar.
       num_vertices: P.
+      num_expressions: E.
 
     Returns:
       subject, string; vertices [P, 3]; and of its V views image [V], string, intrinsics [V, 3, 3], quaternion [V, 4]
-      and translation [V, 3].
+      and translation [V, 3]. With expressions, also rotation [4], expressions [V, E] and expressions_known [V].
 
     Raises:
       tf.errors.InvalidArgumentError: if it is no such record.
     """
-    views = {"image": ((), tf.string), "intrinsics": ((3, 3), tf.float32)}
-    views |= {"quaternion": ((4,), tf.float32), "translation": ((3,), tf.float32)}
+    views = {"image": ((), tf.string)} | {key: (shape, tf.float32) for key, shape in _of_view(num_expressions).items()}
     layout = {key: tf.io.FixedLenFeature([], tf.string) for key in ("subject", "vertices")}
     layout |= {
         f"views/{key}": tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True)
         for key, (shape, dtype) in views.items()
     }
+    if num_expressions:
+        layout["rotation"] = tf.io.FixedLenFeature([4], tf.float32)
     record = tf.io.parse_single_example(serialized, layout)
     vertices = tf.reshape(tf.io.decode_raw(record["vertices"], tf.float32), [num_vertices, 3])
     parsed = {key: record[f"views/{key}"] for key in views}
@@ -82,7 +91,8 @@ def parse(serialized: tf.Tensor, num_vertices: int) -> dict[str, tf.Tensor]:
     message = [f"record: expected as many of each of {', '.join(parsed)}, got", counts]
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(counts == counts[0]), message)]):
         vertices = tf.identity(vertices)
-    return {"subject": record["subject"], "vertices": vertices, **parsed}
+    subject = {"subject": record["subject"], "vertices": vertices, **parsed}
+    return subject | ({"rotation": record["rotation"]} if num_expressions else {})
 
 
 class Faces(tfds.core.GeneratorBasedBuilder):
@@ -99,17 +109,18 @@ class Faces(tfds.core.GeneratorBasedBuilder):
         part_paths: Mapping[str, Sequence[Path]],
         num_vertices: int,
         image_size: tuple[int, int],
+        num_expressions: int,
         bar: tqdm.tqdm,
     ) -> None:
         self._part_files, self._bar = part_paths, bar
-        self._num_vertices, self._image_size = num_vertices, image_size
+        self._num_vertices, self._image_size, self._num_expressions = num_vertices, image_size, num_expressions
         super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
             description="Registered 3D faces and photographs of them with known cameras, one subject a record.",
-            features=features(self._num_vertices, self._image_size),
+            features=features(self._num_vertices, self._image_size, self._num_expressions),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[str, Any]]]:
@@ -123,17 +134,28 @@ class Faces(tfds.core.GeneratorBasedBuilder):
                 name = subjects[0].subject
                 raise ValueError(f"subject {name!r}: image: expected {self._image_size} (height, width), got {size}")
             for subject in subjects:
-                views = [
-                    {
-                        "image": view.image,
-                        "intrinsics": view.intrinsics,
-                        "quaternion": view.quaternion,
-                        "translation": view.translation,
-                    }
-                    for view in subject.views
-                ]
-                yield subject.subject, {"subject": subject.subject, "vertices": subject.vertices, "views": views}
+                yield subject.subject, self._record(subject)
                 self._bar.update()
+
+    def _record(self, subject: part_files.Subject) -> dict[str, Any]:
+        """A subject in the layout of `features`."""
+        views: list[dict[str, Any]] = [
+            {
+                "image": view.image,
+                "intrinsics": view.intrinsics,
+                "quaternion": view.quaternion,
+                "translation": view.translation,
+            }
+            for view in subject.views
+        ]
+        record = {"subject": subject.subject, "vertices": subject.vertices, "views": views}
+        if self._num_expressions:
+            unknown = np.zeros(self._num_expressions, np.float32)
+            for fields, view in zip(views, subject.views, strict=True):
+                fields["expressions"] = unknown if view.expressions is None else view.expressions
+                fields["expressions_known"] = np.float32(view.expressions is not None)
+            record["rotation"] = subject.rotation
+        return record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +175,7 @@ def write(
     part_paths: Mapping[str, Sequence[Path]],
     work: Path,
     *,
+    num_expressions: int = 0,
     total: int | None = None,
     progress: bool = True,
 ) -> WrittenRecords:
@@ -162,6 +185,7 @@ def write(
       folder: where the data set goes, as `faces/<version>/`.
       part_paths: part files by split; a split that has none stays empty.
       work: a folder for temporary files.
+      num_expressions: E of the part files.
       total: number of subjects, for the progress bar.
       progress: whether to show a progress bar.
 
@@ -177,7 +201,12 @@ def write(
     num_vertices, image_size = len(first.vertices), part_files.image_size_of(first.views[0].image)
     with tqdm.tqdm(total=total, desc="records", unit="subject", disable=not progress) as bar, _quiet_tfds():
         builder = Faces(
-            data_dir=os.fspath(folder), part_paths=part_paths, num_vertices=num_vertices, image_size=image_size, bar=bar
+            data_dir=os.fspath(folder),
+            part_paths=part_paths,
+            num_vertices=num_vertices,
+            image_size=image_size,
+            num_expressions=num_expressions,
+            bar=bar,
         )
         builder.download_and_prepare(
             download_dir=work / "downloads",
@@ -307,7 +336,7 @@ def _image_faults(path: Path, contents: manifest.Manifest) -> Iterator[str]:
     place = 0
     try:
         for serialized in tf.data.TFRecordDataset(os.fspath(path)):
-            record = parse(serialized, contents.num_vertices)
+            record = parse(serialized, contents.num_vertices, len(contents.expressions))
             subject = record["subject"].numpy().decode("utf-8", "backslashreplace")
             for number, image in enumerate(record["image"].numpy()):
                 fault = _image_fault(image, contents.image_size)

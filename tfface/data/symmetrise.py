@@ -13,7 +13,17 @@ import numpy as np
 from tfface import schema
 from tfface.geometry import camera
 
-_PER_VIEW = (schema.IMAGES.key, schema.INTRINSICS.key, schema.QUATERNIONS.key, schema.TRANSLATIONS.key)
+_MIRRORED = (
+    schema.IMAGES,
+    schema.INTRINSICS,
+    schema.QUATERNIONS,
+    schema.TRANSLATIONS,
+    schema.VERTICES,
+    schema.EXPRESSIONS,
+    schema.POSED,
+    schema.DELTA_ROTATIONS,
+)
+"""What a mirror changes."""
 
 
 def mirror_vertices(vertices: Any, symmetry: np.ndarray) -> Any:
@@ -33,15 +43,18 @@ def mirror_vertices(vertices: Any, symmetry: np.ndarray) -> Any:
     return tf.gather(vertices, symmetry, axis=-2) * tf.constant([-1, 1, 1], vertices.dtype)
 
 
-def mirror_scene(example: Mapping[str, Any], symmetry: np.ndarray) -> dict[str, Any]:
+def mirror_scene(
+    example: Mapping[str, Any], symmetry: np.ndarray, mirror_weights: np.ndarray | None = None
+) -> dict[str, Any]:
     """Mirrors an example or a batch of them.
 
     The views keep their order. Whoever orders views by yaw does so behind the mirror.
 
     Args:
-      example: arrays or tensors by key of `schema.EXAMPLE`, with any leading dimensions; keys other than images,
-        intrinsics, quaternions, translations and vertices pass unchanged.
+      example: arrays or tensors by key of `schema.EXAMPLE` and `schema.EXAMPLE_EXPRESSIONS`, with any leading
+        dimensions; what a mirror does not change passes.
       symmetry: [P], as in `face.MorphableModel`.
+      mirror_weights: [E, E], of `Expressions.mirror_matrix`; where there are expressions.
 
     Returns:
       The mirrored scene, of the same kind.
@@ -54,16 +67,26 @@ def mirror_scene(example: Mapping[str, Any], symmetry: np.ndarray) -> dict[str, 
         example[schema.QUATERNIONS.key], example[schema.TRANSLATIONS.key]
     )
     mirrored[schema.VERTICES.key] = mirror_vertices(example[schema.VERTICES.key], symmetry)
+    if schema.EXPRESSIONS.key in example:
+        if mirror_weights is None:
+            raise ValueError("mirror_weights: expected a matrix [E, E] for scenes with expressions, got none")
+        mirrored[schema.EXPRESSIONS.key] = example[schema.EXPRESSIONS.key] @ mirror_weights
+        mirrored[schema.POSED.key] = mirror_vertices(example[schema.POSED.key], symmetry)
+        turn, _ = camera.flip_pose(example[schema.DELTA_ROTATIONS.key], example[schema.DELTA_ROTATIONS.key][..., :3])
+        mirrored[schema.DELTA_ROTATIONS.key] = turn
     return mirrored
 
 
-def mirror_where(example: Mapping[str, Any], symmetry: np.ndarray, mirrored: Any) -> dict[str, Any]:
+def mirror_where(
+    example: Mapping[str, Any], symmetry: np.ndarray, mirrored: Any, mirror_weights: np.ndarray | None = None
+) -> dict[str, Any]:
     """Mirrors those scenes of a batch that `mirrored` marks.
 
     Args:
       example: tensors by key of `schema.EXAMPLE`, [B, ...].
       symmetry: [P], as in `face.MorphableModel`.
       mirrored: [B] bool.
+      mirror_weights: [E, E], as in `mirror_scene`.
 
     Returns:
       The batch.
@@ -71,8 +94,9 @@ def mirror_where(example: Mapping[str, Any], symmetry: np.ndarray, mirrored: Any
     import tensorflow as tf
 
     chosen = dict(example)
-    for key, value in mirror_scene(example, symmetry).items():
-        if key in (*_PER_VIEW, schema.VERTICES.key):
+    changed = {field.key for field in _MIRRORED}
+    for key, value in mirror_scene(example, symmetry, mirror_weights).items():
+        if key in changed:
             condition = tf.reshape(mirrored, [-1] + [1] * (value.shape.rank - 1))
             chosen[key] = tf.where(condition, value, example[key])
     return chosen

@@ -129,6 +129,6 @@ class Head:
                 raise ValueError("head: its expressions must have the names and the kind of the face's.")
             pairs.append(("expressions", self.expressions.deltas[:, self.face_index], expressions.deltas))
         for name, ours, faces in pairs:
-            error = float(np.abs(ours - faces).max())
+            error = float(np.abs(ours - faces).max(initial=0))
             if not error <= _AGREEMENT:
                 raise ValueError(f"head.{name}: its vertices of the face are {error:.3g} mm off the face's.")

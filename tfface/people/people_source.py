@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from tfface import schema
-from tfface.face import Expressions
+from tfface.face import Expressions, Head
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,6 +43,8 @@ class Template:
       symmetry: [P] int32, the vertex that each vertex becomes in a mirror.
       expressions: what a photograph may add to a subject's shape, in the source frame: ``posed = shape(index) +
         expressions.displacement(weights)`` for the weights of a `View`; None if all people are neutral.
+      head: the whole head around the face, in the source frame, without modes; its expressions are those of the face.
+        None if a source knows faces alone.
 
     Raises:
       ValueError: if an array has another shape, or an index points outside the vertices.
@@ -53,6 +55,7 @@ class Template:
     landmarks: Mapping[str, int]
     symmetry: np.ndarray
     expressions: Expressions | None = None
+    head: Head | None = None
 
     def __post_init__(self) -> None:
         if self.vertices.ndim != 2 or self.vertices.shape[1] != 3:
@@ -68,6 +71,8 @@ class Template:
         check_landmarks(self.landmarks, count)
         if self.expressions is not None and self.expressions.deltas.shape[1] != count:
             raise ValueError(f"expressions: expected {count} vertices, got {self.expressions.deltas.shape[1]}")
+        if self.head is not None:
+            self.head.check_face(self.vertices, np.zeros((0, count, 3)), self.expressions)
 
 
 def check_landmarks(landmarks: Mapping[str, int], num_vertices: int) -> None:
@@ -109,4 +114,13 @@ class PeopleSource(Protocol):
 
     def views(self, index: int) -> list[View]:
         """The subject's photographs."""
+        ...
+
+
+@runtime_checkable
+class HeadSource(PeopleSource, Protocol):
+    """A source that also knows the whole heads of its subjects, in the topology of its template's head."""
+
+    def whole_head(self, index: int) -> np.ndarray:
+        """The subject's neutral head, [V, 3] float32, mm, source frame."""
         ...
