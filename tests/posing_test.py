@@ -159,7 +159,7 @@ def test_the_head_of_the_3dmm_is_that_of_its_people():
                 face = model.head.face_index
                 # The subject's own frame to the model frame: the face tells the shift.
                 shift = (batch[schema.VERTICES.key][b] - whole[face] @ turn.T).mean(axis=0)
-                np.testing.assert_allclose(model.head.decode(coefficients[b]), whole @ turn.T + shift, atol=0.25)
+                np.testing.assert_allclose(model.head.decode(coefficients[b]), whole @ turn.T + shift, atol=0.5)
 
 
 def test_a_3dmm_with_other_expressions_is_refused(tmp_path):
