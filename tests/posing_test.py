@@ -162,6 +162,22 @@ def test_the_head_of_the_3dmm_is_that_of_its_people():
                 np.testing.assert_allclose(model.head.decode(coefficients[b]), whole @ turn.T + shift, atol=0.5)
 
 
+def test_the_3dmm_is_the_same_whatever_the_number_of_processes(tmp_path, monkeypatch):
+    """Sums of numbers depend on their order, and workers finish in any."""
+    monkeypatch.setattr("tfface.data.model_of_people.CHUNK", 2)
+    written = []
+    for workers in (1, 3):
+        made = preparation.prepare(
+            posed_people.PosedPeople(9),
+            tmp_path / str(workers),
+            preparation.Recipe(modes=4),
+            num_workers=workers,
+            progress=False,
+        )
+        written.append(made)
+    assert written[0] == written[1]
+
+
 def test_a_3dmm_with_other_expressions_is_refused(tmp_path):
     model = face_model()
     other = dataclasses.replace(model.expressions, names=("a", "b", "c"))

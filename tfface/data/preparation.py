@@ -22,14 +22,12 @@ import tqdm
 from absl import logging
 
 from tfface import files, schema, version
-from tfface.data import manifest, part_files, splits, workers
-from tfface.face import MorphableModel, build, carrying
+from tfface.data import manifest, model_of_people, part_files, splits, workers
+from tfface.face import MorphableModel, carrying
 from tfface.geometry import alignment, rotation
-from tfface.people.people_source import HeadSource, PeopleSource, View
+from tfface.people.people_source import PeopleSource, View
 
 IN_PROGRESS = "in_progress"
-_EXPRESSIONS_AGREE = 0.01
-"""mm, by which the deltas of a 3DMM that is given may differ from the people's."""
 CHUNK = 16
 """Subjects in a part file: what is lost, for each worker, when a preparation is killed."""
 
@@ -123,11 +121,11 @@ def prepare(
         indices = recipe.splits(len(source))
         with workers.pool(source, workers=num_workers) as run:
             if recipe.face_model is None:
-                model = _face_model(run, source, indices["train"], recipe.modes, work, out, progress)
+                model = model_of_people.build_or_load(run, source, indices["train"], recipe.modes, work, out, progress)
             else:
                 shutil.copyfile(recipe.face_model, out / manifest.FACE_MODEL_NAME)
                 model = MorphableModel.load(recipe.face_model)
-            _check_expressions(source, model)
+            model_of_people.check_expressions(source, model)
             wanted = recipe.only_splits or splits.SPLITS
             indices = {split: indices[split] for split in splits.SPLITS if split in wanted}
             part_paths = _photographs(run, source, indices, model, work, progress)
@@ -224,92 +222,6 @@ def _locked(work: Path) -> Iterator[None]:
         yield
 
 
-def _face_model(
-    run: workers.Run, source: PeopleSource, train: np.ndarray, modes: int, work: Path, out: Path, progress: bool
-) -> MorphableModel:
-    """Builds the 3DMM from the training split, or loads the one that was built before the interruption."""
-    path = out / manifest.FACE_MODEL_NAME
-    if path.exists() and (work / "face_model.done").exists():
-        return MorphableModel.load(path)
-    shapes_path = work / "shapes.npy"
-    template = source.template
-    shapes = np.lib.format.open_memmap(
-        shapes_path, mode="w+", dtype=np.float32, shape=(len(train), len(template.vertices), 3)
-    )
-    jobs = [(begin, train[begin : begin + CHUNK].tolist()) for begin in range(0, len(train), CHUNK)]
-    with tqdm.tqdm(total=len(train), desc="shapes", unit="subject", disable=not progress) as bar:
-        for begin, block in run(_template_shapes, jobs):
-            shapes[begin : begin + len(block)] = block
-            bar.update(len(block))
-    model = build(
-        shapes,
-        template.triangles,
-        template.landmarks,
-        template.symmetry,
-        modes=min(modes, len(train) - 1),
-        reference=template.vertices,
-    )
-    del shapes
-    if template.expressions is not None:
-        model = carrying.with_expressions(model, template.expressions, template.vertices)
-    if isinstance(source, HeadSource) and source.template.head is not None:
-        people = _heads(run, train, progress)
-        model = carrying.with_head(model, people, source.template.head, template.vertices)
-    model.save(path)
-    (work / "face_model.done").touch()
-    shapes_path.unlink()
-    return MorphableModel.load(path)
-
-
-def _template_shapes(source: PeopleSource, job: tuple[int, list[int]]) -> tuple[int, np.ndarray]:
-    """Shapes of a chunk of subjects, turned to the template so that the 3DMM inherits the template's axes."""
-    begin, indices = job
-    shapes = np.stack([_shape(source, index) for index in indices])
-    return begin, alignment.rigid(shapes, source.template.vertices).apply(shapes).astype(np.float32)
-
-
-def _heads(run: workers.Run, train: np.ndarray, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Faces and whole heads of the training subjects, a chunk at a time."""
-    jobs = [train[begin : begin + CHUNK].tolist() for begin in range(0, len(train), CHUNK)]
-    with tqdm.tqdm(total=len(train), desc="heads", unit="subject", disable=not progress) as bar:
-        for faces, heads in run(_faces_and_heads, jobs):
-            yield faces, heads
-            bar.update(len(faces))
-
-
-def _faces_and_heads(source: HeadSource, indices: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    return np.stack([_shape(source, index) for index in indices]), np.stack([source.whole_head(i) for i in indices])
-
-
-def _check_expressions(source: PeopleSource, model: MorphableModel) -> None:
-    """Refuses a 3DMM whose expressions are not those of the people, whose photographs it could not explain."""
-    expressions = source.template.expressions
-    if expressions is None:
-        return
-    names = () if model.expressions is None else model.expressions.names
-    if names != expressions.names:
-        raise ValueError(
-            f"face_model: expected the expressions of the people, {', '.join(expressions.names)}, got "
-            f"{', '.join(names) or 'none'}"
-        )
-    turn = carrying.model_from_template(model, source.template.vertices).rotation
-    assert model.expressions is not None
-    error = float(np.abs(model.expressions.deltas - expressions.turned(turn).deltas).max())
-    if error > _EXPRESSIONS_AGREE:
-        raise ValueError(f"face_model: its expressions move vertices up to {error:.2g} mm otherwise than the people's")
-
-
-def _shape(source: PeopleSource, index: int) -> np.ndarray:
-    shape = np.asarray(source.shape(index))
-    expected = source.template.vertices.shape
-    if shape.shape != expected or not np.isfinite(shape).all():
-        raise ValueError(
-            f"subject {source.subject_id(index)!r}: shape: expected {expected} finite numbers, got {shape.shape} with "
-            f"{np.count_nonzero(~np.isfinite(shape))} not finite"
-        )
-    return shape
-
-
 @dataclasses.dataclass(frozen=True)
 class _PartJob:
     path: Path
@@ -376,7 +288,7 @@ def _num_expressions(source: PeopleSource) -> int:
 
 
 def _subject(source: PeopleSource, job: _PartJob, index: int) -> part_files.Subject:
-    shape = _shape(source, index)
+    shape = model_of_people.shape_of(source, index)
     model_from_source = alignment.rigid(shape, job.mean)
     # The subject's deltas turn to the mean as its shape does; the 3DMM's were turned as the template was.
     delta_rotation = model_from_source.rotation @ job.template_from_model
