@@ -11,7 +11,7 @@ from tfface.people import SOURCES
 class PeopleOptions(Options):
     """Whom to photograph, and how often."""
 
-    people: str = option("anthropometric", "Whom to photograph: see the README.", choices=SOURCES)
+    people: str = option("anthropometric", "Whom to photograph: see docs/people.md.", choices=SOURCES)
     ict_facekit: str | None = option(
         None, "Checkout of ICT-FaceKit (with FaceXModel/); the default is the variable ICT_FACEKIT_DIR."
     )
