@@ -59,7 +59,7 @@ EXTRAS_REQUIRE = {
     # Raw scans: closest points on a surface, a face detector, and marching cubes for the simulated scanner.
     "scans": ["libigl>=2.6.1", "mtcnn>=1.0", "scikit-image>=0.25"],
     # Photographs: a face detector, and phones' HEIC files. Videos: FFmpeg's libraries, in the smallest wheel there is.
-    "reconstruct": ["mtcnn>=1.0", "pillow-heif>=0.22"],
+    "reconstruct": ["mtcnn>=1.0", "pillow-heif>=0.22", "pygltflib>=1.16"],
     "video": ["av>=15.0"],
     # Registration on many machines. It holds protobuf, pillow and pyarrow back, hence an environment of its own.
     "beam": ["apache-beam>=2.70"],

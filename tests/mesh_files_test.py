@@ -15,7 +15,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from tfface.reconstruction.outputs import mesh_files, texture
+from tfface.reconstruction.outputs import avatar_building, avatar_glb, mesh_files, texture
 from tfface.reconstruction.outputs.unwrap import Atlas
 
 SIZE = 96
@@ -26,10 +26,15 @@ def face() -> texture.TexturedFace:
     return texture.bake(painted_people.person(size=96), SIZE)
 
 
+def write_all(made: texture.TexturedFace, folder: Path) -> list[Path]:
+    avatar_glb.write(avatar_building.build(painted_people.person(size=96), made), folder / "face.glb")
+    return [folder / "face.glb", *mesh_files.write_meshes(made, folder)]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("meshes")
-    paths = mesh_files.write_meshes(face(), folder)
+    paths = write_all(face(), folder)
     assert {path.name for path in paths} == {"face.glb", "face.obj", "face.mtl", "face.png", "face.ply"}
     assert sorted(folder.iterdir()) == sorted(paths)  # nothing is left beside them
     return folder
@@ -155,7 +160,7 @@ def test_an_atlas_of_several_charts_has_copies_of_vertices(tmp_path):
         np.concatenate((whole.vertex, whole.vertex)),
         np.repeat(np.array([0, 1], np.int32), count),
     )
-    mesh_files.write_meshes(dataclasses.replace(face(), atlas=split), tmp_path)
+    write_all(dataclasses.replace(face(), atlas=split), tmp_path)
     for name in ("face.glb", "face.obj"):
         mesh = trimesh.load_mesh(tmp_path / name, process=False)
         np.testing.assert_allclose(mesh.vertices[mesh.faces], in_metres(face().vertices)[face().triangles], atol=1e-6)

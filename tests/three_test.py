@@ -8,7 +8,7 @@ import numpy as np
 import painted_people
 import pytest
 
-from tfface.reconstruction.outputs import mesh_files, texture
+from tfface.reconstruction.outputs import avatar_building, avatar_glb, texture
 
 _PAGE = """<!doctype html><canvas id="view" width="240" height="240"></canvas>
 <script type="importmap">{"imports": {"three": "%(three)s/build/three.module.js"}}</script>
@@ -45,8 +45,9 @@ def test_three_draws_the_face_with_its_texture_the_right_way_up(tmp_path):
         pytest.skip("NODE_PATH names no folder with three: npm install -g three; NODE_PATH=$(npm root -g)")
     if chromium.find() is None:
         pytest.skip(f"no browser: none of {', '.join(chromium.NAMES)} is on the path, and CHROMIUM names none")
-    face = texture.bake(painted_people.person(size=96), 96)
-    mesh_files.write_glb(face, tmp_path / "face.glb")
+    person = painted_people.person(size=96)
+    face = texture.bake(person, 96)
+    avatar_glb.write(avatar_building.build(person, face), tmp_path / "face.glb")
     page = tmp_path / "page.html"
     page.write_text(_PAGE % {"three": three.resolve().as_uri()}, encoding="utf-8")
     (tmp_path / "profile").mkdir()

@@ -1,7 +1,7 @@
 """A reconstruction as JSON: its numbers, in the pixels of the original photographs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import schema, version
+from tfface.face import arkit
 from tfface.files import written
 from tfface.geometry import camera, rotation
 from tfface.reconstruction.reconstructed_face import Reconstruction, View
@@ -49,6 +50,9 @@ def content(
     model = reconstruction.face_model
     landmarks = {name: reconstruction.vertices[index] for name, index in model.landmarks.items()}
     photographs = [_photograph(view, landmarks, intrinsics_from.get(view.name, "")) for view in reconstruction.views]
+    if reconstruction.expressions is not None and model.expressions is not None:
+        for photograph, weights in zip(photographs, reconstruction.expressions, strict=True):
+            photograph[schema.EXPRESSIONS.key] = _expressions(model.expressions.names, weights)
     if gains is not None:
         for photograph, of_vertices in zip(photographs, gains, strict=True):
             photograph["gains"] = _numbers(of_vertices.mean(axis=0))
@@ -84,6 +88,12 @@ def _photograph(view: View, landmarks: Mapping[str, npt.NDArray[np.floating]], s
         "confidence": round(float(view.confidence), 6),
         "landmarks_px": dict(zip(landmarks, _numbers(px), strict=True)),
     }
+
+
+def _expressions(names: Sequence[str], weights: npt.NDArray[np.floating]) -> dict[str, float]:
+    """Weights by ARKit's names, or by the 3DMM's own where it has none of ARKit's."""
+    told = arkit.from_expressions(names, weights) or dict(zip(names, map(float, weights), strict=True))
+    return {name: round(weight, 5) for name, weight in told.items()}
 
 
 def _numbers(values: npt.ArrayLike) -> Any:

@@ -10,6 +10,10 @@ OUTPUTS = ("mesh", "overlays", "turntable", "maps", "page")
 """Textured meshes (GLB, OBJ, PLY); mesh over each photograph; the face as it turns; depth, normals and mask of each
 photograph; a page to look at."""
 
+NEUTRAL, PHOTOGRAPH = "neutral", "photograph"
+POSES = (NEUTRAL, PHOTOGRAPH)
+"""Which expression the mesh of an avatar has at rest: none, or that of the most frontal photograph."""
+
 TEXTURE_SIZE = 1024
 """Texels along each side of a texture."""
 
@@ -51,5 +55,8 @@ class ReconstructionOptions(Options):
         "What to write beside reconstruction.json: mesh (GLB, OBJ, PLY), overlays, turntable, maps (depth, normals, "
         "mask), page (HTML); nothing else if empty.",
         choices=OUTPUTS,
+    )
+    pose: str = option(
+        NEUTRAL, "Expression that face.glb has at rest: neutral, or that of the most frontal photograph.", choices=POSES
     )
     texture_size: int = option(TEXTURE_SIZE, "Texels along each side of the texture.", lower=16, upper=8192)

@@ -40,6 +40,7 @@ class Reconstruction:
       vertices: ``[P, 3]`` mm, of `schema.VERTICES`.
       face_model: The 3DMM that both belong to: triangles, landmarks, symmetry.
       views: The photographs.
+      expressions: ``[N, E]``, weights of the 3DMM's expressions in each photograph; without them, all are neutral.
     """
 
     name: str
@@ -47,3 +48,11 @@ class Reconstruction:
     vertices: np.ndarray
     face_model: MorphableModel
     views: tuple[View, ...]
+    expressions: np.ndarray | None = None
+
+    def posed(self, view: int) -> np.ndarray:
+        """``[P, 3]`` mm, what a photograph shows: the vertices with its expression."""
+        moving = self.face_model.expressions
+        if self.expressions is None or moving is None:
+            return self.vertices
+        return self.vertices + moving.displacement(np.asarray(self.expressions[view], np.float32))

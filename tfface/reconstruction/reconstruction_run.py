@@ -228,7 +228,8 @@ class _Run:
             if wanted:
                 self._progress.begin(TEXTURE)
                 switches = {name: name in wanted for name in ("overlays", "turntable", "maps")}
-                made_files = outputs.write(made, folder, texture_size=self._options.texture_size, **switches)
+                size, pose = self._options.texture_size, self._options.pose
+                made_files = outputs.write(made, folder, texture_size=size, pose=pose, **switches)
                 gains = made_files.face.gains
                 if "page" in wanted:
                     self._progress.begin(PAGE_STEP)

@@ -1,4 +1,4 @@
-"""The textured face as files that open elsewhere: GLB, OBJ with MTL and PNG, PLY.
+"""The textured face as files that open elsewhere: OBJ with MTL and PNG, PLY; `avatar_glb` writes the GLB.
 
 All of them are in the file frame: metres, x right, y up, z towards the viewer, as glTF 2.0 demands (section 3.4,
 "Coordinate system and units"). A face looks along +z. It is the model frame turned by 180 degrees about x.
@@ -19,7 +19,7 @@ Array = npt.NDArray[np.floating]
 FILE_FROM_MODEL = np.diag([1e-3, -1e-3, -1e-3])
 """p_file = FILE_FROM_MODEL p_model."""
 
-GLB, OBJ, MTL, PNG, PLY = "face.glb", "face.obj", "face.mtl", "face.png", "face.ply"
+OBJ, MTL, PNG, PLY = "face.obj", "face.mtl", "face.png", "face.ply"
 
 
 def write_meshes(face: TexturedFace, folder: Path) -> list[Path]:
@@ -28,7 +28,7 @@ def write_meshes(face: TexturedFace, folder: Path) -> list[Path]:
     Returns:
       Their paths.
     """
-    return [write_glb(face, folder / GLB), *write_obj(face, folder), write_ply(face, folder / PLY)]
+    return [*write_obj(face, folder), write_ply(face, folder / PLY)]
 
 
 def file_vertices(vertices: Array) -> Array:
@@ -41,38 +41,6 @@ def file_normals(face: TexturedFace) -> Array:
     normals = mesh.vertex_normals(np.asarray(face.vertices, np.float64), face.triangles) * (1, -1, -1)
     normals[(normals == 0).all(axis=1)] = 0, 0, 1
     return normals.astype(np.float32)
-
-
-def write_glb(face: TexturedFace, path: Path) -> Path:
-    """Writes binary glTF 2.0: positions, normals, texture coordinates, and a matt material with the picture in it.
-
-    Vertices are the 3DMM's in their order, unless the atlas has several charts and so several copies of some.
-    """
-    import trimesh
-
-    material = trimesh.visual.material.PBRMaterial(
-        name="skin",
-        baseColorTexture=Image.fromarray(face.image),
-        baseColorFactor=[255, 255, 255, 255],
-        metallicFactor=0.0,
-        roughnessFactor=1.0,
-        doubleSided=True,  # a face is an open surface, which is seen from behind too
-    )
-    # trimesh counts v from below, as OBJ does, and turns it round for glTF.
-    uv = np.stack((face.atlas.uv[:, 0], 1 - face.atlas.uv[:, 1]), axis=-1)
-    geometry = trimesh.Trimesh(
-        file_vertices(face.vertices)[face.atlas.vertex],
-        face.atlas.triangles,
-        vertex_normals=file_normals(face)[face.atlas.vertex],
-        visual=trimesh.visual.TextureVisuals(uv=uv, material=material),
-        process=False,
-    )
-    scene = trimesh.Scene()
-    scene.add_geometry(geometry, node_name="face", geom_name="face")
-    content = trimesh.exchange.gltf.export_glb(scene, include_normals=True)
-    with written(path) as beside:
-        beside.write_bytes(content)
-    return path
 
 
 def write_obj(face: TexturedFace, folder: Path) -> list[Path]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tfface.face import MorphableModel
+from tfface.face import Head, MorphableModel
 from tfface.geometry import mesh, raycast
 from tfface.reconstruction.options import TEXTURE_SIZE
-from tfface.reconstruction.outputs import balance, blending, sampling
+from tfface.reconstruction.outputs import balance, blending, head_parts, sampling
 from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface, shade_of
 from tfface.reconstruction.outputs.texels import Texels, rasterise
 from tfface.reconstruction.outputs.unwrap import Atlas, unwrap
@@ -74,13 +74,68 @@ def bake(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> TexturedFa
     if vertices.shape != reconstruction.face_model.mean.shape:
         expected = list(reconstruction.face_model.mean.shape)
         raise ValueError(f"{reconstruction.name}: vertices must have the shape {expected}, got {list(vertices.shape)}.")
+    posed = [np.asarray(reconstruction.posed(number), np.float32) for number in range(len(reconstruction.views))]
+    return _bake(reconstruction, vertices, posed, _face_layout(reconstruction.face_model, size))
+
+
+def bake_head(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> TexturedFace:
+    """`bake` for the skin of the whole head of a 3DMM that has one, on the texture layout that it has, if it has one.
+
+    Args:
+      reconstruction: The person; one photograph at least.
+      size: Texels along each side.
+
+    Returns:
+      The textured skin; its vertices are all of the head's.
+
+    Raises:
+      ValueError: As `bake`; if the 3DMM has no head.
+    """
+    head = reconstruction.face_model.head
+    if head is None:
+        raise ValueError(f"{reconstruction.name}: expected a 3DMM with a head, got none")
+    coefficients = np.asarray(reconstruction.coefficients, np.float32)
+    weights = reconstruction.expressions
+    posed = [
+        head.decode(coefficients, None if weights is None else np.asarray(weights[number], np.float32))
+        for number in range(len(reconstruction.views))
+    ]
+    return _bake(reconstruction, head.decode(coefficients), posed, _head_layout(head, size))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Layout:
+    """What is the same for every person of a model.
+
+    Attributes:
+      surface: What has a texture.
+      hiding: ``[H, 3]``, further triangles, which hide parts of the surface: eyes, teeth.
+      atlas: Where each triangle lies on the texture.
+      texels: The texels.
+      shade: ``[P]``, see `output_mesh.shade_of`.
+      mirrored: ``[T]``, each texel's mirror image, or None.
+    """
+
+    surface: OutputSurface
+    hiding: Indices
+    atlas: Atlas
+    texels: Texels
+    shade: Array
+    mirrored: Indices | None
+
+
+def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array], layout: _Layout) -> TexturedFace:
+    """Bakes the texture of a surface from photographs, each of which shows it with an expression of its own."""
     if not reconstruction.views:
         raise ValueError(f"{reconstruction.name}: expected at least one photograph to take colours from, got none.")
-    surface, atlas, texels, shade, mirrored = _layout(reconstruction.face_model, size)
-    caster = raycast.Raycaster(vertices, surface.triangles)
+    surface, atlas, texels = layout.surface, layout.atlas, layout.texels
+    opaque = np.concatenate((surface.triangles, layout.hiding))
     membrane = blending.Membrane(vertices, surface.triangles)
     texel_mm = float(np.sqrt(membrane.areas.sum() / len(texels.place)))
-    samples = [sampling.sample(view, caster, texels, texel_mm) for view in reconstruction.views]
+    samples = [
+        sampling.sample(view, raycast.Raycaster(shape, opaque), texels, texel_mm)
+        for view, shape in zip(reconstruction.views, posed, strict=True)
+    ]
     finest = max(sample.resolution for sample in samples)
     if finest == 0:
         names = ", ".join(view.name for view in reconstruction.views)
@@ -89,7 +144,9 @@ def bake(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> TexturedFa
     trust = np.max([sample.trust for sample in samples], axis=0)
     factors = _balanced(samples, weights, texels, mesh.vertex_normals(vertices, surface.triangles))
     colors = [sample.colors * texels.at_texels(factor) for sample, factor in zip(samples, factors, strict=True)]
-    blended, photographed = blending.blend(colors, weights, trust, texels, membrane, shade, surface.symmetry, mirrored)
+    blended, photographed = blending.blend(
+        colors, weights, trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored
+    )
     return TexturedFace(
         vertices,
         surface.triangles,
@@ -113,13 +170,25 @@ def _balanced(samples: Sequence[sampling.Samples], weights: Sequence[Array], tex
 
 
 @functools.lru_cache(maxsize=2)
-def _layout(face_model: MorphableModel, size: int) -> tuple[OutputSurface, Atlas, Texels, Array, Indices | None]:
-    """What is the same for every person of a model: surface, atlas, texels, shade and the texels' mirror images."""
+def _face_layout(face_model: MorphableModel, size: int) -> _Layout:
     surface = output_surface(face_model)
-    atlas = unwrap(surface.template, surface.triangles)
+    return _laid_out(surface, unwrap(surface.template, surface.triangles), size)
+
+
+@functools.lru_cache(maxsize=2)
+def _head_layout(head: Head, size: int) -> _Layout:
+    """The skin of a head on its own texture layout; of the other parts, those that are opaque hide it."""
+    skin = head_parts.triangles_of(head, head_parts.SKIN)
+    surface = OutputSurface(head.mean, head.triangles[skin], 0, None)
+    hiding = [head.triangles[head_parts.triangles_of(head, part)] for part in head_parts.OPAQUE]
+    return _laid_out(surface, head_parts.skin_atlas(head), size, hiding)
+
+
+def _laid_out(surface: OutputSurface, atlas: Atlas, size: int, hiding: Sequence[Indices] = ()) -> _Layout:
     texels = rasterise(surface, atlas, size)
     mirrored = None if surface.symmetry is None else _mirrored_texels(surface.symmetry, atlas, texels)
-    return surface, atlas, texels, shade_of(surface), mirrored
+    others = np.concatenate((np.zeros((0, 3), np.int32), *hiding))
+    return _Layout(surface, others, atlas, texels, shade_of(surface), mirrored)
 
 
 def _mirrored_texels(symmetry: Indices, atlas: Atlas, texels: Texels) -> Indices:

@@ -6,12 +6,12 @@ from pathlib import Path
 from PIL import Image
 
 from tfface.files import name_of, written
-from tfface.reconstruction.options import TEXTURE_SIZE
-from tfface.reconstruction.outputs import mesh_files, pictures
-from tfface.reconstruction.outputs.texture import TexturedFace, bake
+from tfface.reconstruction.options import NEUTRAL, TEXTURE_SIZE
+from tfface.reconstruction.outputs import avatar_building, avatar_glb, mesh_files, pictures
+from tfface.reconstruction.outputs.texture import TexturedFace, bake, bake_head
 from tfface.reconstruction.reconstructed_face import Reconstruction
 
-TURNTABLE = "turntable.png"
+GLB, TURNTABLE = "face.glb", "turntable.png"
 OVERLAYS, MAPS = "overlays", "maps"
 """Folders, below that of the person."""
 
@@ -37,12 +37,13 @@ def write(
     folder: Path,
     *,
     texture_size: int = TEXTURE_SIZE,
+    pose: str = NEUTRAL,
     overlays: bool = True,
     overlay_size: int = 1280,
     maps: bool = False,
     turntable: bool = True,
 ) -> Outputs:
-    """Writes a reconstruction: the textured face as GLB, OBJ and PLY, and pictures. See docs/reconstruction.md.
+    """Writes a reconstruction: the head as GLB, the face as OBJ and PLY, and pictures. See docs/reconstruction.md.
 
     Each file is written beside its place and moved there, so that it is there as a whole or as it was.
 
@@ -50,6 +51,7 @@ def write(
       reconstruction: The person.
       folder: Made if it does not exist.
       texture_size: Texels along each side of the texture.
+      pose: One of `options.POSES`: which expression the GLB has at rest.
       overlays: Whether to draw the mesh over each photograph, as wireframe and shaded.
       overlay_size: px, the longer side of these pictures at most.
       maps: Whether to write depth, normals and mask of each photograph, of the photograph's size.
@@ -63,7 +65,9 @@ def write(
       OSError: If a file cannot be written.
     """
     face = bake(reconstruction, texture_size)
-    paths = mesh_files.write_meshes(face, folder)
+    skin = face if reconstruction.face_model.head is None else bake_head(reconstruction, texture_size)
+    avatar_glb.write(avatar_building.build(reconstruction, skin, pose), folder / GLB)
+    paths = [folder / GLB, *mesh_files.write_meshes(face, folder)]
     if turntable:
         paths.append(_write_turntable(face, folder / TURNTABLE))
     for number, view in enumerate(reconstruction.views):

@@ -1,0 +1,78 @@
+"""Eyeballs that stay behind their lids, however these move.
+
+In a real face the bulge of the cornea lifts the lid that slides over it. Linear expressions do not know of it: a lid
+that closes would pass through the eyeball. Here the eyeball is a sphere a little smaller than the lids leave it, and
+what a target would still push into it, is laid upon it.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface.face import Head
+from tfface.reconstruction.outputs import head_parts
+
+Array = npt.NDArray[np.floating]
+Indices = npt.NDArray[np.integer]
+
+_SHARE = 0.955
+"""Of the radius of the eyeball without its bulge."""
+_LID = 0.35
+"""mm, between eyeball and lid."""
+_REACH = 1.35
+"""Of the radius, around the eye's centre: where lids are."""
+
+
+def seat(head: Head, vertices: Array, targets: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """Seats a head's eyeballs.
+
+    Args:
+      head: Of the 3DMM; nothing changes if it has no eyes.
+      vertices: ``[V, 3]``, mm, at rest.
+      targets: By name, displacements ``[V, 3]``, mm.
+
+    Returns:
+      The vertices with round eyeballs, and the targets, whose lids end upon them at weight 1.
+    """
+    shell, seated, moved = head_parts.eye_shell(head), np.array(vertices, np.float64), dict(targets)
+    if not len(shell):
+        return vertices, moved
+    skin = np.unique(head.triangles[head_parts.triangles_of(head, head_parts.SKIN)])
+    for eye in sides(seated, shell):
+        centre, radius = sphere(seated[eye][seated[eye, 2] > np.median(seated[eye, 2])])
+        away = seated[eye] - centre
+        length = np.linalg.norm(away, axis=1, keepdims=True)
+        radius *= _SHARE
+        seated[eye] = centre + away * np.minimum(radius / length, 1)
+        around = skin[np.linalg.norm(seated[skin] - centre, axis=1) < _REACH * radius]
+        seated[around] = _laid_upon(seated[around], centre, radius + _LID)
+        for name, displacement in moved.items():
+            if not displacement[around].any():
+                continue
+            changed = np.array(displacement)
+            ends = _laid_upon(seated[around] + displacement[around], centre, radius + _LID)
+            changed[around] = ends - seated[around]
+            moved[name] = changed
+    return seated.astype(np.float32), moved
+
+
+def _laid_upon(points: Array, centre: Array, radius: float) -> Array:
+    """Points ``[Q, 3]`` of which those within a sphere are moved onto it, away from its centre."""
+    away = points - centre
+    length = np.linalg.norm(away, axis=1, keepdims=True)
+    return np.where(length < radius, centre + away * (radius / np.maximum(length, 1e-9)), points)
+
+
+def sides(vertices: Array, shell: Indices) -> list[Indices]:
+    """The shells of the two eyes."""
+    left = vertices[shell, 0] > vertices[shell, 0].mean()
+    return [shell[left], shell[~left]]
+
+
+def sphere(points: Array) -> tuple[Array, float]:
+    """Centre ``[3]`` and radius of the sphere nearest to points: |p|^2 = 2 p.c + (r^2 - |c|^2), least squares."""
+    system = np.concatenate((2 * points, np.ones((len(points), 1))), axis=1)
+    solution = np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0]
+    centre = solution[:3]
+    return centre, float(np.sqrt(solution[3] + centre @ centre))
