@@ -91,9 +91,9 @@ def enlarge(image: npt.ArrayLike, scale: int) -> Picture:
     """
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"image must have the shape [H, W, 3], got {list(pixels.shape)}.")
+        raise ValueError(f"image must have the shape [H, W, 3], got {list(pixels.shape)}")
     if scale < 1 or scale != int(scale):
-        raise ValueError(f"scale must be a positive integer, got {scale}.")
+        raise ValueError(f"scale must be a positive integer, got {scale}")
     pixels = _bytes(pixels.astype(np.float32))
     if scale == 1:
         return pixels
@@ -115,7 +115,7 @@ def _draw(
     caster = raycast.Raycaster(vertices, triangles)
     albedo = np.asarray(MESH_COLOR if colors is None else colors, np.float32)
     if colors is not None and albedo.shape != caster.vertices.shape:
-        raise ValueError(f"colors must have the shape {list(caster.vertices.shape)}, got {list(albedo.shape)}.")
+        raise ValueError(f"colors must have the shape {list(caster.vertices.shape)}, got {list(albedo.shape)}")
     fine_hw = (size_hw[0] * _SUPERSAMPLING, size_hw[1] * _SUPERSAMPLING)
     fine = camera.resize_intrinsics(np.asarray(intrinsics, np.float64), size_hw, fine_hw)
     fragments = raycast.raster(caster, quaternion, translation, fine, fine_hw)

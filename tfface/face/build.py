@@ -57,9 +57,9 @@ def build(
       ValueError: If more modes are asked for than the shapes hold, or an array does not fit.
     """
     if isinstance(modes, float) and not 0 < modes <= 1:
-        raise ValueError(f"modes must be an integer, or a share of the variance in (0, 1], got {modes}.")
+        raise ValueError(f"modes must be an integer, or a share of the variance in (0, 1], got {modes}")
     if len(registered) < 2:
-        raise ValueError(f"registered must hold at least two shapes, got {len(registered)}.")
+        raise ValueError(f"registered must hold at least two shapes, got {len(registered)}")
     _, transforms = alignment.generalised_procrustes(registered, scale=scale, reference=reference, block=block)
     aligned = AlignedShapes(registered, transforms, block)
     asked = (None, modes) if isinstance(modes, float) else (modes, None)

@@ -60,7 +60,7 @@ def with_head(
     for faces, heads in people:
         if heads.shape != (len(faces), template.num_vertices, 3):
             raise ValueError(
-                f"heads: expected the shape [{len(faces)}, {template.num_vertices}, 3], got {list(heads.shape)}."
+                f"heads: expected the shape [{len(faces)}, {template.num_vertices}, 3], got {list(heads.shape)}"
             )
         transforms = alignment.rigid(np.asarray(faces, np.float64), model.mean)
         scores = model.encode(transforms.apply(np.asarray(faces, np.float64)))
@@ -69,7 +69,7 @@ def with_head(
         moments += design.T @ transforms.apply(np.asarray(heads, np.float64)).reshape(len(heads), -1)
         count += len(faces)
     if count < size:
-        raise ValueError(f"heads: expected those of more than {model.num_modes} people, got {count}.")
+        raise ValueError(f"heads: expected those of more than {model.num_modes} people, got {count}")
     # In units of the diagonal, so that the solution does not depend on how the coefficients are scaled.
     scale = np.sqrt(np.diag(gram))
     solution = np.linalg.lstsq(gram / np.outer(scale, scale), moments / scale[:, None], rcond=None)[0] / scale[:, None]

@@ -51,15 +51,15 @@ class Expressions:
     def __post_init__(self) -> None:
         deltas, names = np.asarray(self.deltas, np.float32), tuple(self.names)
         if deltas.ndim != 3 or deltas.shape[2] != 3 or not len(deltas):
-            raise ValueError(f"deltas must have the shape [E, P, 3] with E > 0, got {list(deltas.shape)}.")
+            raise ValueError(f"deltas must have the shape [E, P, 3] with E > 0, got {list(deltas.shape)}")
         if not np.isfinite(deltas).all():
-            raise ValueError("deltas must be finite.")
+            raise ValueError("deltas must be finite")
         if len(names) != len(deltas) or len(set(names)) != len(names) or not all(names):
-            raise ValueError(f"names must be {len(deltas)} different texts, one for each of the deltas, got {names}.")
+            raise ValueError(f"names must be {len(deltas)} different texts, one for each of the deltas, got {names}")
         if not all(isinstance(name, str) for name in names):
-            raise ValueError(f"names must be texts, got {names}.")
+            raise ValueError(f"names must be texts, got {names}")
         if self.kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}.")
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         object.__setattr__(self, "deltas", read_only(deltas))
         object.__setattr__(self, "names", names)
 

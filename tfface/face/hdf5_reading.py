@@ -24,19 +24,19 @@ def _found(file: h5py.File, name: str) -> h5py.Dataset:
     place: Any = file
     for part in name.strip("/").split("/"):
         if not isinstance(place, h5py.Group) or part not in place:
-            raise ValueError(f"the dataset {name} is missing.")
+            raise ValueError(f"the dataset {name} is missing")
         if not isinstance(place.get(part, getlink=True), h5py.HardLink):
-            raise ValueError(f"{name}: a link, which may lead to another file, is not followed.")
+            raise ValueError(f"{name}: a link, which may lead to another file, is not followed")
         place = place[part]
     if not isinstance(place, h5py.Dataset):
-        raise ValueError(f"the dataset {name} is missing.")
+        raise ValueError(f"the dataset {name} is missing")
     if place.external or place.is_virtual:
-        raise ValueError(f"{name}: its data are in another file.")
+        raise ValueError(f"{name}: its data are in another file")
     stored = min(place.id.get_storage_size(), file.id.get_filesize())
     chunk = math.prod(place.chunks) * place.dtype.itemsize if place.chunks else 0
     claimed = max(place.nbytes, chunk)  # a chunk is unpacked whole, however little of it is used
     if claimed > min(MAX_DATASET_BYTES, _MAX_INFLATION * stored):
-        raise ValueError(f"the dataset {name} claims {claimed} bytes, where {stored} are stored.")
+        raise ValueError(f"the dataset {name} claims {claimed} bytes, where {stored} are stored")
     return place
 
 
@@ -44,10 +44,10 @@ def dataset(file: h5py.File, name: str) -> npt.NDArray[Any]:
     """Numbers of a dataset, all of them finite and of a magnitude that can be computed with."""
     found = _found(file, name)
     if found.dtype.kind not in "fiu":
-        raise ValueError(f"{name} must hold numbers, got {found.dtype}.")
+        raise ValueError(f"{name} must hold numbers, got {found.dtype}")
     values = np.asarray(found[()])
     if not (np.abs(values) < _MAX_MAGNITUDE).all():
-        raise ValueError(f"{name} must be finite and below {_MAX_MAGNITUDE:g}.")
+        raise ValueError(f"{name} must be finite and below {_MAX_MAGNITUDE:g}")
     return values
 
 
@@ -55,7 +55,7 @@ def text(file: h5py.File, name: str) -> str:
     """A text, as HDF5's own type of texts or as the array of one that scalismo writes."""
     found = _found(file, name)
     if found.shape not in ((), (1,)) or h5py.check_string_dtype(found.dtype) is None:
-        raise ValueError(f"{name} must be a text, got {found.dtype} {found.shape}.")
+        raise ValueError(f"{name} must be a text, got {found.dtype} {found.shape}")
     value = found[()] if found.shape == () else found[0]
     return (value.decode() if isinstance(value, bytes) else str(value)).rstrip("\0")
 
@@ -64,5 +64,5 @@ def matrix(file: h5py.File, name: str) -> npt.NDArray[np.floating]:
     """Numbers of two dimensions; see `dataset`."""
     value = dataset(file, name)
     if value.ndim != 2:
-        raise ValueError(f"{name} must be a matrix, got the shape {list(value.shape)}.")
+        raise ValueError(f"{name} must be a matrix, got the shape {list(value.shape)}")
     return value

@@ -53,14 +53,14 @@ class Head:
         scaled_basis, face_index = np.asarray(self.scaled_basis, np.float32), np.asarray(self.face_index)
         if scaled_basis.ndim != 3 or scaled_basis.shape[1:] != (count, 3) or not np.isfinite(scaled_basis).all():
             raise ValueError(
-                f"head.scaled_basis must be finite, of the shape [K, {count}, 3], got {list(scaled_basis.shape)}."
+                f"head.scaled_basis must be finite, of the shape [K, {count}, 3], got {list(scaled_basis.shape)}"
             )
         if face_index.ndim != 1 or face_index.dtype.kind not in "iu" or len(np.unique(face_index)) != len(face_index):
-            raise ValueError(f"head.face_index must be different indices [P], got {list(face_index.shape)}.")
+            raise ValueError(f"head.face_index must be different indices [P], got {list(face_index.shape)}")
         if not face_index.size or face_index.min() < 0 or face_index.max() >= count:
-            raise ValueError(f"head.face_index must lie in 0..{count - 1}.")
+            raise ValueError(f"head.face_index must lie in 0..{count - 1}")
         if self.expressions is not None and self.expressions.deltas.shape[1] != count:
-            raise ValueError(f"head.expressions must move {count} vertices, got {self.expressions.deltas.shape[1]}.")
+            raise ValueError(f"head.expressions must move {count} vertices, got {self.expressions.deltas.shape[1]}")
         uv, uv_triangles = checked_texture_layout(self.uv, self.uv_triangles, len(surface.triangles))
         for name, array in (
             ("mean", surface.vertices),
@@ -95,7 +95,7 @@ class Head:
         if weights is None:
             return vertices
         if self.expressions is None:
-            raise ValueError("weights must be None for a head without expressions.")
+            raise ValueError("weights must be None for a head without expressions")
         return vertices + self.expressions.displacement(weights)
 
     def truncate(self, num_modes: int) -> "Head":
@@ -116,19 +116,19 @@ class Head:
         if self.face_index.shape != mean.shape[:1] or len(self.scaled_basis) != len(scaled_basis):
             raise ValueError(
                 f"head: expected {len(mean)} vertices of the face and {len(scaled_basis)} modes, got "
-                f"{len(self.face_index)} and {len(self.scaled_basis)}."
+                f"{len(self.face_index)} and {len(self.scaled_basis)}"
             )
         pairs = [
             ("mean", self.mean[self.face_index], mean),
             ("scaled_basis", self.scaled_basis[:, self.face_index], scaled_basis),
         ]
         if (self.expressions is None) != (expressions is None):
-            raise ValueError("head: face and head must both have expressions, or neither.")
+            raise ValueError("head: face and head must both have expressions, or neither")
         if self.expressions is not None and expressions is not None:
             if (self.expressions.names, self.expressions.kind) != (expressions.names, expressions.kind):
-                raise ValueError("head: its expressions must have the names and the kind of the face's.")
+                raise ValueError("head: its expressions must have the names and the kind of the face's")
             pairs.append(("expressions", self.expressions.deltas[:, self.face_index], expressions.deltas))
         for name, ours, faces in pairs:
             error = float(np.abs(ours - faces).max(initial=0))
             if not error <= _AGREEMENT:
-                raise ValueError(f"head.{name}: its vertices of the face are {error:.3g} mm off the face's.")
+                raise ValueError(f"head.{name}: its vertices of the face are {error:.3g} mm off the face's")

@@ -64,17 +64,17 @@ class MorphableModel:
         template = mesh.Mesh(np.asarray(self.mean, np.float32), self.triangles, self.landmarks)
         basis, eigenvalues = np.asarray(self.basis, np.float32), np.asarray(self.eigenvalues, np.float32)
         if basis.ndim != 3 or basis.shape[1:] != template.vertices.shape or not len(basis):
-            raise ValueError(f"basis must have the shape [K, {template.num_vertices}, 3], got {list(basis.shape)}.")
+            raise ValueError(f"basis must have the shape [K, {template.num_vertices}, 3], got {list(basis.shape)}")
         if len(basis) > basis[0].size:
-            raise ValueError(f"basis must have at most {basis[0].size} modes, got {len(basis)}.")
+            raise ValueError(f"basis must have at most {basis[0].size} modes, got {len(basis)}")
         if eigenvalues.shape != basis.shape[:1]:
-            raise ValueError(f"eigenvalues must have the shape [{len(basis)}], got {list(eigenvalues.shape)}.")
+            raise ValueError(f"eigenvalues must have the shape [{len(basis)}], got {list(eigenvalues.shape)}")
         if not np.isfinite(eigenvalues).all() or eigenvalues[-1] <= 0 or (np.diff(eigenvalues) > 0).any():
-            raise ValueError("eigenvalues must be finite, positive and in descending order.")
+            raise ValueError("eigenvalues must be finite, positive and in descending order")
         flat = basis.reshape(len(basis), -1)
         error = np.abs(flat @ flat.T - np.eye(len(flat))).max()
         if not error <= _ORTHONORMALITY:  # NaN fails too.
-            raise ValueError(f"basis must be orthonormal, got scalar products that are off by {error:.2g}.")
+            raise ValueError(f"basis must be orthonormal, got scalar products that are off by {error:.2g}")
         permutation = self.symmetry
         if permutation is not None:
             permutation = symmetry.check_symmetry(permutation, template.triangles)
@@ -94,7 +94,7 @@ class MorphableModel:
         object.__setattr__(self, "regions", checked_regions(self.regions, template.num_vertices))
         if self.expressions is not None and self.expressions.deltas.shape[1] != template.num_vertices:
             raise ValueError(
-                f"expressions must move {template.num_vertices} vertices, got {self.expressions.deltas.shape[1]}."
+                f"expressions must move {template.num_vertices} vertices, got {self.expressions.deltas.shape[1]}"
             )
         if self.head is not None:
             self.head.check_face(template.vertices, self.scaled_basis, self.expressions)
@@ -185,7 +185,7 @@ class MorphableModel:
           ValueError: If `num_modes` is not between 1 and K.
         """
         if not 1 <= num_modes <= self.num_modes:
-            raise ValueError(f"num_modes must lie between 1 and {self.num_modes}, got {num_modes}.")
+            raise ValueError(f"num_modes must lie between 1 and {self.num_modes}, got {num_modes}")
         head = None if self.head is None else self.head.truncate(num_modes)
         return dataclasses.replace(
             self, basis=self.basis[:num_modes], eigenvalues=self.eigenvalues[:num_modes], head=head

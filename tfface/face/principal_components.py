@@ -157,7 +157,7 @@ class AlignedShapes:
             if space.shape[1] > _MAX_VECTORS:
                 raise ValueError(
                     f"modes={modes}, variance={variance}: more than {len(values) // 2} modes of {self.num_shapes} "
-                    "shapes cannot be had; ask for fewer."
+                    "shapes cannot be had; ask for fewer"
                 )
             # The next block of the Krylov space, C times the last one.
             fresh = multiplied[:, : size - space.shape[1]]
@@ -199,11 +199,11 @@ def _largest_eigenpairs(
 
 def _check_modes(modes: int | None, largest: int) -> None:
     if modes is not None and not 1 <= modes <= largest:
-        raise ValueError(f"modes must lie between 1 and {largest}, got {modes}.")
+        raise ValueError(f"modes must lie between 1 and {largest}, got {modes}")
 
 
 def _refuse_modes(found: int, modes: int) -> NoReturn:
-    raise ValueError(f"the shapes vary in {found} ways only: modes={modes} cannot be had.")
+    raise ValueError(f"the shapes vary in {found} ways only: modes={modes} cannot be had")
 
 
 def _rank(values: Array, rounding: float) -> int:

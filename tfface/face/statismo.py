@@ -124,7 +124,7 @@ def read(path: str | os.PathLike[str]) -> Content:
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such 3DMM.")
+        raise FileNotFoundError(f"{path}: no such 3DMM")
     try:
         with h5py.File(path, "r") as file:
             content = _read_statismo(file)
@@ -142,7 +142,7 @@ def _read_statismo(file: h5py.File) -> Content:
     mean, basis, variance = _read_model(file, root)
     cells = hdf5_reading.matrix(file, f"{root}/representer/cells")
     if len(cells) != 3:
-        raise ValueError(f"{root}/representer/cells must have the shape [3, F], got {list(cells.shape)}.")
+        raise ValueError(f"{root}/representer/cells must have the shape [3, F], got {list(cells.shape)}")
     return Content(
         mean=mean.reshape(-1, 3),
         basis=_orthonormal(basis, variance).T.reshape(len(variance), -1, 3),
@@ -163,7 +163,7 @@ def _read_model(file: h5py.File, root: str) -> tuple[Array, Array, Array]:
     if basis.shape != (len(mean), len(variance)) or len(mean) % 3 or not len(variance):
         raise ValueError(
             f"{root}/model/pcaBasis must have the shape [3 P, K] of mean [3 P] and pcaVariance [K], got "
-            f"{list(basis.shape)}, [{len(mean)}] and [{len(variance)}]."
+            f"{list(basis.shape)}, [{len(mean)}] and [{len(variance)}]"
         )
     return mean, basis, variance
 
@@ -177,7 +177,7 @@ def _orthonormal(basis: Array, variance: Array) -> Array:
     for expected in (np.ones_like(variance), np.sqrt(np.abs(variance))):
         if np.all(np.abs(lengths - expected) <= _SCALE_TOLERANCE * expected) and np.all(lengths > 0):
             return basis / lengths
-    raise ValueError("the columns of pcaBasis have neither length 1 nor the square root of pcaVariance.")
+    raise ValueError("the columns of pcaBasis have neither length 1 nor the square root of pcaVariance")
 
 
 def _with_landmarks(file: h5py.File, content: Content) -> Content:
@@ -197,9 +197,9 @@ def _with_expressions(file: h5py.File, content: Content) -> Content:
         return content
     mean, basis, variance = _read_model(file, "/expression")
     if len(mean) != content.mean.size:
-        raise ValueError(f"/expression/model/mean must have {content.mean.size} numbers, got {len(mean)}.")
+        raise ValueError(f"/expression/model/mean must have {content.mean.size} numbers, got {len(mean)}")
     if (variance < 0).any():
-        raise ValueError("/expression/model/pcaVariance must not be negative.")
+        raise ValueError("/expression/model/pcaVariance must not be negative")
     deltas = _orthonormal(basis, variance) * np.sqrt(variance)
     names = [f"component_{number:03d}" for number in range(len(variance))]
     if mean.any():

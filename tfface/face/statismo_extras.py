@@ -66,9 +66,7 @@ def read(file: h5py.File) -> dict[str, Any]:
     """
     version = int(hdf5_reading.dataset(file, f"{_GROUP}/conventions_version"))
     if version != CONVENTIONS_VERSION:
-        raise ValueError(
-            f"it follows version {version} of the conventions, this program version {CONVENTIONS_VERSION}."
-        )
+        raise ValueError(f"it follows version {version} of the conventions, this program version {CONVENTIONS_VERSION}")
     names, kind = (), ""
     if f"{_GROUP}/expressions" in file:
         names = tuple(json.loads(hdf5_reading.text(file, f"{_GROUP}/expressions/names")))
@@ -109,5 +107,5 @@ def _regions(file: h5py.File, group: str) -> Mapping[str, npt.NDArray[Any]]:
     sizes: dict[str, int] = json.loads(hdf5_reading.text(file, f"{group}/sizes"))
     indices = hdf5_reading.dataset(file, f"{group}/indices")
     if indices.ndim != 1 or sum(sizes.values()) != len(indices):
-        raise ValueError(f"{group}/indices must hold as many indices as sizes says, got {list(indices.shape)}.")
+        raise ValueError(f"{group}/indices must hold as many indices as sizes says, got {list(indices.shape)}")
     return dict(zip(sizes, np.split(indices, np.cumsum(list(sizes.values()))[:-1]), strict=True))

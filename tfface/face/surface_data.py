@@ -27,10 +27,10 @@ def checked_regions(regions: Mapping[str, npt.ArrayLike], num_vertices: int) -> 
     for name, given in regions.items():
         indices = np.asarray(given)
         if indices.ndim != 1 or indices.dtype.kind not in "iu" or not indices.size:
-            raise ValueError(f"regions[{name!r}] must be vertex indices [R], got {indices.dtype} {indices.shape}.")
+            raise ValueError(f"regions[{name!r}] must be vertex indices [R], got {indices.dtype} {indices.shape}")
         if indices.min() < 0 or indices.max() >= num_vertices:
             raise ValueError(
-                f"regions[{name!r}] must lie in 0..{num_vertices - 1}, got {indices.min()}..{indices.max()}."
+                f"regions[{name!r}] must lie in 0..{num_vertices - 1}, got {indices.min()}..{indices.max()}"
             )
         checked[str(name)] = read_only(np.unique(indices).astype(np.int32))
     return checked
@@ -46,16 +46,16 @@ def checked_texture_layout(
     """
     if uv is None or uv_triangles is None:
         if uv is not None or uv_triangles is not None:
-            raise ValueError("uv and uv_triangles must be given together, got one of them.")
+            raise ValueError("uv and uv_triangles must be given together, got one of them")
         return None, None
     places, corners = np.asarray(uv, np.float32), np.asarray(uv_triangles)
     if places.ndim != 2 or places.shape[1] != 2 or not np.isfinite(places).all():
-        raise ValueError(f"uv must be finite, of the shape [T, 2], got {list(places.shape)}.")
+        raise ValueError(f"uv must be finite, of the shape [T, 2], got {list(places.shape)}")
     if corners.shape != (num_triangles, 3) or corners.dtype.kind not in "iu":
         raise ValueError(
             f"uv_triangles must be indices [{num_triangles}, 3], one corner for each of the triangles', got "
-            f"{corners.dtype} {list(corners.shape)}."
+            f"{corners.dtype} {list(corners.shape)}"
         )
     if corners.size and (corners.min() < 0 or corners.max() >= len(places)):
-        raise ValueError(f"uv_triangles must lie in 0..{len(places) - 1}, got {corners.min()}..{corners.max()}.")
+        raise ValueError(f"uv_triangles must lie in 0..{len(places) - 1}, got {corners.min()}..{corners.max()}")
     return read_only(places), read_only(corners.astype(np.int32))

@@ -96,10 +96,10 @@ def check_symmetry(symmetry: npt.ArrayLike, triangles: npt.ArrayLike) -> npt.NDA
     """
     symmetry = np.asarray(symmetry)
     if symmetry.ndim != 1 or not np.issubdtype(symmetry.dtype, np.integer):
-        raise ValueError(f"symmetry must be integers [P], got {symmetry.dtype} {list(symmetry.shape)}.")
+        raise ValueError(f"symmetry must be integers [P], got {symmetry.dtype} {list(symmetry.shape)}")
     fault = _fault(symmetry, np.asarray(triangles))
     if fault is not None:
-        raise ValueError(f"symmetry must mirror the mesh onto itself, but {fault}.")
+        raise ValueError(f"symmetry must mirror the mesh onto itself, but {fault}")
     return symmetry.astype(np.int32)
 
 
@@ -251,7 +251,7 @@ class _Walk:
         if best_share < _LEAST:
             raise ValueError(
                 f"the mesh must be symmetric, but of {_SEEDS} starts none led further than over {best_share:.1%} of "
-                f"{int(members.sum())} connected vertices."
+                f"{int(members.sum())} connected vertices"
             )
         return best
 
@@ -314,7 +314,7 @@ class _Walk:
         symmetry = symmetry.copy()
         if (count := np.count_nonzero(symmetry < 0)) > _MOST_LEFT:
             raise ValueError(
-                f"the mesh must be symmetric, but {count} of {len(symmetry)} vertices have no mirror image."
+                f"the mesh must be symmetric, but {count} of {len(symmetry)} vertices have no mirror image"
             )
         while (left := np.flatnonzero(symmetry < 0)).size:
             # d_ij + d_ji is symmetric, so that i chooses j exactly if j may choose i.

@@ -101,11 +101,11 @@ def _align(source: npt.ArrayLike, target: npt.ArrayLike, weights: npt.ArrayLike 
     x, y = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if x.ndim < 2 or x.shape[-1] != 3 or x.shape[-2:] != y.shape[-2:]:
         raise ValueError(
-            f"source and target must have the same shape [..., P, 3], got {list(x.shape)} and {list(y.shape)}."
+            f"source and target must have the same shape [..., P, 3], got {list(x.shape)} and {list(y.shape)}"
         )
     for name, points in (("source", x), ("target", y)):
         if not np.isfinite(points).all():
-            raise ValueError(f"{name} must be finite.")
+            raise ValueError(f"{name} must be finite")
     shares = _normalised(weights, x.shape[-2])
     x_mean, y_mean = (shares[..., None, :] @ x)[..., 0, :], (shares[..., None, :] @ y)[..., 0, :]
     x, y = x - x_mean[..., None, :], y - y_mean[..., None, :]
@@ -121,7 +121,7 @@ def _align(source: npt.ArrayLike, target: npt.ArrayLike, weights: npt.ArrayLike 
     if with_scale:
         variance = (weighted * x).sum(axis=(-1, -2))
         if not np.all(variance > 0):
-            raise ValueError("source must hold at least two different points of positive weight to have a scale.")
+            raise ValueError("source must hold at least two different points of positive weight to have a scale")
         # Eq. 42 there: c = tr(S diag(signs)) / var(x).
         scale = (singular * signs).sum(axis=-1) / variance
     # The centroids coincide: t = mean(y) - c R mean(x).
@@ -133,10 +133,10 @@ def _normalised(weights: npt.ArrayLike | None, num_points: int) -> Array:
     """Weights [..., P] that sum to 1."""
     shares = np.ones(num_points) if weights is None else np.asarray(weights, np.float64)
     if shares.shape[-1:] != (num_points,):
-        raise ValueError(f"weights must have the shape [..., {num_points}], got {list(shares.shape)}.")
+        raise ValueError(f"weights must have the shape [..., {num_points}], got {list(shares.shape)}")
     total = shares.sum(axis=-1, keepdims=True)
     if not (np.all(shares >= 0) and np.all(total > 0) and np.all(np.isfinite(total))):
-        raise ValueError("weights must be finite and non-negative with a positive sum.")
+        raise ValueError("weights must be finite and non-negative with a positive sum")
     return shares / total
 
 
@@ -172,7 +172,7 @@ def generalised_procrustes(
       ValueError: If a shape does not fit, a value is not finite, or the iteration does not end.
     """
     if np.ndim(shapes) != 3 or np.shape(shapes)[2] != 3 or 0 in np.shape(shapes):
-        raise ValueError(f"shapes must have the shape [M, P, 3], got {list(np.shape(shapes))}.")
+        raise ValueError(f"shapes must have the shape [M, P, 3], got {list(np.shape(shapes))}")
     weights = _normalised(weights, shapes.shape[1])
     sizes = [_size(part, weights) for part in _blocks(shapes, block, "sizes of shapes")] if scale else []
     size = np.mean(np.concatenate(sizes)) if scale else None
@@ -192,7 +192,7 @@ def generalised_procrustes(
         if _size(mean - previous, weights) <= tolerance * _size(mean, weights):
             break
     else:
-        raise ValueError(f"shapes: Procrustes analysis did not end within {max_iterations} iterations.")
+        raise ValueError(f"shapes: Procrustes analysis did not end within {max_iterations} iterations")
     batch = Transform(*(np.concatenate(parts) for parts in zip(*map(dataclasses.astuple, transforms), strict=True)))
     turned = _orientation(batch, mean, weights, reference)
     return turned.apply(mean), turned.compose(batch)
@@ -211,7 +211,7 @@ def _blocks(shapes: npt.NDArray[np.floating], block: int, task: str) -> Iterator
         finite = np.isfinite(part).all(axis=(1, 2))
         if not finite.all():
             fault = rows.start + int(np.argmin(finite))
-            raise ValueError(f"shapes must be finite, got NaN or infinity in shape {fault}.")
+            raise ValueError(f"shapes must be finite, got NaN or infinity in shape {fault}")
         yield part
 
 

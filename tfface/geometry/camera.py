@@ -35,7 +35,7 @@ def _check_shapes(points: Any, quaternion: Any, translation: Any, intrinsics: An
             for size, wanted in zip(shape[-len(trailing) :], trailing, strict=True)
         )
         if not fits:
-            raise ValueError(f"{name} must have the shape [..., {expected}], got {shape}.")
+            raise ValueError(f"{name} must have the shape [..., {expected}], got {shape}")
         leading[name] = shape[: -len(trailing)]
     # Arrays of different rank broadcast from the right, which would pair batch with views: only constants may be short.
     ranks = {len(shape) for shape in leading.values() if shape}
@@ -43,7 +43,7 @@ def _check_shapes(points: Any, quaternion: Any, translation: Any, intrinsics: An
     if len(ranks) > 1 or any(len(set(size) - {None, 1}) > 1 for size in sizes):
         raise ValueError(
             "points, quaternion, translation and intrinsics must have the same number of leading dimensions, each of "
-            f"the same size or 1, or none at all; got {leading}."
+            f"the same size or 1, or none at all; got {leading}"
         )
 
 
@@ -95,7 +95,7 @@ def project_rows(points: Any, quaternion: Any, translation: Any, intrinsics: Any
     if set(dtypes) not in ({tf.float32}, {tf.float64}):
         names = [dtype.name for dtype in dtypes]
         raise ValueError(
-            f"points, quaternion, translation and intrinsics must all be float32 or all be float64, got {names}."
+            f"points, quaternion, translation and intrinsics must all be float32 or all be float64, got {names}"
         )
     _check_shapes(points, quaternion, translation, intrinsics)
     cam_from_model = rotation_matrix_3d.from_quaternion(quaternion)
@@ -143,7 +143,7 @@ def rays_from_px(px: npt.ArrayLike, intrinsics: npt.ArrayLike) -> Array:
     """
     px, intrinsics = np.asarray(px), np.asarray(intrinsics)
     if px.ndim < 2 or px.shape[-1] != 2:
-        raise ValueError(f"px must have the shape [..., Q, 2], got {list(px.shape)}.")
+        raise ValueError(f"px must have the shape [..., Q, 2], got {list(px.shape)}")
     _check_intrinsics(intrinsics)
     cam_from_px = np.linalg.inv(intrinsics[..., :2, :2])
     xy = (px - intrinsics[..., None, :2, 2]) @ np.swapaxes(cam_from_px, -1, -2)
@@ -166,9 +166,9 @@ def intrinsics_from_fov(size_hw: tuple[int, int], fov_degrees: npt.ArrayLike) ->
     height, width = size_hw
     fov = np.asarray(fov_degrees, np.float64)
     if height <= 0 or width <= 0:
-        raise ValueError(f"size_hw must be positive, got {tuple(size_hw)}.")
+        raise ValueError(f"size_hw must be positive, got {tuple(size_hw)}")
     if not np.all((fov > 0) & (fov < 180)):
-        raise ValueError(f"fov_degrees must lie between 0 and 180, got {fov.tolist()}.")
+        raise ValueError(f"fov_degrees must lie between 0 and 180, got {fov.tolist()}")
     intrinsics = np.zeros((*fov.shape, 3, 3))
     intrinsics[..., 0, 0] = intrinsics[..., 1, 1] = 0.5 * width / np.tan(np.radians(fov) / 2)
     intrinsics[..., :2, 2] = 0.5 * width, 0.5 * height
@@ -276,4 +276,4 @@ def _as_matrix(value: Any, like: Any) -> Any:
 
 def _check_intrinsics(intrinsics: Any) -> None:
     if list(intrinsics.shape)[-2:] != [3, 3]:
-        raise ValueError(f"intrinsics must have the shape [..., 3, 3], got {list(intrinsics.shape)}.")
+        raise ValueError(f"intrinsics must have the shape [..., 3, 3], got {list(intrinsics.shape)}")

@@ -45,7 +45,7 @@ class Mesh:
         landmarks = {name: int(index) for name, index in self.landmarks.items()}
         outside = {name: index for name, index in landmarks.items() if not 0 <= index < len(self.vertices)}
         if outside:
-            raise ValueError(f"landmarks must index {len(self.vertices)} vertices, got {outside}.")
+            raise ValueError(f"landmarks must index {len(self.vertices)} vertices, got {outside}")
         object.__setattr__(self, "landmarks", landmarks)
 
     @property
@@ -61,7 +61,7 @@ class Mesh:
         """
         missing = [name for name in names if name not in self.landmarks]
         if missing:
-            raise ValueError(f"landmarks must hold {missing}, got {sorted(self.landmarks)}.")
+            raise ValueError(f"landmarks must hold {missing}, got {sorted(self.landmarks)}")
         return self.vertices[[self.landmarks[name] for name in names]]
 
 
@@ -80,16 +80,16 @@ def checked_triangles(vertices: npt.ArrayLike, triangles: npt.ArrayLike) -> Indi
     """
     vertices, triangles = np.asarray(vertices), np.asarray(triangles)
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not len(vertices):
-        raise ValueError(f"vertices must have the shape [V, 3] with V > 0, got {list(vertices.shape)}.")
+        raise ValueError(f"vertices must have the shape [V, 3] with V > 0, got {list(vertices.shape)}")
     if not np.isfinite(vertices).all():
         count = int((~np.isfinite(vertices).all(axis=1)).sum())
-        raise ValueError(f"vertices must be finite, got {count} of {len(vertices)} with NaN or infinity.")
+        raise ValueError(f"vertices must be finite, got {count} of {len(vertices)} with NaN or infinity")
     if triangles.ndim != 2 or triangles.shape[1] != 3 or not len(triangles):
-        raise ValueError(f"triangles must have the shape [F, 3] with F > 0, got {list(triangles.shape)}.")
+        raise ValueError(f"triangles must have the shape [F, 3] with F > 0, got {list(triangles.shape)}")
     if not np.issubdtype(triangles.dtype, np.integer):
-        raise ValueError(f"triangles must be integers, got {triangles.dtype}.")
+        raise ValueError(f"triangles must be integers, got {triangles.dtype}")
     if triangles.min() < 0 or triangles.max() >= len(vertices):
-        raise ValueError(f"triangles must index {len(vertices)} vertices, got {triangles.min()} to {triangles.max()}.")
+        raise ValueError(f"triangles must index {len(vertices)} vertices, got {triangles.min()} to {triangles.max()}")
     return triangles.astype(np.int32, copy=False)
 
 
@@ -199,7 +199,7 @@ def submesh(mesh: Mesh, vertex_mask: npt.ArrayLike) -> tuple[Mesh, Indices]:
     """
     mask = np.asarray(vertex_mask)
     if mask.shape != (mesh.num_vertices,) or mask.dtype != bool:
-        raise ValueError(f"vertex_mask must be bool [{mesh.num_vertices}], got {mask.dtype} {list(mask.shape)}.")
+        raise ValueError(f"vertex_mask must be bool [{mesh.num_vertices}], got {mask.dtype} {list(mask.shape)}")
     kept = np.flatnonzero(mask).astype(np.int32)
     renumbered = np.cumsum(mask, dtype=np.int32) - 1
     triangles = renumbered[mesh.triangles[mask[mesh.triangles].all(axis=1)]]
@@ -260,10 +260,10 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh, colors: npt.ArrayLike |
         colors = np.asarray(colors)
         if colors.shape not in ((mesh.num_vertices, 3), (mesh.num_vertices, 4)) or colors.dtype != np.uint8:
             raise ValueError(
-                f"colors must be uint8 [{mesh.num_vertices}, 3 or 4], got {colors.dtype} {list(colors.shape)}."
+                f"colors must be uint8 [{mesh.num_vertices}, 3 or 4], got {colors.dtype} {list(colors.shape)}"
             )
         if path.suffix.lower() == ".stl":
-            raise ValueError(f"{path}: STL files have no colors.")
+            raise ValueError(f"{path}: STL files have no colors")
     geometry = trimesh.Trimesh(mesh.vertices, mesh.triangles, vertex_colors=colors, process=False)
     content: Any = geometry.export(file_type=path.suffix[1:].lower())
     files.write_bytes(path, content.encode() if isinstance(content, str) else content)
@@ -271,4 +271,4 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh, colors: npt.ArrayLike |
 
 def _check_format(path: pathlib.Path) -> None:
     if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"{path}: the suffix must be one of {', '.join(FORMATS)}.")
+        raise ValueError(f"{path}: the suffix must be one of {', '.join(FORMATS)}")

@@ -165,7 +165,7 @@ def _rays(
     origins, directions = np.asarray(origins), np.asarray(directions)
     for name, array in (("origins", origins), ("directions", directions)):
         if array.shape[-1:] != (3,):
-            raise ValueError(f"{name} must have the shape [..., 3], got {list(array.shape)}.")
+            raise ValueError(f"{name} must have the shape [..., 3], got {list(array.shape)}")
     leading = np.broadcast_shapes(origins.shape[:-1], directions.shape[:-1], *shapes)
     flat = [
         np.ascontiguousarray(np.broadcast_to(array, (*leading, 3)).reshape(-1, 3), np.float32)

@@ -22,7 +22,7 @@ def _checked(name: str, values: npt.ArrayLike, trailing: tuple[int, ...]) -> Arr
     """`_floating`, after a check of the last dimensions."""
     array = _floating(values)
     if array.shape[-len(trailing) :] != trailing:
-        raise ValueError(f"{name} must have the shape [..., {str(trailing).strip('(,)')}], got {list(array.shape)}.")
+        raise ValueError(f"{name} must have the shape [..., {str(trailing).strip('(,)')}], got {list(array.shape)}")
     return array
 
 

@@ -28,9 +28,9 @@ def check(name: str, value: Any, trailing: Sequence[int]) -> None:
     """
     if list(value.shape)[-len(trailing) :] != list(trailing):
         expected = ", ".join(str(size) for size in trailing)
-        raise ValueError(f"{name} must have the shape [..., {expected}], got {list(value.shape)}.")
+        raise ValueError(f"{name} must have the shape [..., {expected}], got {list(value.shape)}")
     if is_tensor(value) and value.dtype.name not in ("float32", "float64"):
-        raise ValueError(f"{name} must be float32 or float64, got {value.dtype.name}.")
+        raise ValueError(f"{name} must be float32 or float64, got {value.dtype.name}")
 
 
 def combination(

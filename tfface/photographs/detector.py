@@ -123,7 +123,7 @@ def find_faces(photograph: Picture, detector: Detector) -> list[DetectedFace]:
       ValueError: if the photograph is not [H, W, 3] uint8.
     """
     if photograph.ndim != 3 or photograph.shape[2] != 3 or photograph.dtype != np.uint8:
-        raise ValueError(f"photograph must be uint8 [H, W, 3], got {photograph.dtype} {list(photograph.shape)}.")
+        raise ValueError(f"photograph must be uint8 [H, W, 3], got {photograph.dtype} {list(photograph.shape)}")
     seen: set[tuple[int, int]] = set()
     for pixels in _SIZES:
         reduced, scale_xy = _reduced(photograph, pixels)

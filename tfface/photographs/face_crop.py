@@ -92,7 +92,7 @@ def face_camera(face: DetectedFace, intrinsics: npt.ArrayLike) -> CropCamera:
     points, box = np.asarray(face.points, np.float64), np.asarray(face.box, np.float64)
     if points.shape != (len(FIVE_POINTS), 2) or box.shape != (4,):
         raise ValueError(
-            f"face must have {len(FIVE_POINTS)} points and a box of 4, got {list(points.shape)} and {list(box.shape)}."
+            f"face must have {len(FIVE_POINTS)} points and a box of 4, got {list(points.shape)} and {list(box.shape)}"
         )
     left, top, right, bottom = box
     ends = np.array([[(left + right) / 2, top], [(left + right) / 2, bottom]])
@@ -128,7 +128,7 @@ def take(photograph: Picture, intrinsics: npt.ArrayLike, crop: CropCamera, size:
       ValueError: If the photograph is not [H, W, 3] uint8, or the crop reaches behind the camera.
     """
     if photograph.ndim != 3 or photograph.shape[2] != 3 or photograph.dtype != np.uint8:
-        raise ValueError(f"photograph must be uint8 [H, W, 3], got {photograph.dtype} {list(photograph.shape)}.")
+        raise ValueError(f"photograph must be uint8 [H, W, 3], got {photograph.dtype} {list(photograph.shape)}")
     reduction = _reduction(crop.px_from_crop(intrinsics, size), size)
     fine = size * min(_OVERSAMPLING, max(1, math.ceil(reduction)))
     px_from_crop = crop.px_from_crop(intrinsics, fine)

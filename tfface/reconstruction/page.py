@@ -81,7 +81,7 @@ def page(
     vertices = np.asarray(reconstruction.vertices, np.float32)
     errors = None if errors is None else _checked_errors(errors, len(vertices))
     if not max_error > 0:
-        raise ValueError(f"max_error must be positive, got {max_error}.")
+        raise ValueError(f"max_error must be positive, got {max_error}")
     modes = [name for name in _MODES if (name != "texture" or face) and (name != "error" or errors is not None)]
     content = {
         **_geometry(vertices, triangles, face, errors),
@@ -127,9 +127,9 @@ def _geometry(
 def _checked_errors(errors: npt.ArrayLike, num_vertices: int) -> Array:
     values = np.asarray(errors, np.float64)
     if values.shape != (num_vertices,):
-        raise ValueError(f"errors must have the shape [{num_vertices}], got {list(values.shape)}.")
+        raise ValueError(f"errors must have the shape [{num_vertices}], got {list(values.shape)}")
     if np.isnan(values).all() or np.isinf(values).any() or (values < 0).any():
-        raise ValueError("errors must be finite and 0 or more where they are known, and known somewhere.")
+        raise ValueError("errors must be finite and 0 or more where they are known, and known somewhere")
     return values
 
 

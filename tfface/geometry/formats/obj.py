@@ -21,19 +21,19 @@ def read(content: bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]
         keyword, *fields = line.split() or ("",)
         if keyword == "v":
             if len(fields) < 3:
-                raise ValueError(f"{_shown(line)} is not a vertex.")
+                raise ValueError(f"{_shown(line)} is not a vertex")
             positions.extend(map(float, fields[:3]))
         elif keyword == "f":
             corners = [int(field.partition("/")[0]) for field in fields]
             if len(corners) < 3 or 0 in corners:
-                raise ValueError(f"{_shown(line)} is not a face.")
+                raise ValueError(f"{_shown(line)} is not a face")
             # Positive indices count from 1, negative ones back from the vertex read last.
             count = len(positions) // 3
             corners = [corner - 1 if corner > 0 else count + corner for corner in corners]
             for b, c in itertools.pairwise(corners[1:]):
                 triangles.extend((corners[0], b, c))
     if not positions or not triangles:
-        raise ValueError(f"it has {len(positions) // 3} vertices and {len(triangles) // 3} triangles from faces.")
+        raise ValueError(f"it has {len(positions) // 3} vertices and {len(triangles) // 3} triangles from faces")
     return np.array(positions).reshape(-1, 3), np.array(triangles).reshape(-1, 3)
 
 

@@ -70,7 +70,7 @@ def rasterise(surface: OutputSurface, atlas: Atlas, size: int) -> Texels:
       ValueError: If `size` is not between 16 and 8192.
     """
     if not 16 <= size <= 8192:
-        raise ValueError(f"size must lie between 16 and 8192 texels, got {size}.")
+        raise ValueError(f"size must lie between 16 and 8192 texels, got {size}")
     plane = np.concatenate((atlas.uv * size, np.zeros_like(atlas.uv[:, :1])), axis=1)
     caster = raycast.Raycaster(plane, atlas.triangles)
     row, column = np.indices((size, size), np.float32).reshape(2, -1) + np.float32(0.5)

@@ -73,7 +73,7 @@ def bake(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> TexturedFa
     vertices = np.asarray(reconstruction.vertices, np.float32)
     if vertices.shape != reconstruction.face_model.mean.shape:
         expected = list(reconstruction.face_model.mean.shape)
-        raise ValueError(f"{reconstruction.name}: vertices must have the shape {expected}, got {list(vertices.shape)}.")
+        raise ValueError(f"{reconstruction.name}: vertices must have the shape {expected}, got {list(vertices.shape)}")
     posed = [np.asarray(reconstruction.posed(number), np.float32) for number in range(len(reconstruction.views))]
     return _bake(reconstruction, vertices, posed, _face_layout(reconstruction.face_model, size))
 
@@ -127,7 +127,7 @@ class _Layout:
 def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array], layout: _Layout) -> TexturedFace:
     """Bakes the texture of a surface from photographs, each of which shows it with an expression of its own."""
     if not reconstruction.views:
-        raise ValueError(f"{reconstruction.name}: expected at least one photograph to take colours from, got none.")
+        raise ValueError(f"{reconstruction.name}: expected at least one photograph to take colours from, got none")
     surface, atlas, texels = layout.surface, layout.atlas, layout.texels
     opaque = np.concatenate((surface.triangles, layout.hiding))
     membrane = blending.Membrane(vertices, surface.triangles)
@@ -139,7 +139,7 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
     finest = max(sample.resolution for sample in samples)
     if finest == 0:
         names = ", ".join(view.name for view in reconstruction.views)
-        raise ValueError(f"{reconstruction.name}: no photograph shows any of the face, of {names}.")
+        raise ValueError(f"{reconstruction.name}: no photograph shows any of the face, of {names}")
     weights = [sample.weights * np.float32((sample.resolution / finest) ** 2) for sample in samples]
     trust = np.max([sample.trust for sample in samples], axis=0)
     factors = _balanced(samples, weights, texels, mesh.vertex_normals(vertices, surface.triangles))
