@@ -77,14 +77,14 @@ _VISEMES: Sequence[Recipe] = (
         "mouthUpperUp": (0.1, 0.3),
     },  # SS
 )
-_BLINK: Recipe = {"eyeBlink": (0.92, 1.0), "eyeSquint": (0.3, 0.6)}
+_BLINK: Recipe = {"eyeBlink": (0.92, 1.0), "eyeSquint": (0.4, 0.7)}
 _EYES: Sequence[Recipe] = (
     _BLINK,
     {"eyeBlink": (0.25, 0.7)},
     {"eyeSquint": (0.5, 1.0), "cheekSquint": (0.2, 0.7), "browDown": (0.0, 0.5)},
     {"eyeWide": (0.4, 1.0), "browInnerUp": (0.0, 0.4), "browOuterUp": (0.0, 0.4)},
 )
-_WINK: Recipe = {"eyeBlink": (0.92, 1.0), "eyeSquint": (0.3, 0.7), "cheekSquint": (0.4, 0.8), "mouthSmile": (0.0, 0.5)}
+_WINK: Recipe = {"eyeBlink": (0.92, 1.0), "eyeSquint": (0.4, 0.8), "cheekSquint": (0.4, 0.8), "mouthSmile": (0.0, 0.5)}
 _BROWS: Sequence[Recipe] = (
     {"browInnerUp": (0.3, 1.0), "browOuterUp": (0.3, 1.0), "eyeWide": (0.0, 0.4)},
     {"browDown": (0.4, 1.0), "eyeSquint": (0.0, 0.4), "noseSneer": (0.0, 0.2)},
@@ -158,9 +158,10 @@ _SIDED = frozenset(
     | {"noseSneer"}
 )
 
-_KINDS = (_SMILES, _VISEMES, _EYES, _BROWS, _FEELINGS)
+RECIPES: Sequence[Sequence[Recipe]] = (_SMILES, _VISEMES, _EYES, _BROWS, _FEELINGS)
+"""What both sides of a face do, by kind: smiles, visemes, eyes, brows, feelings."""
 _SHARES = np.array([0.24, 0.18, 0.08, 0.06, 0.08, 0.03]) / 0.67
-_ONE_SIDED = (_SMIRK, None, _WINK, _ONE_BROW, None)
+ONE_SIDED = (_SMIRK, None, _WINK, _ONE_BROW, None)
 """What a kind has beside its recipes that only one side of the face does."""
 
 
@@ -176,15 +177,15 @@ def sample_expression(rng: np.random.Generator) -> dict[str, float]:
     if rng.random() < NEUTRAL_SHARE:
         return {}
     kind = int(rng.choice(len(_SHARES), p=_SHARES))
-    if kind == len(_KINDS):
+    if kind == len(RECIPES):
         drawn = _random(rng)
     else:
-        one_sided = _ONE_SIDED[kind]
-        number = int(rng.integers(len(_KINDS[kind]) + (one_sided is not None)))
-        if one_sided is not None and number == len(_KINDS[kind]):
+        one_sided = ONE_SIDED[kind]
+        number = int(rng.integers(len(RECIPES[kind]) + (one_sided is not None)))
+        if one_sided is not None and number == len(RECIPES[kind]):
             drawn = _drawn(one_sided, rng, sides=str(rng.choice(("L", "R"))))
         else:
-            drawn = _drawn(_KINDS[kind][number], rng, sides="LR")
+            drawn = _drawn(RECIPES[kind][number], rng, sides="LR")
     if rng.random() < 0.125:
         drawn |= _drawn(_BLINK, rng, sides="LR")
     elif rng.random() < 0.5 and not any(name.startswith("eyeBlink") for name in drawn):

@@ -18,6 +18,9 @@ Array = npt.NDArray[np.float32]
 GAZE_LIMITS = {"eyeLookOut": 35.0, "eyeLookIn": 35.0, "eyeLookUp": 25.0, "eyeLookDown": 30.0}
 """Degrees by which an eye has turned where the weight of the shape that moves its lids is 1."""
 
+_RETREAT = 2.0
+"""mm by which an eyeball gives way to lids that close: they move along chords, the ball bulges."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Eye:
@@ -27,11 +30,13 @@ class _Eye:
       vertices: [B] of the head.
       behind: [R] of the head, its rear half, which is round where the front bulges.
       turns: [E, 2], degrees to the person's left and downwards at weight 1 of each blendshape.
+      closes: [E], 1 for the blendshape that closes its lids.
     """
 
     vertices: npt.NDArray[np.intp]
     behind: npt.NDArray[np.intp]
     turns: npt.NDArray[np.float64]
+    closes: npt.NDArray[np.float64]
 
 
 def pose(head: HeadModel, vertices: Array, weights: Array) -> Array:
@@ -52,9 +57,10 @@ def pose(head: HeadModel, vertices: Array, weights: Array) -> Array:
     posed = vertices + np.tensordot(weights[active], head.expressions.deltas[active], axes=1).astype(np.float32)
     for eye in _eyes_of(head):
         left, down = np.radians(weights @ eye.turns)
-        if left or down:
+        back = _RETREAT * float(weights @ eye.closes)
+        if left or down or back:
             centre = _sphere_centre(vertices[eye.behind].astype(np.float64))
-            turned = (vertices[eye.vertices] - centre) @ _turn(left, down).T + centre
+            turned = (vertices[eye.vertices] - centre) @ _turn(left, down).T + centre + (0, 0, back)
             posed[eye.vertices] = turned.astype(np.float32)
     return posed
 
@@ -140,5 +146,6 @@ def _eyes_of(head: HeadModel) -> tuple[_Eye, ...]:
             directions = _turns(side)
             names = [expression_sampler.canonical_names(name)[0] for name in head.expressions.names]
             turns = np.array([directions.get(name, (0.0, 0.0)) for name in names])
-            eyes.append(_Eye(mine, mine[_behind(head.template_vertices[mine])], turns))
+            closes = np.array([float(name == f"eyeBlink_{side}") for name in names])
+            eyes.append(_Eye(mine, mine[_behind(head.template_vertices[mine])], turns, closes))
     return tuple(eyes)
