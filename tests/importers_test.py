@@ -1,5 +1,6 @@
 """Other people's 3DMMs: unit, axes, landmarks, modes and symmetry of each format, and round trips through exports."""
 
+import dataclasses
 import importlib.util
 import json
 
@@ -9,7 +10,7 @@ import scipy.io
 import small_face
 
 from tfface import schema
-from tfface.face import MorphableModel, export_model, import_model
+from tfface.face import Expressions, MorphableModel, export_model, import_model
 from tfface.face.importers import conventions, ict, topologies
 from tfface.face.importers.raw import Y_UP, RawModel, SurfacePoint
 from tfface.geometry import mesh
@@ -72,6 +73,87 @@ def test_every_format_comes_to_our_conventions(tmp_path, face, kind):
     }
     assert found.landmarks == expected.get(kind, {})
     np.testing.assert_allclose(found.mean, face.mean, atol=2e-3)
+
+
+def expressive(face: MorphableModel, kind="blendshapes") -> MorphableModel:
+    """The small face with three expressions, a region and a texture layout."""
+    moves = np.random.default_rng(6).normal(0, 3, (3, face.num_vertices, 3))
+    corners = np.arange(3 * len(face.triangles)).reshape(-1, 3)
+    return dataclasses.replace(
+        face,
+        expressions=Expressions(moves, ("jawOpen", "mouthSmile_L", "mouthSmile_R"), kind),
+        regions={"narrow": np.arange(200)},
+        uv=np.random.default_rng(7).random((corners.size, 2)),
+        uv_triangles=corners,
+    )
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz", ".bin"])
+def test_expressions_make_the_round_trip_through_exports(tmp_path, face, suffix):
+    moving = expressive(face)
+    export_model(tmp_path / f"face{suffix}", moving)
+    found = import_model(tmp_path / f"face{suffix}", landmarks=dict(face.landmarks))
+    weights = np.array([0.2, 0.7, 0.4])
+    np.testing.assert_allclose(
+        found.expressions.displacement(weights), moving.expressions.displacement(weights), atol=2e-3
+    )
+    assert_same_face(found, face)
+    assert (found.expressions.kind == "components") == (suffix == ".npz")
+    assert (found.expressions.names == moving.expressions.names) == (suffix != ".npz")
+    if suffix == ".npz":
+        return
+    flipped = found.triangles[0].tolist() != face.triangles[0].tolist()
+    places = moving.uv[moving.uv_triangles[:, [0, 2, 1] if flipped else [0, 1, 2]]]
+    np.testing.assert_allclose(found.uv[found.uv_triangles], places, atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_expressions_of_basel_and_flame_come_to_our_unit_and_axes(tmp_path, face, offset):
+    moves = expressive(face).expressions.deltas
+    small_face.write_basel_2017(tmp_path / "basel.h5", face, topologies.BASEL_NAMES, moves=moves, offset=offset)
+    found = import_model(tmp_path / "basel.h5").expressions
+    assert found.names == (("mean",) if offset else ()) + ("component_000", "component_001", "component_002")
+    np.testing.assert_allclose(found.deltas[-3:], moves, atol=1e-3)
+    if offset:
+        np.testing.assert_allclose(
+            found.deltas[0], offset * np.broadcast_to(Y_UP.sum(axis=0), moves[0].shape), atol=1e-4
+        )
+    arrays = small_face.flame_arrays(face)
+    arrays["shapedirs"][:, :, 300:] = np.moveaxis(moves @ Y_UP / 1000, 0, 2)
+    np.savez(tmp_path / "flame.npz", **arrays)
+    flame = import_model(tmp_path / "flame.npz").expressions
+    assert (flame.kind, len(flame)) == ("components", 3)
+    np.testing.assert_allclose(flame.deltas, moves, atol=1e-3)
+
+
+def test_a_cut_keeps_expressions_regions_and_texture_of_what_it_keeps(tmp_path, face):
+    moving = expressive(face)
+    export_model(tmp_path / "face.h5", moving)
+    cut = import_model(tmp_path / "face.h5", cut_mm=70)
+    tip = face.mean[face.landmarks["nose_ridge_3"]]
+    near = np.linalg.norm(face.mean - tip, axis=1) <= 70
+    kept = np.unique(face.triangles[near[face.triangles].all(axis=1)])
+    np.testing.assert_allclose(cut.expressions.deltas, moving.expressions.deltas[:, kept], atol=1e-4)
+    np.testing.assert_array_equal(cut.regions["narrow"], np.flatnonzero(kept < 200))
+    place = {tuple(row): uv for row, uv in zip(moving.triangles.tolist(), moving.uv_triangles, strict=True)}
+    for triangle, corners in zip(kept[cut.triangles].tolist(), cut.uv_triangles, strict=True):
+        np.testing.assert_array_equal(corners, place[tuple(triangle)])
+
+
+def test_flame_has_no_place_for_more_modes_before_expressions(tmp_path, face):
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(3 * face.num_vertices, 301)))[0].T.reshape(301, -1, 3)
+    many = dataclasses.replace(expressive(face), basis=basis, eigenvalues=np.linspace(400, 1, 301))
+    with pytest.raises(ValueError, match="FLAME has expressions behind 300 modes of identity, got 301"):
+        export_model(tmp_path / "face.npz", many)
+
+
+def test_components_of_eos_open(tmp_path, face):
+    content = small_face.eos_file(face, expressions="components")
+    (tmp_path / "face.bin").write_bytes(content)
+    found = import_model(tmp_path / "face.bin").expressions
+    assert (found.kind, len(found), found.names[0]) == ("components", 1 + face.num_modes, "mean")
+    np.testing.assert_allclose(found.deltas[1:], face.scaled_basis, atol=1e-3)
 
 
 def test_landmarks_that_are_given_go_before_those_of_the_file(tmp_path, face):
@@ -151,8 +233,15 @@ def test_eos_itself_agrees_about_its_format(tmp_path, face):
         found = import_model(tmp_path / name)
         assert_same_face(found, face)
         assert found.landmarks == face.landmarks
-    export_model(tmp_path / "ours.bin", face)
+    assert found.expressions.names == ("smile", "smile#1")
+    np.testing.assert_allclose(found.expressions.deltas, np.stack([face.mean] * 2), atol=2e-3)
+    moving = expressive(face)
+    export_model(tmp_path / "ours.bin", moving)
     theirs = morphable.load_model(str(tmp_path / "ours.bin"))
+    shapes = theirs.get_expression_model()
+    assert tuple(shape.name for shape in shapes) == moving.expressions.names
+    jaw = np.asarray(shapes[0].deformation).reshape(-1, 3) * small_face.Y_UP
+    np.testing.assert_allclose(jaw, moving.expressions.deltas[0], atol=1e-4)
     assert theirs.get_landmark_definitions() == numbers
     sample = np.asarray(theirs.get_shape_model().draw_sample([1.0, -2.0])).reshape(-1, 3) * small_face.Y_UP
     np.testing.assert_allclose(sample, face.decode(np.array([1.0, -2.0, 0, 0])), atol=2e-3)
@@ -216,13 +305,15 @@ def test_principal_components_of_correlated_modes():
     modes = rng.normal(size=(6, 10, 3))
     modes[3] = 0
     modes[5] = modes[0] - modes[1]  # four directions in six modes
-    basis, eigenvalues = conventions.principal_components(modes)
+    basis, eigenvalues, mixing = conventions.principal_components(modes)
     assert len(basis) == 4
+    np.testing.assert_allclose(np.tensordot(mixing, modes, 1), basis * np.sqrt(eigenvalues)[:, None, None], atol=1e-9)
     flat, expected = basis.reshape(4, -1), modes.reshape(6, -1)
     np.testing.assert_allclose(flat @ flat.T, np.eye(4), atol=1e-12)
     np.testing.assert_allclose(flat.T @ (eigenvalues[:, None] * flat), expected.T @ expected, atol=1e-9)
     orthogonal = np.linalg.qr(rng.normal(size=(30, 3)))[0].T.reshape(3, 10, 3) * np.array([1.0, 3, 2])[:, None, None]
-    basis, eigenvalues = conventions.principal_components(orthogonal)
+    basis, eigenvalues, mixing = conventions.principal_components(orthogonal)
+    np.testing.assert_array_equal(mixing, np.eye(3)[[1, 2, 0]])
     np.testing.assert_allclose(eigenvalues, [9, 4, 1])
     np.testing.assert_allclose(basis, orthogonal[[1, 2, 0]] / np.array([3.0, 2, 1])[:, None, None], atol=1e-12)
     with pytest.raises(ValueError, match="none does"):
@@ -259,6 +350,7 @@ def test_published_tables_are_of_the_right_topologies():
 
 def test_ict_is_the_face_area_with_its_population(ict_facekit_dir):
     raw = ict.read(ict_facekit_dir, num_modes=4)
+    folder = ict.data_folder(ict_facekit_dir)
     found = conventions.to_model(raw)
     assert (found.num_vertices, found.num_modes) == (9409, 4)
     assert set(found.landmarks) == set(schema.IBUG68)
@@ -267,3 +359,17 @@ def test_ict_is_the_face_area_with_its_population(ict_facekit_dir):
     covariance = np.einsum("k,kpi,kqj->piqj", found.eigenvalues, found.basis[:, :40], found.basis[:, :40])
     np.testing.assert_allclose(covariance, expected, atol=1e-3)
     assert found.metadata["imported"] == {"format": "ict", "unit": "mm"}
+    index = json.loads((folder / "vertex_indices.json").read_text())
+    assert list(found.expressions.names) == index["expressions"]
+    jaw = ict.read_vertices(folder / "jawOpen.obj") - ict.read_vertices(folder / ict.NEUTRAL_FILE)
+    row = found.expressions.names.index("jawOpen")
+    np.testing.assert_allclose(found.expressions.deltas[row], jaw[:9409], atol=1e-4)
+    np.testing.assert_allclose(found.head.expressions.deltas[row], jaw, atol=1e-4)
+    assert (found.head.num_vertices, len(found.regions["narrow"])) == (26719, 6706)
+    covered = np.unique(np.concatenate([found.head.regions[name] for name in found.head.regions]))
+    assert len(covered) == 26719
+    assert found.uv[found.uv_triangles].min() >= 0
+    assert found.uv[found.uv_triangles].max() <= 1, "the face has a square of its own"
+    whole = ict.read_vertices(folder / ict.identity_file(2)) - ict.read_vertices(folder / ict.NEUTRAL_FILE)
+    coefficients = found.encode(found.mean + whole[:9409])
+    np.testing.assert_allclose(found.head.decode(coefficients) - found.head.mean, whole, atol=0.01)

@@ -59,13 +59,25 @@ def matlab_variables(model: MorphableModel) -> dict[str, np.ndarray]:
     }
 
 
-def write_basel_2017(path, model: MorphableModel, names: dict[str, str], transform=None) -> None:
-    """As model2017-1_face12_nomouth.h5: mm, y up, landmarks by Basel's names in the metadata, colours beside."""
+def write_basel_2017(
+    path, model: MorphableModel, names: dict[str, str], transform=None, moves=None, offset=0.0
+) -> None:
+    """As model2017-1_face12_nomouth.h5: mm, y up, landmarks by Basel's names in the metadata, colours beside.
+
+    The expressions are `moves` [E, P, 3], mm, model frame, around a mean of `offset` mm along each of the file's axes;
+    one small one without them.
+    """
     transform = np.diag(Y_UP) if transform is None else transform
     mean = model.mean.astype(np.float64) @ transform.T
     scale = np.cbrt(abs(np.linalg.det(transform)))
     with h5py.File(path, "w") as file:
-        for group in ("shape", "color", "expression"):
+        moves = np.ones((1, *mean.shape)) if moves is None else moves
+        turned = (moves @ transform.T).reshape(len(moves), -1)
+        lengths = np.linalg.norm(turned, axis=1)
+        file["expression/model/mean"] = np.full(mean.size, offset, np.float32)
+        file["expression/model/pcaBasis"] = (turned.T / lengths).astype(np.float32)
+        file["expression/model/pcaVariance"] = (lengths**2).astype(np.float32)
+        for group in ("shape", "color"):
             file[f"{group}/model/mean"] = mean.ravel().astype(np.float32)
             file[f"{group}/model/pcaBasis"] = (
                 (model.basis @ (transform.T / scale)).reshape(model.num_modes, -1).T.astype(np.float32)
@@ -162,8 +174,13 @@ def npy(value) -> bytes:
     return file.getvalue()
 
 
-def eos_file(model: MorphableModel, version: int = 4, landmarks: dict[str, int] | None = None) -> bytes:
-    """A file of eos as cereal writes it, with a colour model and, from version 2 on, two blendshapes."""
+def eos_file(
+    model: MorphableModel,
+    version: int = 4,
+    landmarks: dict[str, int] | None = None,
+    expressions: str = "blendshapes",
+) -> bytes:
+    """A file of eos as cereal writes it, with a colour model and, from version 2 on, two blendshapes or components."""
 
     def matrix(values: np.ndarray) -> bytes:
         return struct.pack("<ii", *values.shape) + values.T.astype("<f4").tobytes()
@@ -175,7 +192,9 @@ def eos_file(model: MorphableModel, version: int = 4, landmarks: dict[str, int] 
 
     content = struct.pack("<I", version) + pca(model.mean * Y_UP, model.basis * Y_UP)
     content += pca(np.full_like(model.mean, 0.5), model.basis)
-    if version >= 2:
+    if version >= 2 and expressions == "components":
+        content += struct.pack("<Bi", 0, 0) + pca(np.full_like(model.mean, 0.5), model.basis * Y_UP)
+    elif version >= 2:
         content += struct.pack("<BiQ", 0, 1, 2)
         for name in (b"angry", b"happy"):
             content += struct.pack("<Q", len(name)) + name + matrix(np.ones((3 * model.num_vertices, 1)))

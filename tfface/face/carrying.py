@@ -50,7 +50,7 @@ def with_head(
       face: [P, 3], mm, the face of the template, which tells its frame.
 
     Returns:
-      The model with its head.
+      The model with its head, and with those of the head's regions that lie within the face.
 
     Raises:
       ValueError: If there are too few people, or an array does not fit.
@@ -80,4 +80,7 @@ def with_head(
     if expressions is not None:
         expressions = expressions.turned(model_from_template(model, face).rotation)
     head = dataclasses.replace(template, mean=mean, scaled_basis=scaled_basis, expressions=expressions)
-    return dataclasses.replace(model, head=head)
+    number = np.full(template.num_vertices, -1)
+    number[template.face_index] = np.arange(len(template.face_index))
+    inside = {name: number[indices] for name, indices in template.regions.items() if (number[indices] >= 0).all()}
+    return dataclasses.replace(model, head=head, regions={**inside, **model.regions})

@@ -16,6 +16,8 @@ Indices = npt.NDArray[np.integer]
 
 BLENDSHAPES, COMPONENTS = "blendshapes", "components"
 KINDS = (BLENDSHAPES, COMPONENTS)
+MEAN_EXPRESSION = "mean"
+"""Name of the expression that a model of displacements has on the average."""
 
 _SIDES = tuple(
     (re.compile(rf"(?<![{before}]){side}(?![{behind}])"), other)
@@ -62,6 +64,18 @@ class Expressions:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         object.__setattr__(self, "deltas", read_only(deltas))
         object.__setattr__(self, "names", names)
+
+    @classmethod
+    def of_components(cls, mean: Array, deltas: Array) -> "Expressions":
+        """The expressions of a model of displacements: mean [P, 3] and components [E, P, 3] by a standard deviation.
+
+        The mean expression is not the neutral face, where weights of 0 are; if it is not 0, it comes first, as an
+        expression of its own, `MEAN_EXPRESSION`.
+        """
+        names = [f"component_{number:03d}" for number in range(len(deltas))]
+        if np.any(mean):
+            deltas, names = np.concatenate((mean[None], deltas)), [MEAN_EXPRESSION, *names]
+        return cls(deltas, tuple(names), COMPONENTS)
 
     def __len__(self) -> int:
         """E."""

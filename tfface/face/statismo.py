@@ -11,8 +11,7 @@
   /catalog                            what models the file holds
 
 Plain statismo files have the same without /shape. Ours add a group /tfface, with what that layout has no place for: see
-`statismo_extras`. The mean expression of another program's file is not the neutral face of its shape model, where
-weights of 0 are; if it is not 0, it becomes an expression of its own, `MEAN_EXPRESSION`.
+`statismo_extras`.
 """
 
 import dataclasses
@@ -29,13 +28,10 @@ from scipy.spatial import cKDTree
 
 from tfface import files
 from tfface.face import hdf5_reading, statismo_extras
-from tfface.face.expressions import COMPONENTS, Expressions
+from tfface.face.expressions import Expressions
 from tfface.face.head import Head
 
 Array = npt.NDArray[np.floating]
-
-MEAN_EXPRESSION = "mean"
-"""Name of the expression that a file has on the average."""
 
 _SCALE_TOLERANCE = 0.01
 """Relative error up to which a column of pcaBasis has length 1, or the standard deviation of its mode."""
@@ -201,8 +197,5 @@ def _with_expressions(file: h5py.File, content: Content) -> Content:
     if (variance < 0).any():
         raise ValueError("/expression/model/pcaVariance must not be negative")
     deltas = _orthonormal(basis, variance) * np.sqrt(variance)
-    names = [f"component_{number:03d}" for number in range(len(variance))]
-    if mean.any():
-        deltas, names = np.column_stack((mean, deltas)), [MEAN_EXPRESSION, *names]
-    expressions = Expressions(deltas.T.reshape(len(names), -1, 3), tuple(names), COMPONENTS)
+    expressions = Expressions.of_components(mean.reshape(-1, 3), deltas.T.reshape(len(variance), -1, 3))
     return dataclasses.replace(content, expressions=expressions)

@@ -24,11 +24,11 @@ from tfface.face.importers.ict import (
     NUM_FILE_VERTICES,
     expression_file,
     face_triangles,
+    head_of_files,
     identity_file,
     read_vertices,
 )
 from tfface.geometry import mesh
-from tfface.geometry.formats import polygons
 from tfface.people import people_source, photographer
 
 _SKIN = range(11248)
@@ -39,20 +39,6 @@ _LASHES = tuple(range(first, first + 114) for first in (25351, 25693, 26035, 263
 _IRIS_RADIUS = 6.0
 
 _BALLS = {"L": range(21451, 23021), "R": range(23021, 24591)}
-REGIONS = {
-    "skin": (_SKIN,),
-    "mouth_socket": (range(11248, 13294),),
-    "eye_sockets": (range(13294, 14062),),
-    "gums": (_GUMS,),
-    "teeth": (_TEETH,),
-    "eyes": tuple(_BALLS.values()),
-    "irises": (range(22221, 23021), range(23791, 24591)),
-    "lacrimal_fluid": (range(24591, 24999),),
-    "eye_blend": (range(24999, 25047),),
-    "eye_occlusion": (range(25047, 25351),),
-    "lashes": (range(25351, 26719),),
-}
-"""Vertices of the files by what they are (README of ICT-FaceKit). The tongue is with the gums, irises with the eyes."""
 
 _SHOWN = (_SKIN, *_EYES, _SOCKETS, _GUMS, _TEETH, *_LASHES)
 NUM_NEUTRAL = len(_SKIN) + sum(map(len, _EYES))
@@ -173,6 +159,7 @@ def template(folder: str, modes_path: str, expressions_path: str | None) -> peop
         shown.landmarks,
         symmetry.find_symmetry(vertices, triangles),
         _expressions(expressions_path, NUM_FACE_VERTICES) if expressions_path else None,
+        whole_head(folder, modes_path, expressions_path) if expressions_path else None,
     )
 
 
@@ -183,23 +170,14 @@ def whole_head(folder: str, modes_path: str, expressions_path: str) -> Head:
     The files' eyeballs stand still while the lids follow a gaze: here they turn, as in photographs (`posing`), along
     the chord of the arc, as morph targets do.
     """
-    places, corners = _texture_layout(pathlib.Path(folder) / NEUTRAL_FILE)
     neutral = in_file_order(meshes(modes_path)[0])
     deltas = in_file_order(np.asarray(meshes(expressions_path))[1:])
     for side, ball in _BALLS.items():
         still = neutral[ball.start : ball.stop]
         for row, name in zip(deltas, EXPRESSIONS, strict=True):
             row[ball.start : ball.stop] += photographer.turned_eye(still, side, name) - still
-    return Head(
-        mean=neutral,
-        scaled_basis=np.zeros((0, *neutral.shape), np.float32),
-        triangles=mesh.read_mesh(pathlib.Path(folder) / NEUTRAL_FILE).triangles,
-        face_index=np.arange(NUM_FACE_VERTICES),
-        expressions=Expressions(deltas, EXPRESSIONS),
-        regions={name: np.concatenate([np.asarray(part) for part in parts]) for name, parts in REGIONS.items()},
-        uv=places,
-        uv_triangles=corners,
-    )
+    modes = np.zeros((0, *neutral.shape), np.float32)
+    return head_of_files(pathlib.Path(folder), neutral, modes, Expressions(deltas, EXPRESSIONS))
 
 
 def in_file_order(vertices: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -207,17 +185,3 @@ def in_file_order(vertices: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     ordered = np.empty_like(vertices)
     ordered[..., ORDER, :] = vertices
     return ordered
-
-
-def _texture_layout(path: pathlib.Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """Places in the texture [U, 2], v up, and the corners in them [T, 3], cut as by `mesh.read_mesh`."""
-    places, corners, counts = [], [], []
-    for line in path.read_text("ascii").splitlines():
-        keyword, *fields = line.split() or ("",)
-        if keyword == "vt":
-            places.append((float(fields[0]), float(fields[1])))
-        elif keyword == "f":
-            corners += [int(field.split("/")[1]) - 1 for field in fields]
-            counts.append(len(fields))
-    triangles = polygons.fan(np.array(corners), np.array(counts))
-    return np.array(places, np.float32), triangles.astype(np.int32)

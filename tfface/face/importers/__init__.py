@@ -98,7 +98,17 @@ def _own(path: pathlib.Path, landmarks: Mapping[str, Landmark], cut_mm: float | 
         if cut_mm is None:
             return model
         raw = RawModel(
-            model.mean, model.scaled_basis, model.triangles, model.landmarks, np.eye(3), {"format": "tfface"}
+            model.mean,
+            model.scaled_basis,
+            model.triangles,
+            model.landmarks,
+            model_from_file=np.eye(3),
+            notes={"format": "tfface"},
+            expressions=model.expressions,
+            regions=model.regions,
+            uv=model.uv,
+            uv_triangles=model.uv_triangles,
+            head=model.head,
         )
         return conventions.to_model(raw, cut_mm)
     except ValueError as error:

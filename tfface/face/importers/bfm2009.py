@@ -95,7 +95,9 @@ def _check_elements(path: pathlib.Path) -> None:
 
 
 def write(path: pathlib.Path, model: MorphableModel) -> None:
-    """Writes the shape model with the names, unit and axes of the Basel face model of 2009; landmarks have no place.
+    """Writes the shape model with the names, unit and axes of the Basel face model of 2009.
+
+    Landmarks and expressions have no place in it.
 
     Args:
       path: the file.

@@ -1,5 +1,6 @@
 """Converts other 3DMMs to the conventions of tfface: unit, axes, origin, winding, landmarks, modes, symmetry."""
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.face import symmetry
+from tfface.face.head import Head
 from tfface.face.importers.raw import Y_UP, Landmark, RawModel, SurfacePoint, checked_numbers
 from tfface.face.morphable_model import MorphableModel
 from tfface.geometry import mesh
@@ -62,25 +64,58 @@ def to_model(raw: RawModel, cut_mm: float | None = None) -> MorphableModel:
     mean = mean @ transform
     _check_axes({name: mean[vertex] for name, vertex in landmarks.items()})
     modes = (modes @ transform).astype(np.float32)
+    expressions = None if raw.expressions is None else raw.expressions.turned(transform.T)
     mirror = symmetry.find_symmetry_or_none(mean, triangles)
+    kept: Indices = np.arange(len(mean))
+    rows: Indices = np.arange(len(triangles))
     if cut_mm is not None:
-        kept, triangles = _part(mean, triangles, mirror, landmarks, cut_mm)
-        number = np.full(len(mean), -1)
-        number[kept] = np.arange(len(kept))
-        mean, modes, triangles = mean[kept], modes[:, kept], number[triangles]
-        mirror = None if mirror is None else number[mirror[kept]]
-        landmarks = {name: int(number[vertex]) for name, vertex in landmarks.items() if number[vertex] >= 0}
-    triangles = _outward(mean, triangles)
-    mean = mean - _centre(mean, landmarks)
-    basis, eigenvalues = principal_components(modes)
+        kept, rows = _part(mean, triangles, mirror, landmarks, cut_mm)
+    number = np.full(len(mean), -1)
+    number[kept] = np.arange(len(kept))
+    mean, modes, triangles = mean[kept], modes[:, kept], number[triangles[rows]]
+    corners = _outward_corners(mean, triangles)
+    centre = _centre(mean, {name: int(number[vertex]) for name, vertex in landmarks.items() if number[vertex] >= 0})
+    basis, eigenvalues, mixing = principal_components(modes)
     return MorphableModel(
-        mean=mean,
+        mean=mean - centre,
         basis=basis,
         eigenvalues=eigenvalues,
-        triangles=triangles,
-        landmarks=landmarks,
-        symmetry=mirror,
+        triangles=triangles[:, corners],
+        landmarks={name: int(number[vertex]) for name, vertex in landmarks.items() if number[vertex] >= 0},
+        symmetry=None if mirror is None else number[mirror[kept]],
         metadata={"imported": {**raw.notes, "unit": unit, **({} if cut_mm is None else {"cut_mm": cut_mm})}},
+        expressions=None if expressions is None else expressions.at(kept),
+        regions={
+            name: number[indices][number[indices] >= 0]
+            for name, indices in raw.regions.items()
+            if (number[indices] >= 0).any()
+        },
+        uv=raw.uv,
+        uv_triangles=None if raw.uv_triangles is None else raw.uv_triangles[rows][:, corners],
+        head=None if raw.head is None else _head(raw.head, transform, centre, mixing, kept, corners),
+    )
+
+
+def _head(head: Head, transform: Array, centre: Array, mixing: Array, kept: Indices, corners: list[int]) -> Head:
+    """The head in mm and the model frame, on the components of the face and with the part of the face that is kept.
+
+    Args:
+      head: as the file has it.
+      transform: [3, 3], what rows of coordinates are multiplied with.
+      centre: [3], mm, the origin.
+      mixing: [K', K], of `principal_components`.
+      kept: [P'], vertices of the file's face.
+      corners: the order of a triangle's corners.
+    """
+    scaled_basis = np.tensordot(mixing, head.scaled_basis @ transform, 1)
+    return dataclasses.replace(
+        head,
+        mean=head.mean @ transform - centre,
+        scaled_basis=scaled_basis,
+        triangles=head.triangles[:, corners],
+        face_index=head.face_index[kept],
+        expressions=None if head.expressions is None else head.expressions.turned(transform.T),
+        uv_triangles=None if head.uv_triangles is None else head.uv_triangles[:, corners],
     )
 
 
@@ -98,7 +133,7 @@ def with_landmarks(model: MorphableModel, landmarks: Mapping[str, Landmark]) -> 
     return {**model.landmarks, **found}
 
 
-def principal_components(modes: Array) -> tuple[Array, Array]:
+def principal_components(modes: Array) -> tuple[Array, Array, Array]:
     """Orthonormal basis and variances of vertices = mean + sum_k c_k modes_k with c ~ N(0, I).
 
     Modes that are orthogonal stay themselves, only in descending order; others are rotated into one another.
@@ -107,7 +142,8 @@ def principal_components(modes: Array) -> tuple[Array, Array]:
       modes: [K, P, 3], mm.
 
     Returns:
-      (basis [K', P, 3], eigenvalues [K'], mm^2, descending); K' < K if some do not vary.
+      (basis [K', P, 3], eigenvalues [K'], mm^2, descending, mixing [K', K]); K' < K if some do not vary. One standard
+      deviation of component i is ``sqrt(eigenvalue_i) basis_i = sum_k mixing_ik modes_k``.
 
     Raises:
       ValueError: if none varies.
@@ -123,6 +159,7 @@ def principal_components(modes: Array) -> tuple[Array, Array]:
     if np.abs(cosines - np.eye(len(moving))).max() <= _ORTHOGONALITY:
         order = np.argsort(-lengths, kind="stable")
         basis, eigenvalues = flat[moving[order]] / lengths[order, None], lengths[order] ** 2
+        mixing = np.eye(len(flat))[moving[order]]
     else:
         values, vectors = np.linalg.eigh(gram)
         strong = np.flatnonzero(values > _RANK_TOLERANCE * values[-1])[::-1]
@@ -130,8 +167,8 @@ def principal_components(modes: Array) -> tuple[Array, Array]:
         # The mode that takes the largest part in a component gives it its sign.
         vectors = vectors * np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0))
         q, r = np.linalg.qr((vectors.T @ flat).T)
-        basis, eigenvalues = (q * np.sign(np.diag(r))).T, values[strong]
-    return basis.reshape(len(basis), -1, 3), eigenvalues
+        basis, eigenvalues, mixing = (q * np.sign(np.diag(r))).T, values[strong], vectors.T
+    return basis.reshape(len(basis), -1, 3), eigenvalues, mixing
 
 
 def _unit(mean: Array) -> tuple[str, float]:
@@ -211,26 +248,27 @@ def _check_axes(points: Mapping[str, Array]) -> None:
 def _part(
     mean: Array, triangles: Indices, mirror: Indices | None, landmarks: Mapping[str, int], radius: float
 ) -> tuple[Indices, Indices]:
-    """Vertices [P'] and triangles [F', 3] within a radius of the tip of the nose, no vertex without a triangle.
+    """Vertices [P'] and triangles [F'] within a radius of the tip of the nose, by index, no vertex without a triangle.
 
     What is kept of a symmetric mesh is symmetric, though its shape may not quite be.
     """
     if schema.NOSE_TIP not in landmarks:
         raise ValueError(f"cut_mm: the model must have the landmark {schema.NOSE_TIP} to cut around")
     near = np.linalg.norm(mean - mean[landmarks[schema.NOSE_TIP]], axis=1) <= radius
+    rows = np.arange(len(triangles))
     while True:
         if mirror is not None:
             near &= near[mirror]
-        triangles = triangles[near[triangles].all(axis=1)]
+        rows = rows[near[triangles[rows]].all(axis=1)]
         if mirror is not None:  # Of a quadrilateral at the edge, each side may keep another half.
-            broken = mirror[symmetry.broken_triangles(mirror, triangles)][:, ::-1]
-            triangles = triangles[~_rows_in(triangles, broken)]
+            broken = mirror[symmetry.broken_triangles(mirror, triangles[rows])][:, ::-1]
+            rows = rows[~_rows_in(triangles[rows], broken)]
         used = np.zeros(len(mean), bool)
-        used[triangles] = True
+        used[triangles[rows]] = True
         if not used.any():
             raise ValueError(f"cut_mm: no triangle lies within {radius} mm of the tip of the nose")
         if (used == near).all():
-            return np.flatnonzero(near), triangles
+            return np.flatnonzero(near), rows
         near = used
 
 
@@ -240,11 +278,11 @@ def _rows_in(rows: Indices, others: Indices) -> npt.NDArray[np.bool_]:
     return np.isin(*codes)
 
 
-def _outward(mean: Array, triangles: Indices) -> Indices:
-    """The triangles, all turned over if their normals point inwards on the whole."""
+def _outward_corners(mean: Array, triangles: Indices) -> list[int]:
+    """The order of corners with which the triangles' normals point outwards on the whole: as it is, or turned over."""
     a, b, c = (mean[triangles[:, corner]] - mean.mean(axis=0) for corner in range(3))
     volume = np.einsum("fk,fk->", a, np.cross(b, c))
-    return triangles if volume >= 0 else triangles[:, [0, 2, 1]]
+    return [0, 1, 2] if volume >= 0 else [0, 2, 1]
 
 
 def _centre(mean: Array, landmarks: Mapping[str, int]) -> Array:

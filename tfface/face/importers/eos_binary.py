@@ -12,7 +12,7 @@ Little-endian, nothing aligned. In the order of the file, with what versions hav
   from 4: triangles of the texture: uint64 count, int32 [F, 3]
 
 Source: github.com/patrikhuber/eos (Apache-2.0), include/eos/morphablemodel/; Huber et al., "A Multiresolution 3D
-Morphable Face Model and Fitting Framework", VISAPP 2016. Colours and expressions are not kept.
+Morphable Face Model and Fitting Framework", VISAPP 2016. Colours are not kept.
 """
 
 import pathlib
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import schema
+from tfface.face.expressions import Expressions
 from tfface.face.importers import topologies
 from tfface.face.importers.raw import Y_UP, RawModel, checked_numbers
 from tfface.face.morphable_model import MorphableModel
@@ -81,7 +82,7 @@ class _Archive:
 
 
 def read(path: pathlib.Path) -> RawModel:
-    """Reads the shape model and the landmarks.
+    """Reads the shape model, expressions, landmarks and texture layout.
 
     Raises:
       ValueError: naming the fault.
@@ -92,12 +93,12 @@ def read(path: pathlib.Path) -> RawModel:
         raise ValueError(f"not a file of eos: its version must be 1 to {_VERSION}, got {version}")
     mean, basis, eigenvalues, triangles = archive.pca("shape_model")
     archive.pca("color_model")
+    expressions = None
     if version >= 2 and archive.is_there("expression_model"):
-        _skip_expressions(archive)
+        expressions = _expressions(archive, mean.size)
     named = _landmarks(archive) if version >= 3 and archive.is_there("landmark_definitions") else {}
-    archive.numbers("<f8", 2 * archive.integer("<u8", "texture_coordinates"), "texture_coordinates")
-    if version >= 4:
-        archive.triangles("texture_triangle_indices")
+    places = archive.numbers("<f8", 2 * archive.integer("<u8", "texture_coordinates"), "texture_coordinates")
+    corners = archive.triangles("texture_triangle_indices") if version >= 4 else np.zeros((0, 3), np.int64)
     if archive.left:
         raise ValueError(f"{archive.left} bytes follow its end")
     if mean.size % 3 or not mean.size or not eigenvalues.size or basis.shape != (mean.size, eigenvalues.size):
@@ -108,6 +109,7 @@ def read(path: pathlib.Path) -> RawModel:
     if not (eigenvalues >= 0).all():
         raise ValueError("eigenvalues must not be negative")
     modes = (basis * np.sqrt(eigenvalues.reshape(-1))).T.reshape(eigenvalues.size, -1, 3)
+    uv, uv_triangles = _texture_layout(places.reshape(-1, 2), corners, triangles, mean.size // 3)
     return RawModel(
         mean=mean.reshape(-1, 3),
         modes=modes,
@@ -115,19 +117,49 @@ def read(path: pathlib.Path) -> RawModel:
         landmarks=topologies.published_landmarks(mean.size // 3) | _known(named),
         model_from_file=Y_UP,
         notes={"format": "eos"},
+        expressions=expressions,
+        uv=uv,
+        uv_triangles=uv_triangles,
     )
 
 
-def _skip_expressions(archive: _Archive) -> None:
-    kind = archive.integer("<i4", "expression_model")
+def _texture_layout(
+    places: npt.NDArray[Any], corners: npt.NDArray[Any], triangles: npt.NDArray[Any], num_vertices: int
+) -> tuple[npt.NDArray[Any] | None, npt.NDArray[Any] | None]:
+    """The layout, v up: by its own triangles, or else by those of the mesh where it has a place for each vertex."""
+    if not len(corners) and len(places) == num_vertices:
+        corners = triangles
+    fits = corners.shape == triangles.shape and corners.min(initial=0) >= 0 and corners.max(initial=0) < len(places)
+    if not fits or not np.isfinite(places).all():
+        return None, None
+    return np.column_stack((places[:, 0], 1 - places[:, 1])), corners.astype(np.int64)
+
+
+def _expressions(archive: _Archive, size: int) -> Expressions | None:
+    """Blendshapes by their names, or components of a model of displacements, of `size` coordinates; None if empty."""
+    what = "expression_model"
+    kind = archive.integer("<i4", what)
     if kind == _PCA:
-        archive.pca("expression_model")
-    elif kind == _BLENDSHAPES:
-        for _ in range(archive.integer("<u8", "expression_model")):  # ends with the file at the latest
-            archive.text("the name of a blendshape")
-            archive.matrix("a blendshape")
-    else:
+        mean, basis, eigenvalues, _ = archive.pca(what)
+        if mean.size != size or basis.shape != (size, eigenvalues.size) or not (eigenvalues >= 0).all():
+            raise ValueError(
+                f"{what} must have a basis [{size}, E] and variances [E], got {list(basis.shape)} and "
+                f"{eigenvalues.size}"
+            )
+        deltas = (basis * np.sqrt(eigenvalues.reshape(-1))).T.reshape(eigenvalues.size, -1, 3)
+        return Expressions.of_components(mean.reshape(-1, 3), deltas) if len(deltas) else None
+    if kind != _BLENDSHAPES:
         raise ValueError(f"the kind of the expression model must be {_PCA} or {_BLENDSHAPES}, got {kind}")
+    names: list[str] = []
+    shapes: list[npt.NDArray[Any]] = []
+    for _ in range(archive.integer("<u8", what)):  # ends with the file at the latest
+        name = archive.text("the name of a blendshape")
+        # Names are free in eos: one may be empty, or come again.
+        names.append(name if name and name not in names else f"{name}#{len(names)}")
+        shapes.append(archive.matrix("a blendshape"))
+        if shapes[-1].size != size:
+            raise ValueError(f"the blendshape {names[-1]!r} must have {size} numbers, got {shapes[-1].size}")
+    return Expressions(np.stack(shapes).reshape(len(shapes), -1, 3), tuple(names)) if shapes else None
 
 
 def _landmarks(archive: _Archive) -> dict[str, int]:
@@ -141,7 +173,10 @@ def _known(named: Mapping[str, int]) -> dict[str, int]:
 
 
 def write(path: pathlib.Path, model: MorphableModel) -> None:
-    """Writes a shape model, mm, y up, without colours, with the landmarks by iBUG's numbers.
+    """Writes a shape model, mm, y up, without colours, with blendshapes and the landmarks by iBUG's numbers.
+
+    Components of an analysis of expressions are written as blendshapes too, of which a weight of 1 is one standard
+    deviation: eos fits those of files as well.
 
     Args:
       path: the file.
@@ -154,11 +189,28 @@ def write(path: pathlib.Path, model: MorphableModel) -> None:
     parts += [_matrix(mean.reshape(-1, 1)), _matrix(basis.reshape(model.num_modes, -1).T)]
     parts += [_matrix(model.eigenvalues.reshape(-1, 1)), _triangles(model.triangles)]
     parts += [_matrix(np.zeros((0, 1))), _matrix(np.zeros((0, 0))), _matrix(np.zeros((0, 1))), _triangles(())]
-    parts += [struct.pack("<BBQ", 1, 0, len(landmarks))]
+    parts += _blendshapes(model.expressions)
+    parts += [struct.pack("<BQ", 0, len(landmarks))]
     for number, vertex in landmarks.items():
-        parts.append(struct.pack("<Q", len(number)) + number.encode() + struct.pack("<i", vertex))
-    parts += [struct.pack("<QQ", 0, 0)]
+        parts.append(_text(number) + struct.pack("<i", vertex))
+    uv = np.zeros((0, 2)) if model.uv is None else np.column_stack((model.uv[:, 0], 1 - model.uv[:, 1]))
+    parts += [struct.pack("<Q", len(uv)) + uv.astype("<f8").tobytes()]
+    parts += [_triangles(() if model.uv_triangles is None else model.uv_triangles)]
     path.write_bytes(b"".join(parts))
+
+
+def _blendshapes(expressions: Expressions | None) -> list[bytes]:
+    if expressions is None:
+        return [struct.pack("<B", 1)]
+    parts = [struct.pack("<BiQ", 0, _BLENDSHAPES, len(expressions))]
+    for name, delta in zip(expressions.names, expressions.deltas @ Y_UP, strict=True):
+        parts += [_text(name), _matrix(delta.reshape(-1, 1))]
+    return parts
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return struct.pack("<Q", len(encoded)) + encoded
 
 
 def _matrix(values: npt.NDArray[Any]) -> bytes:

@@ -2,8 +2,9 @@
 
 v_template [P, 3]; shapedirs [P, 3, 400], displacements by one standard deviation, the first 300 of identity and the
 others of expression; f [F, 3] (Li et al., "Learning a model of facial shape and expression from 4D scans", TOG 36(6),
-2017). Joints, poses and expressions are not read: the face is in FLAME's neutral pose. Landmarks come from another
-file, see `landmark_files`.
+2017). The others are the components of its expressions. Opening the jaw and turning the eyes are joints in FLAME, and
+closing the lids follows from them: none of the three is linear, none is read, and no expression here opens a jaw as
+FLAME does. Landmarks come from another file, see `landmark_files`.
 """
 
 import pathlib
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tfface.face.expressions import Expressions
 from tfface.face.importers import arrays, pickles
 from tfface.face.importers.raw import Y_UP, RawModel
 from tfface.face.morphable_model import MorphableModel
@@ -23,7 +25,7 @@ _METRES_PER_MM = 1e-3
 
 
 def read(path: pathlib.Path) -> RawModel:
-    """Reads the template and the modes of identity.
+    """Reads the template, the modes of identity and the components of expression.
 
     Raises:
       ValueError: naming the fault.
@@ -42,6 +44,7 @@ def read(path: pathlib.Path) -> RawModel:
         )
     if triangles.dtype.kind not in "iu":
         raise ValueError(f"f must be integers, got {triangles.dtype}")
+    expressions = np.moveaxis(modes[:, :, NUM_IDENTITY_MODES:], 2, 0)
     return RawModel(
         mean=mean,
         modes=np.moveaxis(modes[:, :, :NUM_IDENTITY_MODES], 2, 0),
@@ -49,6 +52,7 @@ def read(path: pathlib.Path) -> RawModel:
         landmarks={},
         model_from_file=Y_UP,
         notes={"format": "flame"},
+        expressions=Expressions.of_components(np.zeros_like(mean), expressions) if len(expressions) else None,
     )
 
 
@@ -60,16 +64,29 @@ def _from_pickle(path: pathlib.Path) -> Mapping[str, npt.NDArray[Any]]:
 
 
 def write(path: pathlib.Path, model: MorphableModel) -> None:
-    """Writes template and modes as .npz with FLAME's names, unit and axes; landmarks have no place.
+    """Writes template and modes as .npz with FLAME's names, unit and axes; landmarks and names have no place.
+
+    With expressions, modes of 0 fill the identity up to the 300 behind which they begin.
 
     Args:
       path: the file.
       model: the 3DMM.
+
+    Raises:
+      ValueError: if a 3DMM with expressions has more than 300 modes of identity.
     """
+    modes = model.scaled_basis
+    if model.expressions is not None:
+        if model.num_modes > NUM_IDENTITY_MODES:
+            raise ValueError(
+                f"{path}: FLAME has expressions behind {NUM_IDENTITY_MODES} modes of identity, got {model.num_modes}"
+            )
+        filling = np.zeros((NUM_IDENTITY_MODES - model.num_modes, *model.mean.shape), np.float32)
+        modes = np.concatenate((modes, filling, model.expressions.deltas))
     with path.open("wb") as file:
         np.savez_compressed(
             file,
             v_template=(_METRES_PER_MM * model.mean @ Y_UP).astype(np.float64),
-            shapedirs=np.moveaxis(_METRES_PER_MM * model.scaled_basis @ Y_UP, 0, 2).astype(np.float64),
+            shapedirs=np.moveaxis(_METRES_PER_MM * modes @ Y_UP, 0, 2).astype(np.float64),
             f=model.triangles.astype(np.uint32),
         )

@@ -2,7 +2,7 @@
 
 The unit is told by the size, and the axes by the landmarks where they are enough, since the format has no word for
 either; the Basel models are millimetres, y up (Gerig et al., "Morphable Face Models - An Open Framework", FG 2018).
-Models of colours and expressions are not read.
+A group of expressions becomes components; colours are not read.
 """
 
 import numpy as np
@@ -24,4 +24,5 @@ def from_content(content: statismo.Content) -> RawModel:
         triangles=content.triangles,
         landmarks=topologies.published_landmarks(len(content.mean)) | landmarks,
         notes={"format": "statismo"},
+        expressions=content.expressions,
     )

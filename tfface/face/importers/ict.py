@@ -13,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import schema
+from tfface.face.expressions import Expressions
+from tfface.face.head import Head
 from tfface.face.importers.raw import RawModel
 from tfface.geometry import mesh
+from tfface.geometry.formats import polygons
 
 NUM_MODES = 100
 NUM_FILE_VERTICES = 26719
@@ -47,6 +50,24 @@ EXPRESSIONS = (
 """The blendshapes, as `vertex_indices.json` of ICT-FaceKit lists them; a mesh each."""
 LANDMARKS = dict(zip(schema.IBUG68, _LANDMARKS, strict=True))
 """Vertex by name, for all of `schema.IBUG68`."""
+
+
+REGIONS = {
+    "face": (range(NUM_FACE_VERTICES),),
+    "narrow": (range(NUM_NARROW_FACE_VERTICES),),
+    "skin": (range(11248),),
+    "mouth_socket": (range(11248, 13294),),
+    "eye_sockets": (range(13294, 14062),),
+    "gums": (range(14062, 17039),),
+    "teeth": (range(17039, 21451),),
+    "eyes": (range(21451, 24591),),
+    "irises": (range(22221, 23021), range(23791, 24591)),
+    "lacrimal_fluid": (range(24591, 24999),),
+    "eye_blend": (range(24999, 25047),),
+    "eye_occlusion": (range(25047, 25351),),
+    "lashes": (range(25351, NUM_FILE_VERTICES),),
+}
+"""Vertices of the files by what they are (README of ICT-FaceKit). The tongue is with the gums, irises with the eyes."""
 
 
 def identity_file(mode: int) -> str:
@@ -98,8 +119,52 @@ def face_triangles(triangles: npt.NDArray[np.integer]) -> npt.NDArray[np.integer
     return triangles[: np.argmax((triangles >= NUM_FACE_VERTICES).any(axis=1))]
 
 
+def head_of_files(
+    folder: pathlib.Path,
+    neutral: npt.NDArray[np.float32],
+    modes: npt.NDArray[np.float32],
+    expressions: Expressions | None,
+) -> Head:
+    """The whole mesh as a head, with the regions and the texture layout of the neutral file.
+
+    Args:
+      folder: of `data_folder`.
+      neutral: [26719, 3], mm, model axes, in the order of the files.
+      modes: [K, 26719, 3], mm, displacement by one standard deviation of each.
+      expressions: of the 26,719 vertices.
+    """
+    uv, uv_triangles = _texture_layout(folder / NEUTRAL_FILE)
+    return Head(
+        mean=neutral,
+        scaled_basis=modes,
+        triangles=mesh.read_mesh(folder / NEUTRAL_FILE).triangles,
+        face_index=np.arange(NUM_FACE_VERTICES),
+        expressions=expressions,
+        regions={name: np.concatenate([np.asarray(part) for part in parts]) for name, parts in REGIONS.items()},
+        uv=uv,
+        uv_triangles=uv_triangles,
+    )
+
+
+def _texture_layout(path: pathlib.Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Places in the texture [U, 2], v up, and the corners in them [T, 3], cut as by `mesh.read_mesh`."""
+    places, corners, counts = [], [], []
+    for line in path.read_text("ascii").splitlines():
+        keyword, *fields = line.split() or ("",)
+        if keyword == "vt":
+            places.append((float(fields[0]), float(fields[1])))
+        elif keyword == "f":
+            corners += [int(field.split("/")[1]) - 1 for field in fields]
+            counts.append(len(fields))
+    triangles = polygons.fan(np.array(corners), np.array(counts))
+    return np.array(places, np.float32), triangles.astype(np.int32)
+
+
 def read(path: pathlib.Path, num_modes: int = NUM_MODES) -> RawModel:
-    """Reads the face area (about ten seconds for all of the modes, each of which is a mesh).
+    """Reads the face area, and the whole mesh as its head, with the expressions if their files are there.
+
+    It takes half a minute for all of the modes and expressions, each of which is a mesh. Gaze moves the lids alone: the
+    eyeballs of the files stand still.
 
     Args:
       path: a checkout, or its folder FaceXModel.
@@ -109,16 +174,32 @@ def read(path: pathlib.Path, num_modes: int = NUM_MODES) -> RawModel:
       ValueError: naming the file and the fault.
     """
     folder = data_folder(path)
-    files = [folder / identity_file(mode) for mode in range(num_modes)]
-    missing = [file.name for file in files if not file.is_file()]
+    paths = [folder / identity_file(mode) for mode in range(num_modes)]
+    missing = [file.name for file in paths if not file.is_file()]
     if missing:
         raise ValueError(f"{len(missing)} of {num_modes} modes are missing, {missing[0]} is the first")
-    neutral = read_vertices(folder / NEUTRAL_FILE)[:NUM_FACE_VERTICES]
+    shapes = [folder / expression_file(name) for name in EXPRESSIONS]
+    missing = [file.name for file in shapes if not file.is_file()]
+    if 0 < len(missing) < len(shapes):
+        raise ValueError(f"{len(missing)} of {len(shapes)} expressions are missing, {missing[0]} is the first")
+    neutral = read_vertices(folder / NEUTRAL_FILE)
+    modes = np.stack([read_vertices(file) - neutral for file in paths])
+    expressions = None
+    if not missing:
+        expressions = Expressions(np.stack([read_vertices(file) - neutral for file in shapes]), EXPRESSIONS)
+    head = head_of_files(folder, neutral, modes, expressions)
+    triangles = face_triangles(head.triangles)
+    assert head.uv_triangles is not None
     return RawModel(
-        mean=neutral,
-        modes=np.stack([read_vertices(file)[:NUM_FACE_VERTICES] - neutral for file in files]),
-        triangles=face_triangles(mesh.read_mesh(folder / NEUTRAL_FILE).triangles),
+        mean=neutral[:NUM_FACE_VERTICES],
+        modes=modes[:, :NUM_FACE_VERTICES],
+        triangles=triangles,
         landmarks=dict(LANDMARKS),
         model_from_file=np.eye(3),
         notes={"format": "ict"},
+        expressions=None if expressions is None else expressions.at(slice(NUM_FACE_VERTICES)),
+        regions={"narrow": np.arange(NUM_NARROW_FACE_VERTICES)},
+        uv=head.uv,
+        uv_triangles=head.uv_triangles[: len(triangles)],
+        head=head,
     )

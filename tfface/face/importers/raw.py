@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tfface.face.expressions import Expressions
+from tfface.face.head import Head
+
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 
@@ -46,6 +49,9 @@ class RawModel:
       model_from_file: [3, 3], rotation from the file's axes to those of the model frame; None if the format does not
         say, so that landmarks have to.
       notes: for the metadata of the 3DMM.
+      expressions: of the P vertices, in the file's unit and axes.
+      regions, uv, uv_triangles: as in `MorphableModel`.
+      head: in the file's unit and axes, its `scaled_basis` [K, V, 3] that of `modes`.
     """
 
     mean: Array
@@ -54,6 +60,11 @@ class RawModel:
     landmarks: Mapping[str, Landmark]
     model_from_file: Array | None = None
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    expressions: Expressions | None = None
+    regions: Mapping[str, Indices] = dataclasses.field(default_factory=dict)
+    uv: Array | None = None
+    uv_triangles: Indices | None = None
+    head: Head | None = None
 
 
 def checked_numbers(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
