@@ -149,7 +149,7 @@ def _expressions(path: str, num_vertices: int) -> Expressions:
 
 @functools.lru_cache(maxsize=4)
 def template(folder: str, modes_path: str, expressions_path: str | None) -> people_source.Template:
-    """The face area, once a process."""
+    """The face area, once a process; with expressions and the whole head if people move."""
     shown = head(folder, modes_path, expressions_path)
     vertices = shown.template_vertices[:NUM_FACE_VERTICES]
     triangles = face_triangles(shown.triangles)
