@@ -1,10 +1,10 @@
 """How many photographs a second the synthetic photographer takes, beside the ray casting that they cannot do without.
 
-    python benchmarks/rendering.py [--people=ict --ict_facekit=FOLDER] [--subjects=40]
+    python benchmarks/rendering.py [--people=ict --ict_facekit=FOLDER [--expressions=sampled]] [--subjects=40]
 
-One process and all cores, at 64, 128 and 256 px, five views a person, everything included: shape, tree, paint, light,
-background, sensor, JPEG. The limit is Embree alone: the tree of the same people, and one ray through each pixel of
-their five views. Prints a Markdown table.
+One process and all cores, at 64, 96, 128 and 256 px, five views a person, everything included: shape, tree, paint,
+light, background, sensor, JPEG. The limit is Embree alone: the tree of the same people, and one ray through each pixel
+of their five views. Prints a Markdown table.
 """
 
 import argparse
@@ -25,11 +25,12 @@ from tfface import people  # noqa: E402
 from tfface.geometry import raycast  # noqa: E402
 from tfface.people import photographer  # noqa: E402
 
-SIZES = (64, 128, 256)
+SIZES = (64, 96, 128, 256)
 
 
 def _open(size: int, arguments: argparse.Namespace) -> people.PeopleSource:
-    options = {"num_subjects": arguments.subjects + 1, "settings": photographer.PhotographySettings(image_size=size)}
+    settings = photographer.PhotographySettings(image_size=size, expressions=arguments.expressions)
+    options = {"num_subjects": arguments.subjects + 1, "settings": settings}
     if arguments.people == "ict":
         options["directory"] = arguments.ict_facekit
     return people.open_source(arguments.people, **options)
@@ -74,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", choices=("anthropometric", "ict"), default="anthropometric")
     parser.add_argument("--ict_facekit", default=os.environ.get("ICT_FACEKIT_DIR"), help="checkout of ICT-FaceKit")
+    parser.add_argument("--expressions", choices=("none", "sampled"), default="none", help="what ICT's people do")
     parser.add_argument("--subjects", type=int, default=40, help="people photographed for each figure")
     arguments = parser.parse_args()
     if arguments.people == "ict" and not arguments.ict_facekit:
