@@ -203,7 +203,8 @@ def test_whole_head_has_all_vertices_regions_and_a_texture_layout(source, ict_fa
     assert head.num_vertices == 26719
     np.testing.assert_array_equal(head.mean[: ict.NUM_FACE_VERTICES], source.template.vertices)
     np.testing.assert_allclose(source.whole_head(7)[:9409], source.shape(7), atol=1e-4)
-    assert sum(len(head.regions[name]) for name in head.regions if name != "irises") == 26719
+    assert {"skin", "teeth", "gums", "eyes", "irises", "lashes"} <= set(head.regions)
+    assert len(np.unique(np.concatenate(list(head.regions.values())))) == 26719
     assert len(head.uv_triangles) == len(head.triangles)
     assert head.uv.shape == (28911, 2)
     opened = ict.read_vertices(ict.data_folder(ict_facekit_dir) / ict.expression_file("jawOpen"))
