@@ -38,7 +38,9 @@ def _bare(model, inputs: dict) -> Call:
     """The encoder alone on all views."""
     import tensorflow as tf
 
-    encoder = model.get_layer("vgg16")
+    from tfface.models import FaceModel
+
+    encoder = FaceModel(model).encoder
     views = tf.reshape(inputs["images"], (-1, *inputs["images"].shape[2:]))
     run = tf.function(lambda images: encoder(images, training=False), autograph=False)
 
@@ -52,9 +54,9 @@ def _unfolded(model, inputs: dict) -> Call:
     """The same layers, with one call of the encoder a view."""
     import tensorflow as tf
 
-    from tfface.models.cut import cut
+    from tfface.models import FaceModel
 
-    halves = cut(model, "heads")
+    halves = FaceModel(model).halves("heads")
 
     def predict(given: dict) -> dict:
         views = [halves.lower(images, training=False) for images in tf.unstack(given["images"], axis=1)]

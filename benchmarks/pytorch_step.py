@@ -67,18 +67,20 @@ class Peer:
 def _arrays(model, batch: dict) -> dict:
     """Weights, 3DMM and batch of the Keras model as the peer names them."""
     from tfface import models, schema
+    from tfface.models import mlp
 
     found = {"learning_rate": LEARNING_RATE}
-    for layer in model.get_layer("vgg16").layers:
+    face_model = models.FaceModel(model)
+    for layer in face_model.encoder.layers:
         if layer.weights:
             found[f"{layer.name}/kernel"], found[f"{layer.name}/bias"] = layer.get_weights()
-    regressor = model.get_layer("regressor")
-    for name in ("shape_mlp", "quaternion_mlp", "translation_mlp"):
-        mlp = regressor.get_layer(name)
-        found[f"{name}/gamma"], found[f"{name}/beta"] = mlp.get_layer("normalization").get_weights()
-        for layer in ("hidden", "output"):
-            found[f"{name}/{layer}"], found[f"{name}/{layer}_bias"] = mlp.get_layer(layer).get_weights()
-    decoder, camera = models.face_decoder(model), models.camera_statistics(model)
+    for head in face_model.regressor.heads:
+        name = head.mlp
+        normalization, hidden, output = mlp.layers(face_model.regressor.mlp(head))
+        found[f"{name}/gamma"], found[f"{name}/beta"] = normalization.get_weights()
+        for kind, layer in (("hidden", hidden), ("output", output)):
+            found[f"{name}/{kind}"], found[f"{name}/{kind}_bias"] = layer.get_weights()
+    decoder, camera = face_model.shape_decoder, face_model.camera_statistics
     for name, array in (("mean", decoder.mean_shape), ("basis", decoder.basis), ("eigenvalues", decoder.eigenvalues)):
         found[name] = array.numpy()
     found["quaternion_scale"] = camera.quaternion_scale

@@ -28,7 +28,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
     import workload
 
-    from tfface import schema
+    from tfface import models, schema
 
     face_model = workload.random_face_model(options.num_vertices)
     batch = workload.random_batch(options.batch_size, options.image_size, options.num_vertices)
@@ -38,7 +38,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
         calls[f"step {name}"] = functools.partial(trainer.step, batch)
         calls[f"bare {name}"] = workload.bare_pass(model, batch[schema.IMAGES.key][:, 0])
         calls[f"product {name}"], flops[f"product {name}"] = workload.matrix_product(options.matrix_size, dtype)
-        encoder = workload.training_flops(model.get_layer("vgg16"), options.batch_size)
+        encoder = workload.training_flops(models.FaceModel(model).encoder, options.batch_size)
         flops[f"step {name}"] = flops[f"bare {name}"] = encoder
     rounds = in_turn(calls, options.rounds)
 

@@ -65,7 +65,7 @@ def trainer(
 
 def bare_pass(model: keras.Model, images: tf.Tensor) -> Callable[[], object]:
     """Forward and backward of the model's own encoder on `images` [M, H, W, 3]: the mean of its features."""
-    encoder = model.get_layer("vgg16")
+    encoder = models.FaceModel(model).encoder
     weights = [variable.value for variable in encoder.trainable_variables]
 
     @tf.function(autograph=False)

@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 
 import tfface  # noqa: F401 - Keras now knows the layers
-from tfface import losses, metrics
+from tfface import losses, metrics, models
 from tfface.data import pipeline
 from tfface.geometry import scene
 
@@ -46,7 +46,7 @@ def evaluate(model: keras.Model, records: str, split: str) -> tuple[float, float
 def fine_tune(model: keras.Model, records: str, steps: int, learning_rate: float, train_from: str) -> None:
     """Trains a model in place, the encoder from the named layer upwards."""
     trainable = False
-    for layer in model.get_layer("vgg16").layers:
+    for layer in models.FaceModel(model).encoder.layers:
         trainable = trainable or layer.name == train_from
         layer.trainable = trainable
     optimizer = keras.optimizers.Adam(learning_rate)

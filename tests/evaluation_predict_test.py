@@ -8,6 +8,7 @@ import tiny
 from tfface import schema
 from tfface.evaluation import predict
 from tfface.evaluation.predictions import Origin
+from tfface.models import FaceModel
 
 SUBJECTS = ("ann", "bob", "cy", "dora", "eve")
 NUM_VIEWS = 4
@@ -81,7 +82,7 @@ def test_views_that_the_same_encoder_has_seen_are_not_encoded_again():
     encoded = predict.EncodedViews()
     run(model, every_view(), encoded=encoded)
     other = tiny.randomized(tiny.build("single_view"))
-    encoder = other.get_layer("vgg16")
+    encoder = FaceModel(other).encoder
     encoder.set_weights([weight + 0.01 for weight in encoder.get_weights()])
     expected = run(other, every_view(), blank)
     np.testing.assert_array_equal(run(other, every_view(), blank, encoded=encoded).coefficients, expected.coefficients)
@@ -92,7 +93,7 @@ def test_no_more_is_held_of_what_was_encoded_than_there_is_room_for():
     blank = [{**batch, "images": np.zeros_like(batch["images"])} for batch in batches()]
     expected, unseen = run(model, every_view()), run(model, every_view(), blank)
     first = len(blank[0]["images"])
-    views, features = first * NUM_VIEWS + 1, int(np.prod(model.get_layer("vgg16").output_shape[1:]))
+    views, features = first * NUM_VIEWS + 1, int(np.prod(FaceModel(model).encoder.output_shape[1:]))
     encoded = predict.EncodedViews(max_bytes=views * features * 4)
     for _ in range(2):
         found = run(model, every_view(), encoded=encoded)
@@ -168,8 +169,8 @@ def test_only_models_of_tfface_with_the_same_3dmm_are_opened(tmp_path):
     digest = tiny.face_model().digest()
     trained("multi_view").save(ours)
     model = predict.open_model(ours, digest)
-    assert predict.num_views(model) == 3
-    assert predict.image_size(model) == (32, 32)
+    assert FaceModel(model).num_views == 3
+    assert FaceModel(model).image_size == (32, 32)
     with pytest.raises(ValueError, match=r"ours\.keras: trained with another 3DMM \(.{12}\) than that of the records"):
         predict.open_model(ours, tiny.face_model(seed=1).digest())
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(foreign)

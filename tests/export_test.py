@@ -48,7 +48,7 @@ def test_files(version):
 
 def test_topology_says_which_vertices_the_landmarks_are(version, model):
     topology = json.loads((version / "assets" / "topology.json").read_text())
-    decoder = models.face_decoder(model)
+    decoder = models.FaceModel(model).shape_decoder
     np.testing.assert_array_equal(topology["triangles"], decoder.triangles)
     assert topology["num_vertices"] == decoder.num_vertices
     assert dict(zip(*topology["landmarks"].values(), strict=True)) == decoder.landmarks
@@ -110,7 +110,7 @@ def test_landmarks_are_in_the_pixels_of_the_photograph_that_was_sent(servable, m
 
 def test_the_assumed_camera_sees_a_mean_face_from_the_assumed_distance(model):
     intrinsics = signatures.assumed_intrinsics(model)
-    size = np.exp(models.camera_statistics(model).translation_mean[2])
+    size = np.exp(models.FaceModel(model).camera_statistics.translation_mean[2])
     assert intrinsics[0][0] * 100 / signatures.ASSUMED_DISTANCE == pytest.approx(size * 32)
 
 
@@ -155,7 +155,7 @@ def test_other_networks(kind, merge):
 
 def test_precision_changes_the_encoder_and_nothing_else(model):
     half = precision.with_precision(model, "bfloat16")
-    assert half.get_layer("vgg16").get_layer("block1_conv1").compute_dtype == "bfloat16"
+    assert models.FaceModel(half).encoder.layers[1].compute_dtype == "bfloat16"
     assert {weight.dtype for weight in half.weights} <= {"float32", "int32"}
     assert precision.with_precision(half, "float32").get_config() == model.get_config()
     given = parity.examples(model, 1)

@@ -2,7 +2,6 @@
 
 import json
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -12,17 +11,16 @@ import tiny
 import tfface
 from tfface import models, schema
 from tfface.geometry import camera, rotation
-from tfface.models import encoder, layers
-from tfface.models.cut import cut
+from tfface.models import FaceModel, decoders
 from tfface.models.merge import merge_block
-from tfface.models.regressor import FEATURES
 
 KINDS = [
     ("single_view", "concat"),
-    *(("multi_view", merge) for merge in sorted(models.AGGREGATIONS)),
+    *(("multi_view", merge) for merge in sorted(models.MERGES)),
     ("shape_only", "concat"),
     ("shape_only", "attention"),
 ]
+FEWER = sorted(name for name, kind in models.MERGES.items() if kind.takes_fewer)
 
 
 @pytest.fixture(autouse=True)
@@ -78,22 +76,22 @@ def test_translation_decoder_inverts_the_statistics():
     statistics = models.CameraStatistics.measure(quaternions, translations, intrinsics, (64, 48))
     focal = intrinsics[:, [0, 1], [0, 1]]
     center = focal * translations[:, :2] / translations[:, 2:] + intrinsics[:, :2, 2]
-    size = np.log(focal[:, 0] * layers.TranslationDecoder.REFERENCE_LENGTH / (translations[:, 2] * 48))
+    size = np.log(focal[:, 0] * decoders.TranslationDecoder.REFERENCE_LENGTH / (translations[:, 2] * 48))
     values = np.concatenate([center / [48, 64], size[:, None]], axis=-1)
     raw = (values - statistics.translation_mean) / statistics.translation_std
     np.testing.assert_allclose(raw.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(raw.std(0), 1, atol=1e-4)
-    decoder = layers.TranslationDecoder((64, 48), statistics.translation_mean, statistics.translation_std)
+    decoder = decoders.TranslationDecoder((64, 48), statistics.translation_mean, statistics.translation_std)
     decoded = decoder(raw[:, None].astype(np.float32), intrinsics[:, None])
     np.testing.assert_allclose(decoded[:, 0], translations, rtol=1e-4, atol=1e-2)
 
 
 def test_poses_stay_finite_on_any_input():
-    decoder = layers.TranslationDecoder((32, 32))
+    decoder = decoders.TranslationDecoder((32, 32))
     raw = np.float32([[[1e6, -1e6, 1e6]], [[0, 0, -1e6]]])
     intrinsics = np.broadcast_to(np.float32([[90, 0, 16], [0, 90, 16], [0, 0, 1]]), (2, 1, 3, 3))
     assert np.isfinite(decoder(raw, intrinsics)).all()
-    assert np.isfinite(layers.QuaternionDecoder((32, 32))(np.float32([[[1e6, 0, 0, -1e6]]]), intrinsics[:1])).all()
+    assert np.isfinite(decoders.QuaternionDecoder((32, 32))(np.float32([[[1e6, 0, 0, -1e6]]]), intrinsics[:1])).all()
 
 
 def test_what_a_crop_shows_does_not_depend_on_where_the_axis_lies():
@@ -101,13 +99,13 @@ def test_what_a_crop_shows_does_not_depend_on_where_the_axis_lies():
     raw = np.float32([[[0.3, -0.5, 0.2, 0.1]]])
     on_axis = np.float32([[[[90, 0, 16], [0, 90, 16], [0, 0, 1]]]])
     off_axis = np.float32([[[[90, 0, 46], [0, 90, -4], [0, 0, 1]]]])
-    decoder = layers.QuaternionDecoder((32, 32))
+    decoder = decoders.QuaternionDecoder((32, 32))
     one, other = (rotation.matrix_from_quaternion(decoder(raw, k).numpy()[0, 0]) for k in (on_axis, off_axis))
     sight = np.array([(16 - 46) / 90, (16 + 4) / 90, 1.0])
     np.testing.assert_allclose(one.T @ [0, 0, 1], other.T @ (sight / np.linalg.norm(sight)), atol=1e-5)
 
 
-@pytest.mark.parametrize("merge", sorted(models.MASKABLE))
+@pytest.mark.parametrize("merge", FEWER)
 def test_a_masked_view_changes_nothing(merge):
     model = tiny.randomized(tiny.build("multi_view", merge))
     inputs = tiny.inputs(model)
@@ -121,11 +119,11 @@ def test_a_masked_view_changes_nothing(merge):
     assert np.isfinite(model(inputs)["coefficients"]).all()
 
 
-@pytest.mark.parametrize("merge", sorted(models.AGGREGATIONS))
+@pytest.mark.parametrize("merge", sorted(models.MERGES))
 def test_an_untrained_merge_is_the_average_of_the_views(merge):
     block = merge_block(merge, 3, 4, 8)
     coefficients = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
-    mask = np.float32([[1, 1, 1], [1, 1, 0]]) if merge in models.MASKABLE else np.ones((2, 3), np.float32)
+    mask = np.float32([[1, 1, 1], [1, 1, 0]]) if merge in FEWER else np.ones((2, 3), np.float32)
     expected = (coefficients * mask[..., None]).sum(1) / mask.sum(1)[:, None]
     if merge == "max":  # the average is what max refines, too
         assert block.get_layer("average") is not None
@@ -134,8 +132,9 @@ def test_an_untrained_merge_is_the_average_of_the_views(merge):
 
 def test_multi_view_starts_from_single_view():
     single = tiny.randomized(tiny.build("single_view"))
-    multi = tiny.build("multi_view", camera=models.camera_statistics(single))
-    assert set(models.initialize(multi, single)) == {"vgg16", "shape_mlp", "quaternion_mlp", "translation_mlp"}
+    multi = tiny.build("multi_view", camera=FaceModel(single).camera_statistics)
+    copied = FaceModel(multi).initialize(FaceModel(single))
+    assert set(copied) == {"vgg16", "shape_mlp", "quaternion_mlp", "translation_mlp"}
     inputs = tiny.inputs(multi)
     outputs = multi(inputs)
     each = [single({"images": inputs["images"][:, [n]], "intrinsics": inputs["intrinsics"][:, [n]]}) for n in range(3)]
@@ -147,15 +146,15 @@ def test_multi_view_starts_from_single_view():
 def test_shape_only_starts_from_multi_view():
     multi = tiny.randomized(tiny.build("multi_view"))
     shape = tiny.build("shape_only")
-    assert {"vgg16", "merge_concat"} <= set(models.initialize(shape, multi))
+    assert {"vgg16", "merge_concat"} <= set(FaceModel(shape).initialize(FaceModel(multi)))
 
 
 def test_shape_only_without_pooling_says_what_the_multi_view_model_says():
     four_cells = {"encoder_output": "block4_pool"}
     multi = tiny.randomized(tiny.build("multi_view", **four_cells))
-    assert "shape_mlp" not in models.initialize(tiny.build("shape_only", **four_cells), multi)
+    assert "shape_mlp" not in FaceModel(tiny.build("shape_only", **four_cells)).initialize(FaceModel(multi))
     shape = tiny.build("shape_only", average_pooling=False, **four_cells)
-    assert {"vgg16", "merge_concat", "shape_mlp"} == set(models.initialize(shape, multi))
+    assert {"vgg16", "merge_concat", "shape_mlp"} == set(FaceModel(shape).initialize(FaceModel(multi)))
     inputs = tiny.inputs(multi)
     expected = multi(inputs)["vertices"]
     np.testing.assert_allclose(shape({"images": inputs["images"]})["vertices"], expected, rtol=1e-5, atol=1e-3)
@@ -164,7 +163,7 @@ def test_shape_only_without_pooling_says_what_the_multi_view_model_says():
 def test_initialize_refuses_another_3dmm():
     other = models.single_view(tiny.face_model(seed=1), image_size=32, hidden_units=8)
     with pytest.raises(ValueError, match="another 3DMM"):
-        models.initialize(tiny.build("multi_view"), other)
+        FaceModel(tiny.build("multi_view")).initialize(FaceModel(other))
 
 
 @pytest.mark.parametrize(
@@ -173,12 +172,12 @@ def test_initialize_refuses_another_3dmm():
 )
 def test_cut_halves_give_the_whole(kind, part, tmp_path):
     model = tiny.randomized(tiny.build(kind, "attention"))
-    lower, upper = cut(model, part)
+    lower, upper = FaceModel(model).halves(part)
     inputs = tiny.inputs(model)
     images = inputs.pop("images")
     features = lower(images.reshape(-1, *images.shape[2:]))
     features = np.reshape(features, (*images.shape[:2], *features.shape[1:]))
-    halves, whole = upper({FEATURES: features, **inputs}), model({"images": images, **inputs})
+    halves, whole = upper({schema.FEATURES.key: features, **inputs}), model({"images": images, **inputs})
     for key, value in whole.items():
         np.testing.assert_allclose(halves[key], value, rtol=1e-4, atol=1e-4)
     shared = {id(weight) for weight in model.weights}
@@ -195,79 +194,35 @@ def test_unknown_merge_and_part_are_named():
     with pytest.raises(ValueError, match="merge: expected one of add, attention"):
         tiny.build("multi_view", "median")
     with pytest.raises(ValueError, match="part: expected one of heads"):
-        cut(tiny.build("single_view"), "block1")
+        FaceModel(tiny.build("single_view")).halves("block1")
 
 
 def test_views_share_one_encoder():
     model = tiny.build("multi_view", num_views=5, encoder_output="block5_pool")
-    assert sum(layer.name == "vgg16" for layer in model.layers) == 1
-    assert sum(np.prod(w.shape) for w in model.get_layer("vgg16").weights) == 14_714_688
+    assert sum(layer is FaceModel(model).encoder for layer in model.layers) == 1
+    assert sum(np.prod(w.shape) for w in FaceModel(model).encoder.weights) == 14_714_688
 
 
 def test_the_encoder_can_end_at_an_earlier_block():
     model = tiny.randomized(tiny.build("single_view", encoder_output="block4_pool"))
-    assert model.get_layer("vgg16").output_shape[1:] == (2, 2, 512)
-    lower, upper = cut(model, "block4")
+    assert FaceModel(model).encoder.output_shape[1:] == (2, 2, 512)
+    lower, upper = FaceModel(model).halves("block4")
     inputs = tiny.inputs(model)
     features = np.reshape(lower(inputs["images"][:, 0]), (2, 1, 4, 4, 256))
-    halves = upper({FEATURES: features, "intrinsics": inputs["intrinsics"]})
+    halves = upper({schema.FEATURES.key: features, "intrinsics": inputs["intrinsics"]})
     np.testing.assert_allclose(halves["vertices"], model(inputs)["vertices"], rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="part: the encoder of single_view ends with block4_pool, it has no block5"):
-        cut(model, "block5")
+        FaceModel(model).halves("block5")
     with pytest.raises(ValueError, match="encoder_output: expected one of block5_pool"):
-        encoder.vgg16((32, 32), output="block4_conv1")
+        tiny.build("single_view", encoder_output="block4_conv1")
 
 
 def test_mixed_precision_stays_inside_the_encoder():
     model = tiny.build("single_view", encoder_dtype="mixed_bfloat16")
-    assert model.get_layer("vgg16").get_layer("block1_conv1").compute_dtype == "bfloat16"
+    assert FaceModel(model).encoder.layers[1].compute_dtype == "bfloat16"
     outputs = tiny.randomized(model)(tiny.inputs(model))
     assert {value.dtype for value in outputs.values()} == {tf.float32}
     assert keras.config.dtype_policy().name == "float32"
-
-
-class TestEncoderWeights:
-    def _write(self, path, name):
-        rng = np.random.default_rng(0)
-        with h5py.File(path, "w") as file:
-            for layer in encoder.vgg16((32, 32)).layers:
-                if weights := layer.get_weights():
-                    kernel, bias = name(layer.name)
-                    file[kernel] = rng.normal(size=weights[0].shape).astype(np.float32)
-                    file[bias] = rng.normal(size=weights[1].shape).astype(np.float32)
-
-    def test_files_of_both_kinds(self, tmp_path):
-        applications, hed = tmp_path / "vgg.h5", tmp_path / "hed.h5"
-        self._write(applications, lambda name: (f"{name}/{name}_W_1:0", f"{name}/{name}_b_1:0"))
-
-        def hed_name(name):
-            block, index = name.split("_conv")
-            suffix = "" if index == "1" else f"_{int(index) - 1}"
-            return f"{block}/layers/conv2d{suffix}/vars/0", f"{block}/layers/conv2d{suffix}/vars/1"
-
-        self._write(hed, hed_name)
-        first, second = encoder.vgg16((32, 32), str(applications)), encoder.vgg16((32, 32), str(hed))
-        for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
-            np.testing.assert_array_equal(one, other)
-
-    def test_a_missing_convolution_is_named(self, tmp_path):
-        path = tmp_path / "vgg.h5"
-        self._write(path, lambda name: (f"{name}/{name}_W_1:0", f"{name}/{name}_b_1:0"))
-        with h5py.File(path, "a") as file:
-            del file["block4_conv2"]
-        with pytest.raises(ValueError, match="block4_conv2 of a VGG-16 is missing"):
-            encoder.vgg16((32, 32), str(path))
-
-    def test_what_is_no_file_and_what_is_no_hdf5(self, tmp_path):
-        with pytest.raises(ValueError, match="expected imagenet, hed, none or the path of a file"):
-            encoder.vgg16((32, 32), str(tmp_path / "absent.h5"))
-        (tmp_path / "text.h5").write_text("no")
-        with pytest.raises(ValueError, match="not a readable HDF5 file"):
-            encoder.vgg16((32, 32), str(tmp_path / "text.h5"))
-
-    def test_a_small_picture_is_refused(self):
-        with pytest.raises(ValueError, match="expected at least 32 px"):
-            encoder.vgg16((31, 64))
 
 
 def test_dropout_hides_features_from_each_mlp_while_training_only(tmp_path):

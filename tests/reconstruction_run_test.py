@@ -152,7 +152,7 @@ def test_the_numbers_are_those_of_the_original_photograph(tmp_path):
     (shot,) = found["photographs"]
     assert (shot["width"], shot["height"], shot["intrinsics_from"], shot["image"]) == (120, 80, "fov", path)
     assert shot["box"] == [20, 20, 60, 60]
-    face_model = models.face_decoder(tfface.load(serving_tiny.keras_file())).to_face_model()
+    face_model = models.FaceModel(tfface.load(serving_tiny.keras_file())).morphable_model
     vertices = face_model.decode(np.array(found["coefficients"], np.float32))
     px = camera.project_array(vertices, shot["quaternion"], shot["translation"], shot["intrinsics"])
     for name, index in face_model.landmarks.items():
@@ -263,7 +263,7 @@ def test_a_video_needs_a_face_in_half_of_its_frames(tmp_path, faces):
 def test_a_server_gives_the_same_result(tmp_path):
     images = [save(tmp_path / f"{n}.png", (20 + n, 20, 40 + n)) for n in range(2)]
     keras_file = serving_tiny.keras_file("multi_view", "mean", 2)
-    face_model = models.face_decoder(tfface.load(keras_file)).to_face_model()
+    face_model = models.FaceModel(tfface.load(keras_file)).morphable_model
     face_model.save(tmp_path / "face.h5")
     other = dataclasses.replace(face_model, mean=face_model.mean + np.float32(1))
     other.save(tmp_path / "other.h5")

@@ -11,8 +11,7 @@ from tfface import schema
 from tfface.data import preparation
 from tfface.face import MorphableModel
 from tfface.geometry import rotation
-from tfface.models import linear_start, pose_targets, regressor
-from tfface.models.regressor import FEATURES, CameraStatistics
+from tfface.models import HEADS, FaceModel, decoders, heads, mlp, regressor
 from tfface.training import ridge, training_run
 from tfface.training.options import TrainingOptions
 
@@ -32,28 +31,25 @@ def records(tmp_path_factory) -> str:
     return folder
 
 
-def _regressor(records: str, **changes) -> keras.Model:
-    face_model = MorphableModel.load(f"{records}/face_model.h5")
-    options = {
-        "num_views": 1,
-        "image_size": (32, 32),
-        "merge": None,
-        "hidden_units": 9,
-        "dropout": 0.0,
-        "camera": CameraStatistics(),
-    }
-    return regressor.regressor(face_model, CELLS, **{**options, **changes})
+def _regressor(records: str, **changes) -> regressor.Regressor:
+    setting = heads.Setting(MorphableModel.load(f"{records}/face_model.h5"), (32, 32))
+    options = {"heads": HEADS, "num_views": 1, "merge": None, "hidden_units": 9, "dropout": 0.0}
+    return regressor.Regressor(regressor.build(setting, CELLS, **{**options, **changes}))
 
 
-def _views(network: keras.Model, count: int, seed: int = 0) -> dict[str, np.ndarray]:
+def _face_model(network: regressor.Regressor) -> MorphableModel:
+    return network.decoder(heads.SHAPE).to_face_model()
+
+
+def _views(network: regressor.Regressor, count: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Features that hold shape, rotation and place linearly, beside noise."""
     rng = np.random.default_rng(seed)
-    face_model = network.get_layer(schema.VERTICES.key).to_face_model()
+    face_model = _face_model(network)
     coefficients = rng.normal(size=(count, 4)).astype(np.float32)
     angles = rng.uniform(-40, 40, size=(3, count))
     translations = np.stack([rng.normal(0, 20, count), rng.normal(0, 20, count), rng.uniform(400, 900, count)], axis=-1)
     return {
-        FEATURES: np.concatenate([coefficients, rng.normal(size=(count, 8))], axis=-1).reshape(-1, *CELLS),
+        schema.FEATURES.key: np.concatenate([coefficients, rng.normal(size=(count, 8))], axis=-1).reshape(-1, *CELLS),
         schema.VERTICES.key: face_model.decode(coefficients),
         schema.QUATERNIONS.key: rotation.quaternion_from_matrix(rotation.matrix_from_yaw_pitch_roll(*angles)),
         schema.TRANSLATIONS.key: translations.astype(np.float32),
@@ -84,11 +80,11 @@ def test_without_examples_it_says_so():
 def test_targets_are_what_the_decoders_turn_into_the_truth(records):
     network = _regressor(records)
     views = _views(network, 12)
-    raw = linear_start.targets(network, views)
+    raw = {head.name: numbers for head, numbers in network.targets(views).items()}
     intrinsics = views[schema.INTRINSICS.key]
-    quaternions = network.get_layer(schema.QUATERNIONS.key)(raw["quaternion_mlp"].astype(np.float32), intrinsics)
-    translations = network.get_layer(schema.TRANSLATIONS.key)(raw["translation_mlp"].astype(np.float32), intrinsics)
-    vertices = network.get_layer(schema.VERTICES.key)(raw["shape_mlp"].astype(np.float32))
+    quaternions = network.decoder(heads.ROTATION)(raw["quaternion"].astype(np.float32), intrinsics)
+    translations = network.decoder(heads.TRANSLATION)(raw["translation"].astype(np.float32), intrinsics)
+    vertices = network.decoder(heads.SHAPE)(raw["shape"].astype(np.float32))
     assert rotation.angle_between(np.asarray(quaternions), views[schema.QUATERNIONS.key]).max() < 1e-2
     np.testing.assert_allclose(translations, views[schema.TRANSLATIONS.key], rtol=1e-4, atol=1e-2)
     np.testing.assert_allclose(vertices, views[schema.VERTICES.key], atol=1e-2)
@@ -96,7 +92,7 @@ def test_targets_are_what_the_decoders_turn_into_the_truth(records):
 
 def test_half_a_turn_has_a_finite_target():
     half = np.array([[0, 1, 0, 0], [0, 0.8, 0, -0.6]], np.float32)
-    got = pose_targets.against_ray(half, np.tile(np.diag([60, 60, 1]).astype(np.float32), (2, 1, 1)), (0, 0))
+    got = decoders.against_ray(half, np.tile(np.diag([60, 60, 1]).astype(np.float32), (2, 1, 1)), (0, 0))
     assert np.isfinite(got).all()
     np.testing.assert_allclose(got[1], [0, -0.8 / 0.6, 0], atol=1e-5)
 
@@ -105,20 +101,21 @@ def test_an_mlp_that_starts_linear_is_that_map_of_its_standardised_features(reco
     network = _regressor(records)
     rng = np.random.default_rng(1)
     features = rng.normal(size=(5, *CELLS)).astype(np.float32)
-    mlp = linear_start.heads(network)["translation_mlp"]
+    part = network.mlp(heads.TRANSLATION)
     kernel, bias = rng.normal(size=(12, 3)).astype(np.float32), np.array([1, -2, 0], np.float32)
-    linear_start.set_linear(mlp, kernel, bias, np.array([2.0, 0.5, 0.0]))
-    standardised = np.asarray(linear_start.standardiser(network)(features))
+    mlp.set_linear(part, kernel, bias, np.array([2.0, 0.5, 0.0]))
+    standardised = np.asarray(network.standardiser()(features))
     np.testing.assert_allclose(standardised.std(axis=-1), 1, rtol=1e-2)
-    np.testing.assert_allclose(mlp(features), standardised @ kernel + bias, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(part(features), standardised @ kernel + bias, rtol=1e-4, atol=1e-4)
 
 
 def test_narrow_hidden_layers_and_averaged_features_are_refused(records):
-    narrow = linear_start.heads(_regressor(records, hidden_units=7))["shape_mlp"]
+    narrow = _regressor(records, hidden_units=7).mlp(heads.SHAPE)
     with pytest.raises(ValueError, match="hidden_units: shape_mlp needs 8"):
-        linear_start.set_linear(narrow, np.zeros((12, 4)), np.zeros(4), np.ones(4))
+        mlp.set_linear(narrow, np.zeros((12, 4)), np.zeros(4), np.ones(4))
+    averaging = _regressor(records, heads=[heads.SHAPE], merge="concat", num_views=2, average_pooling=True)
     with pytest.raises(ValueError, match="not on averages"):
-        linear_start.standardiser(_regressor(records, camera=None, merge="concat", num_views=2, average_pooling=True))
+        averaging.standardiser()
 
 
 def test_start_learns_what_the_features_hold(records):
@@ -126,40 +123,40 @@ def test_start_learns_what_the_features_hold(records):
     training, validation = _views(network, 400), _views(network, 100, seed=1)
     explained = ridge.start(network, [training], [validation])
     # The standardisation divides by each view's deviation, so the shape is not exactly linear in what is left.
-    assert explained["shape_mlp"] > 0.8
-    assert abs(explained["quaternion_mlp"]) < 0.2
-    assert abs(explained["translation_mlp"]) < 0.2
-    shape = linear_start.heads(network)["shape_mlp"](validation[FEATURES])
-    wanted = linear_start.targets(network, validation)["shape_mlp"]
-    eigenvalues = np.asarray(network.get_layer(schema.VERTICES.key).eigenvalues)
+    assert explained["shape"] > 0.8
+    assert abs(explained["quaternion"]) < 0.2
+    assert abs(explained["translation"]) < 0.2
+    shape = network.mlp(heads.SHAPE)(validation[schema.FEATURES.key])
+    wanted = network.targets(validation)[heads.SHAPE]
+    eigenvalues = _face_model(network).eigenvalues
     left = (eigenvalues * np.square(np.asarray(shape) - wanted)).sum()
     residual = left / (eigenvalues * np.square(wanted - wanted.mean(axis=0))).sum()
-    assert residual == pytest.approx(1 - explained["shape_mlp"], abs=1e-3)
+    assert residual == pytest.approx(1 - explained["shape"], abs=1e-3)
 
 
 def test_the_merged_start_is_the_best_map_of_the_mean_of_the_views_that_exist(records):
-    network = _regressor(records, num_views=3, merge="mean", camera=None)
+    network = _regressor(records, num_views=3, merge="mean", heads=[heads.SHAPE])
     rng = np.random.default_rng(2)
-    face_model = network.get_layer(schema.VERTICES.key).to_face_model()
+    face_model = _face_model(network)
     coefficients = rng.normal(size=(60, 4)).astype(np.float32)
     noise = rng.normal(size=(60, 3, 12))
     features = (np.pad(coefficients, [(0, 0), (0, 8)])[:, None] + noise).reshape(60, 3, *CELLS).astype(np.float32)
     mask = np.ones((60, 3), np.float32)
     mask[::5, 2] = 0
     subjects = {
-        FEATURES: features,
+        schema.FEATURES.key: features,
         schema.VIEW_MASK.key: mask,
         schema.VERTICES.key: face_model.decode(coefficients),
     }
     explained = ridge.start_merged(network, [subjects], [subjects])
-    assert explained.keys() == {"shape_mlp"}
-    got = network({FEATURES: features, schema.VIEW_MASK.key: mask})[schema.COEFFICIENTS.key]
+    assert explained.keys() == {"shape"}
+    got = network.network({schema.FEATURES.key: features, schema.VIEW_MASK.key: mask})[schema.COEFFICIENTS.key]
 
     flat = features.reshape(60, 3, 12)
     flat = flat - flat.mean(axis=-1, keepdims=True)
     seen = flat / np.sqrt((flat**2).mean(axis=-1, keepdims=True) + 1e-3)
     x = (seen * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
-    eigenvalues = np.asarray(network.get_layer(schema.VERTICES.key).eigenvalues)
+    eigenvalues = _face_model(network).eigenvalues
     spread = (eigenvalues * np.square(coefficients - coefficients.mean(axis=0))).sum()
     candidates = {}
     for penalty in ridge.PENALTIES:
@@ -167,7 +164,7 @@ def test_the_merged_start_is_the_best_map_of_the_mean_of_the_views_that_exist(re
         solution = np.linalg.lstsq(rows, np.vstack([coefficients, np.zeros((12, 4))]), rcond=None)[0]
         said = x @ solution[:12] + solution[12]
         candidates[1 - (eigenvalues * np.square(coefficients - said)).sum() / spread] = said
-    assert explained["shape_mlp"] == pytest.approx(max(candidates), abs=1e-3)
+    assert explained["shape"] == pytest.approx(max(candidates), abs=1e-3)
     np.testing.assert_allclose(got, candidates[max(candidates)], atol=2e-3)
 
 
@@ -191,8 +188,8 @@ def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
     )
     best = training_run.train(options)
     assert "variance on the validation split: shape" in capsys.readouterr().out
-    head = linear_start.heads(keras.saving.load_model(best).get_layer("regressor"))["shape_mlp"]
-    kernel = np.asarray(head.get_layer("output").kernel)
+    _, _, output = mlp.layers(FaceModel(keras.saving.load_model(best)).regressor.mlp(heads.SHAPE))
+    kernel = np.asarray(output.kernel)
     np.testing.assert_allclose(kernel[:4], -kernel[4:8], atol=1e-6)
     assert np.abs(np.diag(kernel[:4])).min() > 0
 
@@ -232,15 +229,15 @@ def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(reco
     said = _explained(capsys.readouterr().out)
     assert "shape" in said
     assert "quaternion" not in said, "the poses come with the single view model"
-    heads = [linear_start.heads(keras.saving.load_model(path).get_layer("regressor")) for path in (single, merged)]
-    for name, same in (("shape_mlp", False), ("quaternion_mlp", True), ("translation_mlp", True)):
-        ours, theirs = (each[name].get_layer("hidden").get_weights()[0] for each in heads)
-        assert np.allclose(ours, theirs, atol=1e-6) == same, name
+    ours, theirs = (FaceModel(keras.saving.load_model(path)).regressor for path in (single, merged))
+    for head in HEADS:
+        hidden = [mlp.layers(each.mlp(head))[1].get_weights()[0] for each in (ours, theirs)]
+        assert np.allclose(*hidden, atol=1e-6) == head.per_view, head.name
 
     training_run.train(TrainingOptions(output=str(tmp_path / "alone"), **several))
     assert "quaternion" in _explained(capsys.readouterr().out)
     trained = keras.saving.load_model(merged)
-    block = trained.get_layer("regressor").get_layer("merge_concat").get_layer("output")
+    block = FaceModel(trained).regressor.merge_block
     block.set_weights([np.ones_like(weight) for weight in block.get_weights()])
     trained.save(tmp_path / "trained.keras")
     again = {**several, "initialize_from": str(tmp_path / "trained.keras")}

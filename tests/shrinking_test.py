@@ -8,19 +8,23 @@ import pytest
 import tiny
 
 import tfface
-from tfface import models
-from tfface.models import shrinking
+from tfface.models import HEADS, FaceModel, mlp, shrinking
+from tfface.models.heads import SHAPE, TRANSLATION
 
 
 def model_with_idle_units(kind="multi_view"):
     """Three of the eight hidden units of every MLP lead to nothing."""
     model = tiny.randomized(tiny.build(kind))
-    for layer in model.get_layer("regressor").layers:
-        if layer.name.endswith("_mlp") and layer.name != "merge_mlp":
-            kernel, bias = layer.get_layer("output").get_weights()
-            kernel[[1, 4, 6]] = 0
-            layer.get_layer("output").set_weights([kernel, bias])
+    for head in HEADS:
+        output = layers_of(model, head)[2]
+        kernel, bias = output.get_weights()
+        kernel[[1, 4, 6]] = 0
+        output.set_weights([kernel, bias])
     return model
+
+
+def layers_of(model, head):
+    return mlp.layers(FaceModel(model).regressor.mlp(head))
 
 
 def predictions(model):
@@ -28,36 +32,32 @@ def predictions(model):
 
 
 def hidden_units(model):
-    return {
-        layer.name: layer.get_layer("hidden").units
-        for layer in model.get_layer("regressor").layers
-        if layer.name in ("shape_mlp", "quaternion_mlp", "translation_mlp")
-    }
+    return {head: layers_of(model, head)[1].units for head in HEADS}
 
 
 @pytest.mark.parametrize("kind", ["single_view", "multi_view"])
 def test_units_that_lead_to_nothing_go_and_nothing_changes(kind):
     model = model_with_idle_units(kind)
     small = shrinking.prune(model, 0.0)
-    assert hidden_units(small) == dict.fromkeys(("shape_mlp", "quaternion_mlp", "translation_mlp"), 5)
+    assert hidden_units(small) == dict.fromkeys(HEADS, 5)
     expected = predictions(model)
     for key, value in predictions(small).items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-5, atol=1e-4, err_msg=key)
-    assert hidden_units(model)["shape_mlp"] == 8
-    assert models.face_decoder(small).digest == models.face_decoder(model).digest
+    assert hidden_units(model)[SHAPE] == 8
+    assert FaceModel(small).shape_decoder.digest == FaceModel(model).shape_decoder.digest
 
 
 def test_the_smallest_units_go_first():
     model = model_with_idle_units("single_view")
-    mlp = model.get_layer("regressor").get_layer("shape_mlp")
-    kernel, bias = mlp.get_layer("output").get_weights()
+    output = layers_of(model, SHAPE)[2]
+    kernel, bias = output.get_weights()
     kernel[2] = 50.0
-    mlp.get_layer("output").set_weights([kernel, bias])
+    output.set_weights([kernel, bias])
     small = shrinking.prune(model, 0.01)
-    assert hidden_units(small)["shape_mlp"] == 1
-    kept = small.get_layer("regressor").get_layer("shape_mlp").get_layer("output").get_weights()[0]
+    assert hidden_units(small)[SHAPE] == 1
+    kept = layers_of(small, SHAPE)[2].get_weights()[0]
     np.testing.assert_array_equal(kept, kernel[[2]])
-    assert hidden_units(small)["translation_mlp"] >= 3
+    assert hidden_units(small)[TRANSLATION] >= 3
     with pytest.raises(ValueError, match="share: expected"):
         shrinking.prune(model, 1.0)
 
@@ -73,7 +73,7 @@ def test_a_file_of_half_precision_opens_like_any_other(tmp_path):
     for loaded, weight in zip(opened.weights, model.weights, strict=True):
         assert loaded.dtype == weight.dtype
         np.testing.assert_allclose(loaded.numpy(), weight.numpy(), rtol=1e-3, atol=1e-6)
-    assert models.face_decoder(opened).to_face_model().digest() == models.face_decoder(model).digest
+    assert FaceModel(opened).morphable_model.digest() == FaceModel(model).shape_decoder.digest
     expected = predictions(model)
     for key, value in predictions(tfface.load(tmp_path / "small" / "half.keras")).items():
         np.testing.assert_allclose(value, expected[key], atol=0.01 * max(1, np.abs(expected[key]).max()), err_msg=key)
@@ -81,9 +81,9 @@ def test_a_file_of_half_precision_opens_like_any_other(tmp_path):
 
 def test_weights_beyond_half_precision_are_refused_and_the_old_file_stays(tmp_path):
     model = model_with_idle_units("single_view")
-    mlp = model.get_layer("regressor").get_layer("shape_mlp")
-    kernel, bias = mlp.get_layer("output").get_weights()
-    mlp.get_layer("output").set_weights([kernel, bias + 1e6])
+    output = layers_of(model, SHAPE)[2]
+    kernel, bias = output.get_weights()
+    output.set_weights([kernel, bias + 1e6])
     (tmp_path / "half.keras").write_text("old")
     with pytest.raises(ValueError, match="too large for half precision"):
         shrinking.save_half(model, tmp_path / "half.keras")

@@ -16,6 +16,7 @@ from tfface.evaluation import measuring, study, subjects, table1, view_counts, v
 from tfface.evaluation.options import StudyOptions
 from tfface.evaluation.predictions import Predictions
 from tfface.face import MorphableModel
+from tfface.models import FaceModel
 
 ROWS = [
     "3DMM Mean",
@@ -159,15 +160,15 @@ def test_averages_of_more_views_are_among_the_curves(finished):
 
 def test_a_merge_block_takes_another_number_of_views(paths):
     model = keras.saving.load_model(paths["MV Attention"])
-    wide = view_counts.widened_merge(model, 5)
+    wide = FaceModel(model).merge_for(5)
     inputs = tiny.inputs(model, batch=3)
     expected = model(inputs)[schema.COEFFICIENTS.key]
     images = inputs[schema.IMAGES.key]
-    each = np.asarray(view_counts.view_network(model)(images.reshape(-1, *images.shape[2:]))).reshape(3, 3, -1)
+    each = np.asarray(FaceModel(model).view_network()(images.reshape(-1, *images.shape[2:]))).reshape(3, 3, -1)
     padded = np.concatenate([each, np.full((3, 2, each.shape[2]), 7.0, np.float32)], axis=1)
     mask = np.float32([[1, 1, 1, 0, 0]] * 3)
     np.testing.assert_allclose(wide([padded, mask]), expected, rtol=1e-4, atol=1e-5)
-    assert view_counts.widened_merge(keras.saving.load_model(paths["MV Concat"]), 5) is None
+    assert FaceModel(keras.saving.load_model(paths["MV Concat"])).merge_for(5) is None
 
 
 def test_views_by_count():

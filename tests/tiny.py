@@ -42,9 +42,8 @@ def inputs(model: keras.Model, batch: int = 2, seed: int = 0) -> dict[str, np.nd
 def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
     """The model with the zero layers of its heads replaced by small random ones, so that its outputs vary."""
     rng = np.random.default_rng(seed)
-    for layer in model.get_layer("regressor").layers:
-        if isinstance(layer, keras.Model):
-            layer.set_weights([w + rng.normal(0, 0.05, w.shape).astype(w.dtype) for w in layer.get_weights()])
+    for part in models.FaceModel(model).regressor.parts.values():
+        part.set_weights([w + rng.normal(0, 0.05, w.shape).astype(w.dtype) for w in part.get_weights()])
     return model
 
 

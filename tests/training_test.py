@@ -14,8 +14,7 @@ from tiny_people import TinyPeople
 import tfface
 from tfface import files, schema
 from tfface.data import preparation
-from tfface.models.cut import cut
-from tfface.models.regressor import FEATURES
+from tfface.models import FaceModel
 from tfface.training import loop, stages, training_run
 from tfface.training import strategy as strategies
 from tfface.training.examples import Examples
@@ -214,18 +213,18 @@ def model(examples, records) -> keras.Model:
 
 class TestFeatureCache:
     def test_holds_what_the_frozen_part_says(self, examples, model, tmp_path):
-        halves = cut(model, "block3")
+        halves = FaceModel(model).halves("block3")
         _, validation = examples.cached(halves, str(tmp_path / "cache"), 1)
         for cached, plain in zip(validation(), examples.validation(), strict=True):
             images = plain.pop(schema.IMAGES.key)
             features = halves.lower(tf.reshape(images, (-1, *images.shape[2:])))
-            features = tf.reshape(features, cached[FEATURES].shape)
-            np.testing.assert_allclose(cached[FEATURES], features, rtol=2e-3, atol=1e-3)
+            features = tf.reshape(features, cached[schema.FEATURES.key].shape)
+            np.testing.assert_allclose(cached[schema.FEATURES.key], features, rtol=2e-3, atol=1e-3)
             for key in (schema.VERTICES.key, schema.QUATERNIONS.key, schema.INTRINSICS.key, schema.VIEW_MASK.key):
                 np.testing.assert_allclose(cached[key], plain[key], rtol=1e-6)
 
     def test_goes_on_where_it_was_killed(self, examples, model, tmp_path):
-        halves = cut(model, "heads")
+        halves = FaceModel(model).halves("heads")
         stream, _ = examples.cached(halves, str(tmp_path / "cache"), 1)
         whole = next(iter(stream(0)))
         (progress,) = (tmp_path / "cache").glob("train-*/progress-*.json")
@@ -234,10 +233,10 @@ class TestFeatureCache:
         features[3:] = 0
         features.flush()
         stream, _ = examples.cached(halves, str(tmp_path / "cache"), 1)
-        np.testing.assert_array_equal(next(iter(stream(0)))[FEATURES], whole[FEATURES])
+        np.testing.assert_array_equal(next(iter(stream(0)))[schema.FEATURES.key], whole[schema.FEATURES.key])
 
     def test_workers_share_the_work_and_the_batches(self, examples, model, tmp_path):
-        halves = cut(model, "heads")
+        halves = FaceModel(model).halves("heads")
 
         def cached(folder: str, worker: tuple[int, int], barrier=lambda: None):
             return examples.cached(halves, str(tmp_path / folder), 1, worker=worker, barrier=barrier)
@@ -251,11 +250,11 @@ class TestFeatureCache:
             parts = [next(iter(shared(step, (index, 2)))) for index in range(2)]
             for key, value in whole.items():
                 np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), value)
-        held_out = [sum(len(batch[FEATURES]) for batch in validation((index, 3))) for index in range(3)]
+        held_out = [sum(len(batch[schema.FEATURES.key]) for batch in validation((index, 3))) for index in range(3)]
         assert held_out == [1, 1, 0]
 
     def test_the_stream_resumes_at_any_step(self, examples, model, tmp_path):
-        stream, _ = examples.cached(cut(model, "heads"), str(tmp_path / "cache"), 1)
+        stream, _ = examples.cached(FaceModel(model).halves("heads"), str(tmp_path / "cache"), 1)
         steps = list(stream(0).take(9))  # more than two epochs
         for start in (1, 5, 8):
             resumed = next(iter(stream(start)))

@@ -156,11 +156,11 @@ def reader(started, tmp_path, monkeypatch):
     """Sits in a folder with a copy of what the index makes."""
     import keras
 
-    from tfface.models import merge
+    from tfface.models import kinds
 
     shutil.copytree(started / "runs", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(merge, "AGGREGATIONS", dict(merge.AGGREGATIONS))
+    monkeypatch.setattr(kinds, "MERGES", dict(kinds.MERGES))
     reading = Reader()
     yield reading
     reading.leave()

@@ -23,7 +23,8 @@ _SUBPACKAGES = ("evaluation", "face", "geometry", "losses", "metrics", "models",
 
 @wrapt.when_imported("keras")
 def _register_layers(_: Any) -> None:
-    importlib.import_module("tfface.models.layers")
+    for name in ("layers", "decoders", "merge"):
+        importlib.import_module(f"tfface.models.{name}")
 
 
 def load(path: str | os.PathLike[str]) -> "keras.Model":

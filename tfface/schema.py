@@ -66,6 +66,9 @@ POSED = Field("posed", ("B", "N", "P", 3), "float32", "mm", "model", "What each 
 DELTA_ROTATIONS = Field(
     "delta_rotations", ("B", 4), "float32", "unit", "model", "Turns the 3DMM's deltas to the subject."
 )
+FEATURES = Field(
+    "features", ("B", "N", "h", "w", "c"), "float32", "-", "-", "What the encoder says of a view, where it is cut."
+)
 SUBJECT = Field("subject", ("B",), "string", "-", "-", "Subject id; a mirrored subject keeps its id.")
 
 MODEL_INPUTS = (IMAGES, INTRINSICS, VIEW_MASK)

@@ -11,10 +11,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import tfface
-from tfface import files, models, schema
+from tfface import files, schema
 from tfface.evaluation.predictions import Origin, Predictions
-from tfface.models.cut import cut
-from tfface.models.regressor import FEATURES
+from tfface.models import FaceModel
 
 _Function = Callable[[Any], Any]
 
@@ -36,28 +35,15 @@ def open_model(path: str | os.PathLike[str], face_model: str) -> keras.Model:
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{name}: not a Keras model that can be opened: {error}") from error
     try:
-        decoder = models.face_decoder(model)
+        digest = FaceModel(model).shape_decoder.digest
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    if not isinstance(model.input, dict) or schema.IMAGES.key not in model.input:
-        raise ValueError(f"{name}: expected a model with an input {schema.IMAGES.key!r}, got {model.input}")
-    if decoder.digest != face_model:
+    if digest != face_model:
         raise ValueError(
-            f"{name}: trained with another 3DMM ({decoder.digest[:12]}) than that of the records ({face_model[:12]}); "
+            f"{name}: trained with another 3DMM ({digest[:12]}) than that of the records ({face_model[:12]}); "
             "evaluate it on the records that it was trained with"
         )
     return model
-
-
-def num_views(model: keras.Model) -> int:
-    """N, the views that a model takes."""
-    return int(model.input[schema.IMAGES.key].shape[1])
-
-
-def image_size(model: keras.Model) -> tuple[int, int]:
-    """Height and width of the crops that a model takes, px."""
-    _, _, height, width, _ = model.input[schema.IMAGES.key].shape
-    return int(height), int(width)
 
 
 def predict(
@@ -92,17 +78,16 @@ def predict(
     Raises:
       ValueError: If the batches hold other subjects, N is not the model's, or a prediction is not finite.
     """
-    if views.ndim != 3 or len(views) != len(subjects) or views.shape[2] != num_views(model):
-        raise ValueError(
-            f"views must have the shape [{len(subjects)}, M, {num_views(model)}], got {list(views.shape)}."
-        )
+    num_views = FaceModel(model).num_views
+    if views.ndim != 3 or len(views) != len(subjects) or views.shape[2] != num_views:
+        raise ValueError(f"views must have the shape [{len(subjects)}, M, {num_views}], got {list(views.shape)}.")
     found: dict[str, npt.NDArray[np.float32]] = {}
     keys = [field.key for field in (schema.COEFFICIENTS, schema.QUATERNIONS, schema.TRANSLATIONS)]
     for key in keys:
         if key in model.output:
             trailing = model.output[key].shape[1:]
             found[key] = np.full((*views.shape[:2], *trailing), np.nan, np.float32)
-    halves = cut(model, "heads")
+    halves = FaceModel(model).halves("heads")
     encode, regress = _compiled(halves.lower), _compiled(halves.upper)
     encoded = EncodedViews(max_bytes=0) if encoded is None else encoded
     encoded.use(halves.lower)
@@ -219,7 +204,7 @@ def _inputs(
         chosen = views[rows, columns]
         places = np.stack([np.broadcast_to(rows[:, None], chosen.shape), np.maximum(chosen, 0)], axis=-1)
         given = {
-            FEATURES: features.of(rows, chosen),
+            schema.FEATURES.key: features.of(rows, chosen),
             schema.INTRINSICS.key: tf.gather_nd(batch[schema.INTRINSICS.key], places),
             schema.VIEW_MASK.key: tf.constant(chosen >= 0, tf.float32),
         }

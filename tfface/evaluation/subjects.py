@@ -17,6 +17,7 @@ from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.predict import EncodedViews
 from tfface.evaluation.predictions import ChooseViews, Origin, Predictions
 from tfface.face import MorphableModel
+from tfface.models import FaceModel
 from tfface.people import ict
 
 
@@ -111,8 +112,8 @@ class Subjects:
         model = predict.open_model(path, self.face_model.digest())
         predictions = predict.predict(
             model,
-            self.batches(predict.image_size(model)),
-            choose(predict.num_views(model)),
+            self.batches(FaceModel(model).image_size),
+            choose(FaceModel(model).num_views),
             self.truth.subjects,
             origin,
             encoded=self._encoded,

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
@@ -15,11 +14,7 @@ from tfface.evaluation.engine import Evaluation
 from tfface.evaluation.predictions import Predictions, Views
 from tfface.evaluation.subjects import Subjects
 from tfface.evaluation.view_selection import ViewChoice
-from tfface.models.merge import MASKABLE, merge_block
-from tfface.models.networks import ENCODER
-from tfface.models.regressor import REGRESSOR
-
-_AVERAGE_POOLING = "average_pooling"
+from tfface.models import FaceModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,32 +107,6 @@ def by_count(choice: ViewChoice) -> Views:
     return views
 
 
-def view_network(model: keras.Model) -> keras.Model:
-    """The part of a network that sees one view: crops ``[M, H, W, 3]`` -> coefficients before merging ``[M, K]``."""
-    rest = model.get_layer(REGRESSOR)
-    crops = keras.Input(model.input[schema.IMAGES.key].shape[2:], name="crops")
-    features = model.get_layer(ENCODER)(model.get_layer("preprocessing")(crops))
-    if any(layer.name == _AVERAGE_POOLING for layer in rest.layers):
-        features = rest.get_layer(_AVERAGE_POOLING)(features)
-    return keras.Model(crops, rest.get_layer("shape_mlp")(features))
-
-
-def widened_merge(model: keras.Model, num_views: int) -> keras.Model | None:
-    """A model's merge block for another number of views, with its weights; None if it takes a fixed number only.
-
-    Returns:
-      A model from ``[B, num_views, K]`` and a mask ``[B, num_views]`` to ``[B, K]``.
-    """
-    for kind in sorted(MASKABLE):
-        for layer in model.get_layer(REGRESSOR).layers:
-            if layer.name == f"merge_{kind}":
-                num_modes, hidden = layer.output_shape[-1], layer.get_layer("hidden").units
-                wide = merge_block(kind, num_views, num_modes, hidden)
-                wide.set_weights(layer.get_weights())
-                return wide
-    return None
-
-
 def _merged(evaluation: Evaluation, name: str, subjects: Subjects, views: Views) -> Predictions | None:
     """What a model predicts from the given views [S, C, V]; None if its merge block takes a fixed number of views."""
     path = evaluation.paths[name]
@@ -146,8 +115,8 @@ def _merged(evaluation: Evaluation, name: str, subjects: Subjects, views: Views)
     held = Predictions.load_made(file, origin, subjects.truth.subjects, lambda _: views)
     if held is not None:
         return held
-    model = predict.open_model(path, subjects.face_model.digest())
-    wide = widened_merge(model, views.shape[2])
+    model = FaceModel(predict.open_model(path, subjects.face_model.digest()))
+    wide = model.merge_for(views.shape[2])
     if wide is None:
         return None
     each = _each_view(model, subjects, f"predict {name}, every view" if evaluation.progress else "")
@@ -160,13 +129,13 @@ def _merged(evaluation: Evaluation, name: str, subjects: Subjects, views: Views)
     return predictions
 
 
-def _each_view(model: keras.Model, subjects: Subjects, progress: str) -> npt.NDArray[np.float32]:
+def _each_view(model: FaceModel, subjects: Subjects, progress: str) -> npt.NDArray[np.float32]:
     """Coefficients [S, V, K] of every view before merging."""
-    network = view_network(model)
+    network = model.view_network()
     found: list[Any] = []
     count = len(subjects.truth.subjects)
     with tqdm(total=count, desc=progress, unit="subject", disable=not progress) as bar:
-        for batch in subjects.batches(predict.image_size(model)):
+        for batch in subjects.batches(model.image_size):
             images = np.asarray(batch[schema.IMAGES.key])
             flat = network.predict_on_batch(images.reshape(-1, *images.shape[2:]))
             found.append(flat.reshape(*images.shape[:2], -1))

@@ -1,26 +1,43 @@
-"""The networks of the paper as Keras functional models: encoder, single view, merge block, multi view, shape only."""
+"""The networks of the paper as Keras functional models, and `FaceModel`, which knows what they are made of.
 
-from tfface.models.merge import AGGREGATIONS, MASKABLE
-from tfface.models.networks import (
-    NetworkOptions,
-    camera_statistics,
-    face_decoder,
-    initialize,
-    multi_view,
-    shape_only,
-    single_view,
-)
-from tfface.models.regressor import CameraStatistics
+Names that need Keras are loaded when they are touched: `kinds` and `encoders` are asked for the values of flags.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tfface.models.encoders import ENCODERS
+from tfface.models.kinds import MERGES, MODEL_KINDS
+
+if TYPE_CHECKING:
+    from tfface.models.face_model import FaceModel, Halves
+    from tfface.models.heads import HEADS, CameraStatistics, Head
+    from tfface.models.networks import NetworkOptions, multi_view, shape_only, single_view
 
 __all__ = [
-    "AGGREGATIONS",
-    "MASKABLE",
+    "ENCODERS",
+    "HEADS",
+    "MERGES",
+    "MODEL_KINDS",
     "CameraStatistics",
+    "FaceModel",
+    "Halves",
+    "Head",
     "NetworkOptions",
-    "camera_statistics",
-    "face_decoder",
-    "initialize",
     "multi_view",
     "shape_only",
     "single_view",
 ]
+
+_HOMES = {
+    "face_model": ("FaceModel", "Halves"),
+    "heads": ("HEADS", "CameraStatistics", "Head"),
+    "networks": ("NetworkOptions", "multi_view", "shape_only", "single_view"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"tfface.models.{home}"), name)
+    raise AttributeError(f"module 'tfface.models' has no attribute {name!r}")

@@ -4,7 +4,7 @@ Every kind is one aggregation, which a small MLP then refines: ``merged = averag
 layer starts at zero, so that an untrained merge block gives the average of the views, which is where training from a
 single view model should start.
 
-To add a kind, write its aggregation as a layer and name it in `AGGREGATIONS`.
+To add a kind, write its aggregation as a layer here and name it in `tfface.models.kinds.MERGES`.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+
+from tfface.models.kinds import MERGES
+
+_CHANGE = "output"  # the layer that is zero before training
 
 
 class _ViewsLayer(keras.layers.Layer):
@@ -91,36 +95,44 @@ class ConcatViews(_ViewsLayer):
         return (batch, num_views * num_modes)
 
 
-AGGREGATIONS = {
-    "add": SumViews,
-    "concat": ConcatViews,
-    "mean": MeanViews,
-    "max": MaxViews,
-    "attention": AttendViews,
-}
-MASKABLE = frozenset({"mean", "max", "attention"})
-"""Kinds that also take fewer than N views, through `schema.VIEW_MASK`."""
-
-
 def merge_block(kind: str, num_views: int, num_modes: int, hidden_units: int = 256) -> keras.Model:
     """A Keras model from the views' coefficients ``[B, N, K]`` and their mask ``[B, N]`` to ``[B, K]``.
 
     Raises:
       ValueError: If the kind is unknown.
     """
-    if kind not in AGGREGATIONS:
-        raise ValueError(f"merge: expected one of {', '.join(sorted(AGGREGATIONS))}, got {kind!r}")
+    if kind not in MERGES:
+        raise ValueError(f"merge: expected one of {', '.join(sorted(MERGES))}, got {kind!r}")
     coefficients = keras.Input((num_views, num_modes), name="coefficients")
     view_mask = keras.Input((num_views,), name="view_mask")
-    aggregated = AGGREGATIONS[kind](name="aggregation")(coefficients, view_mask)
-    average = aggregated if kind in {"mean", "attention"} else MeanViews(name="average")(coefficients, view_mask)
+    aggregation = keras.saving.get_registered_object(MERGES[kind].aggregation)
+    aggregated = aggregation(name="aggregation")(coefficients, view_mask)
+    average = aggregated if MERGES[kind].averages else MeanViews(name="average")(coefficients, view_mask)
     hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden")(aggregated)
-    change = keras.layers.Dense(num_modes, kernel_initializer="zeros", name="output")(hidden)
+    change = keras.layers.Dense(num_modes, kernel_initializer="zeros", name=_CHANGE)(hidden)
     merged = keras.layers.Add(name="merged")([average, change])
-    return keras.Model([coefficients, view_mask], merged, name=f"merge_{kind}")
+    return keras.Model([coefficients, view_mask], merged, name=block_name(kind))
 
 
-def is_trained(regressor: keras.Model) -> bool:
-    """Whether a regressor has a merge block that has learnt to say something else than the average."""
-    blocks = [layer for layer in regressor.layers if layer.name.startswith("merge_")]
-    return any(np.any(block.get_layer("output").get_weights()[0]) for block in blocks)
+def block_name(kind: str) -> str:
+    """The name of a merge block in a regressor."""
+    return f"merge_{kind}"
+
+
+def is_trained(block: keras.Model) -> bool:
+    """Whether a merge block has learnt to say something else than the average."""
+    return bool(np.any(block.get_layer(_CHANGE).get_weights()[0]))
+
+
+def widened(block: keras.Model, num_views: int) -> keras.Model | None:
+    """A merge block for another number of views, with its weights; None if it takes a fixed number only.
+
+    Returns:
+      A model from ``[B, num_views, K]`` and a mask ``[B, num_views]`` to ``[B, K]``.
+    """
+    kind = next(kind for kind in MERGES if block_name(kind) == block.name)
+    if not MERGES[kind].takes_fewer:
+        return None
+    wide = merge_block(kind, num_views, block.output_shape[-1], block.get_layer("hidden").units)
+    wide.set_weights(block.get_weights())
+    return wide

@@ -3,15 +3,14 @@
 import os
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 import tfface
-from tfface import models, schema
+from tfface import schema
 from tfface.data import preprocess
-from tfface.evaluation.predict import image_size, num_views
 from tfface.face import MorphableModel
+from tfface.models import FaceModel
 from tfface.reconstruction.predictor import Crop, Prediction, batches, predictions, unseen
 
 
@@ -31,20 +30,19 @@ class LoadedModel:
             square.
         """
         try:
-            self._model: keras.Model = tfface.load(path)
-            decoder = models.face_decoder(self._model)
+            self._model = FaceModel(tfface.load(path))
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}: not a model of tfface that can be opened: {error}") from error
-        if schema.INTRINSICS.key not in self._model.input:
+        if not self._model.has_poses:
             raise ValueError(f"{path}: predicts no poses, without which a face cannot be laid on a photograph")
-        height, width = image_size(self._model)
+        height, width = self._model.image_size
         if height != width:
             raise ValueError(f"{path}: expected a model of square crops, got {width} x {height} px")
-        self.num_views, self.size = num_views(self._model), height
-        self.takes_fewer = schema.VIEW_MASK.key in self._model.input
-        self.face_model: MorphableModel = decoder.to_face_model()
+        self.num_views, self.size = self._model.num_views, height
+        self.takes_fewer = self._model.takes_fewer
+        self.face_model: MorphableModel = self._model.morphable_model
         self._batch_size = batch_size
-        self._step = tf.function(lambda inputs: self._model(inputs, training=False), reduce_retracing=True)
+        self._step = tf.function(self._model.__call__, reduce_retracing=True)
 
     def predict(self, sets: Sequence[Sequence[Crop]]) -> list[Prediction]:
         """See `Predictor`."""
@@ -59,7 +57,7 @@ class LoadedModel:
                     )
                 mask[row, : len(crops)] = 1
             given = {schema.IMAGES.key: images, schema.INTRINSICS.key: intrinsics, schema.VIEW_MASK.key: mask}
-            outputs = self._step({key: tf.constant(given[key]) for key in self._model.input})
+            outputs = self._step({key: tf.constant(array) for key, array in given.items()})
             found += predictions(batch, {key: np.asarray(value) for key, value in outputs.items()})
         return found
 
@@ -74,6 +72,6 @@ def open_face_model(path: str) -> MorphableModel:
     if os.path.splitext(path)[1] != ".keras":
         return MorphableModel.load(path)
     try:
-        return models.face_decoder(tfface.load(path)).to_face_model()
+        return FaceModel(tfface.load(path)).morphable_model
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: not a model of tfface that can be opened: {error}") from error

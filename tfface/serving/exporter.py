@@ -23,7 +23,7 @@ import keras
 import tensorflow as tf
 
 import tfface
-from tfface import models
+from tfface.models import FaceModel
 from tfface.serving import litert, model_card, parity, precision, signatures, warmup
 from tfface.serving.options import ExportOptions
 from tfface.serving.servable import Servable, read_saved_model
@@ -61,7 +61,7 @@ def export(options: ExportOptions) -> Exported:
         the Keras model predicts.
     """
     trained = tfface.load(options.model)
-    models.face_decoder(trained)
+    FaceModel(trained)
     model = precision.with_precision(trained, options.precision)
     if options.litert:
         litert.check(model)

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfface import files, schema
-from tfface.serving import parity, signatures
+from tfface.models import FaceModel, kinds
+from tfface.serving import parity
 
 
 def check(model: keras.Model) -> None:
@@ -16,7 +17,7 @@ def check(model: keras.Model) -> None:
     Raises:
       ValueError: If it is not.
     """
-    if signatures.num_views(model) != 1 or schema.INTRINSICS.key not in model.input:
+    if FaceModel(model).kind != kinds.SINGLE_VIEW:
         raise ValueError(f"litert: expected a single view model, got {model.name}")
 
 
@@ -30,7 +31,7 @@ def convert(model: keras.Model) -> bytes:
       ValueError: If the model is not of a single view.
     """
     check(model)
-    height, width = signatures.image_size(model)
+    height, width = FaceModel(model).image_size
 
     @tf.function(
         input_signature=[

@@ -13,13 +13,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfface import models, schema
+from tfface import schema
+from tfface.models import FaceModel
 from tfface.serving import images, signatures
 from tfface.version import __version__
 
 FOLDER = "assets.extra"
 _TRAINING_FLAGS = (
-    "model_kind", "num_views", "merge", "hidden_units", "encoder_weights", "encoder_output", "encoder_dtype",
+    "model_kind", "num_views", "merge", "hidden_units", "encoder", "encoder_weights", "encoder_output", "encoder_dtype",
     "stages", "batch_size", "learning_rate", "schedule", "augment", "mirror", "seed",
 )  # fmt: skip
 _LIMITS = (
@@ -33,14 +34,15 @@ _LIMITS = (
 
 def describe(model: keras.Model, source: str, precision: str, differences: Mapping[str, float]) -> dict[str, Any]:
     """The card as data, of JSON types."""
-    decoder = models.face_decoder(model)
+    face_model = FaceModel(model)
+    decoder = face_model.shape_decoder
     names, _ = signatures.landmarks(model)
     return {
         "name": model.name,
         "source": {"file": os.path.basename(source), "sha256": _sha256(source)},
         "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "views": signatures.num_views(model),
-        "crop_size": list(signatures.image_size(model)),
+        "views": face_model.num_views,
+        "crop_size": list(face_model.image_size),
         "precision": precision,
         "parameters": int(sum(np.prod(weight.shape) for weight in model.trainable_weights)),
         "face_model": {

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tfface import schema
 from tfface.data import preprocess
+from tfface.models import FaceModel
 from tfface.serving import signatures
 from tfface.serving.servable import Servable
 
@@ -36,7 +37,7 @@ def examples(model: keras.Model, batch: int, size: tuple[int, int] | None = None
     Returns:
       `schema.IMAGES` [B, N, *size, 3] uint8 and `schema.INTRINSICS` [B, N, 3, 3] float32.
     """
-    return examples_of(size or signatures.image_size(model), signatures.num_views(model), batch)
+    return examples_of(size or FaceModel(model).image_size, FaceModel(model).num_views, batch)
 
 
 def examples_of(size: tuple[int, int], views: int, batch: int) -> dict[str, npt.NDArray[Any]]:
@@ -83,7 +84,7 @@ def predict(model: keras.Model, crops: Any, intrinsics: Any) -> dict[str, npt.ND
         schema.INTRINSICS.key: tf.convert_to_tensor(intrinsics),
         schema.VIEW_MASK.key: tf.ones((batch, views)),
     }
-    outputs = model({key: given[key] for key in model.input}, training=False)
+    outputs = FaceModel(model)(given)
     return {key: np.asarray(value) for key, value in outputs.items()}
 
 
@@ -109,7 +110,7 @@ def compare(what: str, model: keras.Model, found: Arrays, expected: Arrays) -> d
       ValueError: If one is not; it names the output.
     """
     largest = differences(found, expected)
-    tolerance = BFLOAT16_TOLERANCE if model.get_layer("vgg16").output.dtype == "bfloat16" else TOLERANCE
+    tolerance = BFLOAT16_TOLERANCE if FaceModel(model).encoder_dtype == "bfloat16" else TOLERANCE
     for key, difference in largest.items():
         scale = max(1.0, float(np.abs(expected[key]).max()))
         if not difference <= tolerance * scale:
@@ -130,7 +131,7 @@ def check_servable(servable: Servable, model: keras.Model) -> dict[str, float]:
     Raises:
       ValueError: If an output differs.
     """
-    size = signatures.image_size(model)
+    size = FaceModel(model).image_size
     largest: dict[str, float] = {}
     for batch in BATCHES:
         for name in (signatures.TENSORS, signatures.DEFAULT):

@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfface import models, schema
+from tfface import schema
 from tfface.data import preprocess
 from tfface.geometry import camera
+from tfface.models import FaceModel
 from tfface.serving import images
 
 DEFAULT = "serving_default"
@@ -30,20 +31,9 @@ _ABSENT = (  # a black PNG of one pixel stands for a view that is not there
 )
 
 
-def image_size(model: keras.Model) -> tuple[int, int]:
-    """Height and width of the crops that a model takes, px."""
-    _, _, height, width, _ = model.input[schema.IMAGES.key].shape
-    return int(height), int(width)
-
-
-def num_views(model: keras.Model) -> int:
-    """N, the views that a model takes."""
-    return int(model.input[schema.IMAGES.key].shape[1])
-
-
 def landmarks(model: keras.Model) -> tuple[list[str], list[int]]:
     """Names and vertex indices of a model's landmarks, in the order of `LANDMARKS_PX`: iBUG's first, then by name."""
-    given = models.face_decoder(model).landmarks
+    given = FaceModel(model).shape_decoder.landmarks
     names = [name for name in schema.IBUG68 if name in given]
     names += sorted(set(given) - set(names))
     return names, [int(given[name]) for name in names]
@@ -51,8 +41,9 @@ def landmarks(model: keras.Model) -> tuple[list[str], list[int]]:
 
 def assumed_intrinsics(model: keras.Model) -> list[list[float]]:
     """K ``[3, 3]`` of a crop of the model's size whose camera nobody told: see `ASSUMED_DISTANCE`."""
-    height, width = image_size(model)
-    size = math.exp(models.camera_statistics(model).translation_mean[2])
+    face_model = FaceModel(model)
+    height, width = face_model.image_size
+    size = math.exp(face_model.camera_statistics.translation_mean[2])
     focal = size * ASSUMED_DISTANCE * width / _REFERENCE_LENGTH
     return [[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]]
 
@@ -68,14 +59,14 @@ def make(model: keras.Model) -> dict[str, Callable[..., Any]]:
     Returns:
       Functions by signature name; all of an unknown batch.
     """
-    views, size = num_views(model), image_size(model)
-    has_pose = schema.INTRINSICS.key in model.input
-    has_mask = schema.VIEW_MASK.key in model.input
+    face_model = FaceModel(model)
+    views, size = face_model.num_views, face_model.image_size
+    has_pose, has_mask = face_model.has_poses, face_model.takes_fewer
     _, vertex_indices = landmarks(model)
 
     def predict(crops: tf.Tensor, intrinsics: Any, mask: Any, px_scale: Any = None) -> dict[str, tf.Tensor]:
         given = {schema.IMAGES.key: crops, schema.INTRINSICS.key: intrinsics, schema.VIEW_MASK.key: mask}
-        outputs = dict(model({key: given[key] for key in model.input}, training=False))
+        outputs = dict(face_model(given))
         if has_pose and vertex_indices:
             points = tf.gather(outputs[schema.VERTICES.key], vertex_indices, axis=1)[:, None]
             poses = (outputs[schema.QUATERNIONS.key], outputs[schema.TRANSLATIONS.key])
@@ -154,7 +145,7 @@ def _signature(
 
 def topology(model: keras.Model) -> Mapping[str, Any]:
     """What a client needs to draw the vertices: triangles and landmarks, of JSON types."""
-    decoder = models.face_decoder(model)
+    decoder = FaceModel(model).shape_decoder
     names, indices = landmarks(model)
     return {
         "num_vertices": decoder.num_vertices,

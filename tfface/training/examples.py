@@ -13,7 +13,7 @@ from tfface.data import augmentation as augmentations
 from tfface.data import inspection, manifest, pipeline, records
 from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
-from tfface.models.cut import Halves
+from tfface.models import Halves
 from tfface.training.feature_cache import CacheSpec, FeatureCache, Origin, digest_of
 from tfface.training.interruption import StopRequest
 

@@ -22,7 +22,6 @@ from tfface import schema
 from tfface.data import selection, symmetrise
 from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
-from tfface.models.regressor import FEATURES
 from tfface.training.array_files import Progress, RowWriter, create_array, open_array
 from tfface.training.interruption import StopRequest
 
@@ -139,7 +138,7 @@ class FeatureCache:
         path = os.path.join(folder, spec.name)
         os.makedirs(path, exist_ok=True)
         leading = (spec.subjects, spec.copies, spec.views)
-        layout = {FEATURES: ((*leading, *origin.network.output_shape[1:]), "float16")}
+        layout = {schema.FEATURES.key: ((*leading, *origin.network.output_shape[1:]), "float16")}
         layout |= {key: ((*leading, *shape), "float32") for key, shape in _PER_VIEW.items()}
         layout[schema.VERTICES.key] = ((spec.subjects, face_model.num_vertices, 3), "float32")
         files = {key: os.path.join(path, f"{key}.npy") for key in layout}
@@ -202,7 +201,7 @@ class FeatureCache:
         """Every view that exists, in every copy, each with its subject's shape; `batch_size` subjects at a time.
 
         Yields:
-          `FEATURES` ``[M, h, w, c]``, `schema.VERTICES` ``[M, P, 3]`` and pose and K ``[M, ...]``.
+          `schema.FEATURES` ``[M, h, w, c]``, `schema.VERTICES` ``[M, P, 3]`` and pose and K ``[M, ...]``.
         """
         for copy in range(self.spec.copies):
             for first in range(0, self.spec.subjects, batch_size):
@@ -223,7 +222,9 @@ class FeatureCache:
     def _gather(self, subjects: np.ndarray, copies: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
         rows, columns = subjects[:, None], copies[:, None]
         exists = views >= 0
-        taken = {key: self._arrays[key][rows, columns, np.maximum(views, 0)] for key in (FEATURES, *_PER_VIEW)}
+        taken = {
+            key: self._arrays[key][rows, columns, np.maximum(views, 0)] for key in (schema.FEATURES.key, *_PER_VIEW)
+        }
         taken[schema.VIEW_MASK.key] = taken[schema.VIEW_MASK.key] * exists
         vertices = np.array(self._arrays[schema.VERTICES.key][subjects])
         mirrored = copies >= self.spec.variants
@@ -267,7 +268,7 @@ def _fill(
     def write(begin: int, copy: int, batch: Mapping[str, Any]) -> None:
         inputs = tf.convert_to_tensor(batch[origin.key])
         features = forward(tf.reshape(inputs, (-1, *inputs.shape[2:]))).numpy()
-        arrays[FEATURES].write_copy(begin, copy, features.reshape(*inputs.shape[:2], *features.shape[1:]))
+        arrays[schema.FEATURES.key].write_copy(begin, copy, features.reshape(*inputs.shape[:2], *features.shape[1:]))
         for key in _PER_VIEW:
             arrays[key].write_copy(begin, copy, np.asarray(batch[key]))
         if copy == 0:

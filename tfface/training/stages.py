@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
-from tfface.models.cut import PARTS
+from tfface.models import encoders
 from tfface.training.options import SCHEDULES
 
 
@@ -27,16 +27,16 @@ def parse(texts: Sequence[str], learning_rate: float) -> list[Stage]:
     Raises:
       ValueError: If one is not ``part:steps[:learning_rate]``.
     """
-    stages = []
+    parts, stages = encoders.parts(), []
     for text in texts:
         fields = text.strip().split(":")
         try:
             part, steps, rate = fields[0], int(fields[1]), float(fields[2]) if len(fields) > 2 else learning_rate
         except (IndexError, ValueError):
             raise ValueError(f"stages: expected part:steps[:learning_rate], got {text!r}") from None
-        if part not in PARTS or len(fields) > 3 or steps < 1 or not rate > 0:
+        if part not in parts or len(fields) > 3 or steps < 1 or not rate > 0:
             raise ValueError(
-                f"stages: expected part:steps[:learning_rate] with a part of {', '.join(PARTS)}, at least one step "
+                f"stages: expected part:steps[:learning_rate] with a part of {', '.join(parts)}, at least one step "
                 f"and a positive rate, got {text!r}"
             )
         stages.append(Stage(part, steps, rate))

