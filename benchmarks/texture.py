@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     """The rows of the table."""
     person = one_light(options.image_size, supersampling=2)
     face = outputs.bake(person, options.size)
-    texels = texture._layout(person.face_model, options.size)[2]
+    texels = texture._face_layout(person.face_model, options.size).texels
     points = texels.at_texels(face.vertices)
     calls = {"bake": lambda: outputs.bake(person, options.size), "rays": lambda: rays(person, face, points)}
     rounds = in_turn(calls, options.rounds, warm_up=1)

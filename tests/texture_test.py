@@ -40,7 +40,7 @@ def three() -> tuple[Reconstruction, outputs.TexturedFace]:
 @functools.cache
 def painted() -> tuple[np.ndarray, np.ndarray]:
     """The texture as it was painted, [S, S, 3], 0..255, and whether a texel shows the surface."""
-    texels = texture._layout(MODEL, SIZE)[2]
+    texels = texture._face_layout(MODEL, SIZE).texels
     inside = np.zeros(SIZE**2, bool)
     inside[texels.place] = True
     return 255 * texels.picture(painted_people.paint(texels.at_texels(MODEL.mean))), inside.reshape(SIZE, SIZE)
