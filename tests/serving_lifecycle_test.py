@@ -2,24 +2,28 @@
 
 import concurrent.futures
 import contextlib
+import http.client
+import json
+import logging
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 import numpy as np
 import pytest
+import serving_fuzz
 import serving_tiny
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving_tiny import refused
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, model_pb2
 
-from tfface.serving import client, parity, server, tensors
+from tfface.serving import client, manager, parity, server, tensors
 from tfface.serving.errors import invalid_argument
 from tfface.serving.options import ServerOptions
 from tfface.serving.servable import WARMUP_FILE
@@ -135,7 +139,7 @@ def test_a_version_whose_warm_up_fails_is_not_served(base_path, asked):
         assert entry.state == get_model_status_pb2.ModelVersionStatus.END
         assert entry.status.error_code
         assert "tf_serving_warmup_requests" in entry.status.error_message
-        warmed = [line for line in running.metrics.page().splitlines() if "model_warmup_latency_count" in line]
+        warmed = [line for line in running.metrics.page().decode().splitlines() if "model_warmup_latency_count" in line]
         assert len(warmed) == 1
         assert 'status="OK"' in warmed[0]
 
@@ -335,6 +339,186 @@ def test_tls_with_certificates_on_both_sides(base_path, certificate):
         for credentials in (client.tls(chain), None):
             with client.Client(address, credentials=credentials, attempts=1, timeout=5) as stranger:
                 refused(stranger.states, grpc.StatusCode.UNAVAILABLE)
+
+
+def _answered(address: str, rest: str, asked, body: bytes) -> list[Callable[[], str]]:
+    """How a request of each protocol ends: "OK", or why not."""
+
+    def by_grpc() -> str:
+        with serving_tiny.stubs(address) as stubs:
+            try:
+                stubs.prediction.Predict(asked, timeout=60)
+            except grpc.RpcError as error:
+                return error.code().name
+            return "OK"
+
+    def by_rest() -> str:
+        try:
+            status = serving_fuzz.send_http(rest, "POST", f"/v1/models/{serving_tiny.MODEL}:predict", body, {})
+        except (OSError, http.client.HTTPException) as error:
+            return type(error).__name__
+        return "OK" if status == 200 else f"{status}"
+
+    return [by_grpc, by_rest]
+
+
+@pytest.fixture(scope="module")
+def asked_by_rest():
+    """The request of one face, as JSON."""
+    given = parity.examples_of((32, 32), 1, 1)
+    inputs = {key: given[key].astype(np.float32).tolist() for key in ("images", "intrinsics")}
+    return json.dumps({"signature_name": "tensors", "inputs": inputs}).encode()
+
+
+def _is_closed(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_requests_under_way_end_before_the_server_does(base_path, asked, asked_by_rest):
+    with (
+        concurrent.futures.ThreadPoolExecutor(7) as pool,
+        serving_tiny.serving(base_path, max_batch_size=1) as running,
+    ):
+        addresses = f"127.0.0.1:{running.port}", f"127.0.0.1:{running.rest_port}"
+        kinds = _answered(*addresses, asked, asked_by_rest)
+        with _busy(running) as (free, _):
+            under_way = [pool.submit(kind) for kind in kinds for _ in range(3)]
+            _until(lambda: running.service.pending == 6)
+            stopping = pool.submit(running.stop)
+            _until(lambda: _is_closed(running.port) and _is_closed(running.rest_port))
+            assert {kind() for kind in kinds} == {"UNAVAILABLE", "ConnectionRefusedError"}
+            time.sleep(0.5)
+            assert not stopping.done()
+            assert not any(call.done() for call in under_way)
+            free.release(1000)
+            assert [call.result() for call in under_way] == ["OK"] * 6
+        stopping.result(timeout=60)
+
+
+def test_requests_that_outlast_the_grace_are_given_up(base_path, asked, asked_by_rest):
+    with (
+        concurrent.futures.ThreadPoolExecutor(7) as pool,
+        serving_tiny.serving(base_path, max_batch_size=1, grace_seconds=0.5) as running,
+    ):
+        addresses = f"127.0.0.1:{running.port}", f"127.0.0.1:{running.rest_port}"
+        with _busy(running) as (_, ran):
+            calls = [pool.submit(kind) for kind in _answered(*addresses, asked, asked_by_rest) for _ in range(3)]
+            _until(lambda: running.service.pending == 6)
+            stopping = pool.submit(running.stop)
+            assert [call.result(timeout=60) for call in calls[:3]] == 3 * ["UNAVAILABLE"]
+            assert [call.result(timeout=60) for call in calls[3:]] == 3 * ["503"]
+            _until(lambda: running.service.pending <= 1)  # one is running, and nothing stops the model
+        stopping.result(timeout=60)
+        assert len(ran) <= 1
+
+
+def test_the_signal_ends_the_command_under_load_and_no_request(base_path, asked, asked_by_rest):
+    command = [sys.executable, "-m", "tfface.serve", f"--model_base_path={base_path}", "--port=0", "--rest_port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            address = process.stdout.readline().removeprefix("gRPC on ").strip()
+            rest = process.stdout.readline().removeprefix("REST on http://").partition("/")[0]
+            kinds = _answered(address, rest, asked, asked_by_rest)
+            ended, told = [], threading.Event()
+
+            def ask(kind: Callable[[], str]) -> None:
+                while not told.is_set():
+                    begun = time.monotonic()
+                    ended.append((begun, kind()))
+
+            clients = [threading.Thread(target=ask, args=(kind,)) for kind in kinds for _ in range(3)]
+            for client_ in clients:
+                client_.start()
+            _until(lambda: len(ended) > 100 and time.monotonic() > ended[0][0] + 1)
+            signalled = time.monotonic()
+            process.terminate()
+            time.sleep(1)
+            told.set()
+            for client_ in clients:
+                client_.join()
+            assert process.wait(120) == 0
+        finally:
+            process.kill()
+        said = process.stderr.read()
+    # A connection that is being made just as the port closes is refused, whenever its request was thought of.
+    before = [how for begun, how in ended if begun < signalled - 0.2]
+    assert len(before) > 20
+    assert set(before) == {"OK"}
+    assert {how for _, how in ended} - {"OK"} <= {"UNAVAILABLE", "ConnectionRefusedError", "ConnectionResetError"}
+    assert f"{serving_tiny.MODEL}: loading version 1 from " in said
+    assert f"{serving_tiny.MODEL}: version 1 is available after " in said
+
+
+def test_who_comes_while_models_are_loaded_is_told_so(base_path, asked, monkeypatch):
+    loading, go_on = threading.Event(), threading.Event()
+    load = server.Server._load
+
+    def slowly(*given):
+        loading.set()
+        assert go_on.wait(60)
+        return load(*given)
+
+    monkeypatch.setattr(server.Server, "_load", slowly)
+    running = server.Server(ServerOptions(model_base_path=str(base_path), port=0, rest_port=0))
+    starting = threading.Thread(target=running.start)
+    starting.start()
+    try:
+        assert loading.wait(60)
+        rest = f"127.0.0.1:{running.rest_port}"
+        with serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+            refused(lambda: _version(stubs, asked), grpc.StatusCode.UNAVAILABLE, "The models are being loaded.")
+            health = health_pb2_grpc.HealthStub(stubs.channel)
+            check = health_pb2.HealthCheckRequest()
+            assert health.Check(check).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert serving_fuzz.send_http(rest, "GET", f"/v1/models/{serving_tiny.MODEL}", b"", {}) == 503
+            go_on.set()
+            starting.join()
+            assert _version(stubs, asked) == 1
+            assert serving_fuzz.send_http(rest, "GET", f"/v1/models/{serving_tiny.MODEL}", b"", {}) == 200
+    finally:
+        go_on.set()
+        starting.join()
+        running.stop()
+
+
+def test_a_broken_version_is_told_once_and_tried_ever_more_rarely(base_path, asked, monkeypatch, caplog):
+    version = serving_tiny.copy_version(base_path, 2)
+    data = next((version / "variables").glob("variables.data-*"))
+    data.write_bytes(data.read_bytes()[:100])
+    monkeypatch.setattr(manager, "_FIRST_RETRY", 0.2)
+    caplog.set_level("DEBUG", "absl")
+    with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+
+        def tries() -> list[logging.LogRecord]:
+            return [record for record in caplog.records if "version 2 does not load" in record.getMessage()]
+
+        _until(lambda: len(tries()) == 4)
+        assert [record.levelno for record in tries()] == [logging.ERROR] + 3 * [logging.DEBUG]
+        (message,) = {record.getMessage() for record in tries()}
+        assert "\n" not in message
+        assert "node" not in message
+        assert "Read less bytes than requested" in message
+        times = np.diff([record.created for record in tries()])
+        assert (times >= (0.2, 0.4, 0.8)).all()
+        # Other files are tried at once.
+        shutil.copytree(serving_tiny.exported() / "1", version, dirs_exist_ok=True)
+        _until(lambda: _version(stubs, asked) == 2)
+
+
+def test_a_photograph_that_cannot_be_decoded_is_named(base_path):
+    given = parity.examples_of((32, 32), 1, 3)
+    encoded = parity.encode(given["images"], "JPEG")
+    encoded[1, 0] = encoded[1, 0][:200] + bytes(100)
+    request = serving_tiny.request({"image_bytes": encoded, "intrinsics": given["intrinsics"]})
+    with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:
+        text = "image_bytes[1, 0]: expected a JPEG or PNG file that can be decoded, got "
+        error = refused(lambda: stubs.prediction.Predict(request), grpc.StatusCode.INVALID_ARGUMENT, text)
+        assert "\n" not in error.details()
+        assert "node" not in error.details()
 
 
 def test_the_command_serves_until_it_is_told_to_stop(base_path):

@@ -2,7 +2,8 @@ r"""Serves exported models as TensorFlow Serving does: gRPC, REST, health and me
 
     python -m tfface.serve --model_name=faces --model_base_path=runs/serving/faces --port=8500 --rest_port=8501
 
-It listens on this machine only unless --host says otherwise. SIGTERM and Ctrl-C end it after what is under way.
+It listens on this machine only unless --host says otherwise. What it loads is told on standard error. SIGTERM and
+Ctrl-C end it after what is under way, --grace_seconds later at the latest.
 """
 
 import logging
@@ -11,6 +12,7 @@ import sys
 import types
 
 from absl import app
+from absl import logging as absl_logging
 
 from tfface import config
 from tfface.serving.options import ServerOptions
@@ -29,6 +31,8 @@ def main(argv: list[str]) -> None:
 
     # gRPC would write a traceback for every message that is none; the client is told, and that is enough.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of loaders that it will take away one day
+    absl_logging.set_verbosity(max(absl_logging.get_verbosity(), absl_logging.INFO))
     try:
         options = config.values(ServerOptions)
         serving = server.Server(options)

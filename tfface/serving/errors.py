@@ -1,6 +1,7 @@
 """One exception for everything that a server answers with a status other than OK."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import grpc
@@ -9,6 +10,8 @@ import tensorflow as tf
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 """The canonical codes, which gRPC and TensorFlow share, by their number."""
 
+_INTERNALS = re.compile(r"Graph execution error:|\{\{(?:function_)?node [^}]*\}\} ?|\n\s*\[\[.*", re.DOTALL)
+"""Where in a graph an operation failed, which TensorFlow says before and after what went wrong."""
 _LONGEST = 2000  # bytes; a status travels in a header, and gRPC's headers end at 8 kB
 
 
@@ -43,8 +46,14 @@ def resource_exhausted(message: str) -> ServingError:
 
 @contextlib.contextmanager
 def from_tensorflow() -> Iterator[None]:
-    """Turns TensorFlow's errors into `ServingError` of the same code and text."""
+    """Turns TensorFlow's errors into `ServingError` of the same code and text, without what is inside the graph."""
     try:
         yield
     except tf.errors.OpError as error:
-        raise ServingError(CODES.get(error.error_code, grpc.StatusCode.UNKNOWN), error.message) from error
+        raise ServingError(CODES.get(error.error_code, grpc.StatusCode.UNKNOWN), brief(error)) from error
+
+
+def brief(error: tf.errors.OpError) -> str:
+    """What went wrong, in one line, without the names of a graph's nodes."""
+    message = _INTERNALS.sub("", error.message).strip()
+    return message.partition("\n")[0] or type(error).__name__

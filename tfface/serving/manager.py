@@ -22,7 +22,9 @@ from tfface.serving.servable import Servable, check_complete
 
 State = get_model_status_pb2.ModelVersionStatus.State
 _REMEMBERED = 16  # versions of a model that have ended and are still reported
-_RETRY_SECONDS = 30.0  # after which a version that failed is tried again although its files are the same
+_FIRST_RETRY, _LONGEST_RETRY = 30.0, 3600.0
+"""Seconds after which a version that failed is tried again although its files are the same: what was missing may have
+been memory, or a disk. Each time it fails again, the wait is doubled."""
 
 
 @dataclasses.dataclass
@@ -43,6 +45,7 @@ class Version:
 class _Failure:
     fingerprint: versions.Fingerprint
     at: float
+    wait: float
 
 
 @dataclasses.dataclass
@@ -167,7 +170,7 @@ class ModelManager:
         failure = model.failures.get(number)
         return (
             failure is not None
-            and time.monotonic() - failure.at < _RETRY_SECONDS
+            and time.monotonic() - failure.at < failure.wait
             and versions.fingerprint(path) == failure.fingerprint
         )
 
@@ -176,23 +179,32 @@ class ModelManager:
         try:
             check_complete(path)
         except (ValueError, OSError) as error:
-            logging.info("%s: version %d is not whole yet: %s", name, number, error)
-            model.failures[number] = _Failure(seen, time.monotonic())
+            self._fail(model, number, seen, logging.INFO, f"{name}: version {number} is not whole yet: {error}")
             return False
         self._set(model, Version(number, path, State.LOADING))
+        logging.info("%s: loading version %d from %s", name, number, path)
+        begun = time.monotonic()
         try:
             servable = self._load_servable(name, number, path)
         except (ServingError, ValueError, OSError) as error:
-            logging.error("%s: version %d does not load: %s", name, number, error)
             code = error.code if isinstance(error, ServingError) else grpc.StatusCode.UNKNOWN
             self._set(model, Version(number, path, State.END, code, str(error)[:500]))
-            model.failures[number] = _Failure(seen, time.monotonic())
+            self._fail(model, number, seen, logging.ERROR, f"{name}: version {number} does not load: {error}")
             return False
         model.failures.pop(number, None)
         batcher = self._make_batcher(servable)
         self._set(model, Version(number, path, State.AVAILABLE, servable=servable, batcher=batcher))
-        logging.info("%s: version %d is available", name, number)
+        logging.info("%s: version %d is available after %.1f s", name, number, time.monotonic() - begun)
         return True
+
+    @staticmethod
+    def _fail(model: _Model, number: int, seen: versions.Fingerprint, level: int, message: str) -> None:
+        """Says in one line that a version failed, and that once for the same files; the next look is further away."""
+        before = model.failures.get(number)
+        again = before is not None and before.fingerprint == seen
+        wait = min(2 * before.wait, _LONGEST_RETRY) if before is not None and again else _FIRST_RETRY
+        model.failures[number] = _Failure(seen, time.monotonic(), wait)
+        logging.log(logging.DEBUG if again else level, "%s", " ".join(message.split()))
 
     def _set(self, model: _Model, version: Version) -> None:
         with self._changed:

@@ -43,7 +43,12 @@ class ServerOptions(Options):
     max_enqueued_batches: int = option(8, "Full batches that may wait; more is refused.", lower=1)
     num_batch_threads: int = option(1, "Batches that run at a time.", lower=1)
     max_pending: int = option(256, "Predictions under way at a time; more are refused.", lower=1)
-    rest_api_timeout_in_ms: int = option(30000, "Deadline of a REST prediction in ms.", lower=1)
+    rest_api_timeout_in_ms: int = option(
+        30000, "A REST request has so many ms to arrive and be answered; its answer has as many to be taken.", lower=1
+    )
+    grace_seconds: float = option(
+        30.0, "Seconds that requests under way may take once the server is told to stop.", lower=0.0
+    )
     tensorflow_threads: int = option(
         0, "Threads of TensorFlow inside one operation; 0 leaves it to TensorFlow.", lower=0
     )

@@ -1,19 +1,27 @@
-"""TensorFlow Serving's REST interface on a `Service`: predict, status, metadata and metrics."""
+"""TensorFlow Serving's REST interface on a `Service`, as an ASGI application: predict, status, metadata and metrics."""
 
+import asyncio
+import concurrent.futures
 import gzip
 import http
-import http.server
 import json
 import re
-import socket
-import threading
+import time
 import urllib.parse
 import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 from absl import logging
 from google.protobuf import json_format
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from tfface.serving import json_tensors, metrics
@@ -22,6 +30,8 @@ from tfface.serving.service import SIGNATURE_DEF, Service
 
 MAX_BODY_BYTES = 1 << 26
 """A request's body may have so many bytes, before and after it is unpacked."""
+MAX_HELD_BYTES = 1 << 30
+"""All bodies that have arrived and are not answered yet, together."""
 
 _PREDICT = re.compile(
     r"(?i)/v1/models/([^/:]+)(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?:(classify|regress|predict)"
@@ -42,158 +52,159 @@ _HTTP = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
+_PREDICTIONS = 64  # threads: predictions under way by REST
+_OTHERS = 4  # threads for status, metadata and metrics, which must not wait for predictions
 _LEAST_PACKED = 1024  # bytes; a smaller answer is not worth packing
+_JSON = "application/json"
 _JSON_OPTIONS: dict[str, Any] = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
-_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-class _RefusedError(Exception):
-    """A request that HTTP itself refuses."""
+class Rest:
+    """Answers requests; `application` makes the ASGI application of it.
 
-    def __init__(self, status: http.HTTPStatus, message: str):
-        super().__init__(message)
-        self.status = status
+    Args:
+      service: What answers.
+      timeout: Seconds from a request's head to its answer.
+    """
 
+    def __init__(self, service: Service, timeout: float):
+        self._service, self._timeout = service, timeout
+        self._predictions = concurrent.futures.ThreadPoolExecutor(_PREDICTIONS, "rest")
+        self._others = concurrent.futures.ThreadPoolExecutor(_OTHERS, "rest-status")
+        self._held = 0  # bytes; only the event loop's thread counts
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = "tfface"
-    sys_version = ""
-    timeout = 30  # seconds that a client may be silent
-    disable_nagle_algorithm = True
-    server: "RestServer"
+    def application(self) -> Starlette:
+        """The ASGI application; all its errors are TensorFlow Serving's ``{"error": "..."}``."""
+        return Starlette(
+            routes=[Route(metrics.PATH, self._page, methods=["GET"]), Route("/{path:path}", self)],
+            exception_handlers=dict.fromkeys((HTTPException, ServingError, ClientDisconnect), _refusal),
+        )
 
-    def do_GET(self) -> None:
-        self._respond(b"")
+    def close(self) -> None:
+        """Ends the threads once they are done with what they are at."""
+        for pool in (self._predictions, self._others):
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    def do_POST(self) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        request = Request(scope, receive)
         try:
-            body = self._body()
-        except _RefusedError as error:
-            self.close_connection = True
-            self._send(error.status, "application/json", _error(str(error)))
-            return
-        self._respond(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        logging.debug("REST %s", format % args)
-
-    def _body(self) -> bytes:
-        length = self.headers.get("Content-Length")
-        if self.headers.get("Transfer-Encoding") or length is None:
-            raise _RefusedError(http.HTTPStatus.LENGTH_REQUIRED, "expected a Content-Length")
-        if not re.fullmatch("[0-9]{1,12}", length):
-            raise _RefusedError(http.HTTPStatus.BAD_REQUEST, "Content-Length: expected a number")
-        if int(length) > MAX_BODY_BYTES:
-            raise _RefusedError(
-                http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_BODY_BYTES} bytes, got {length}"
-            )
-        body = self.rfile.read(int(length))
-        if len(body) != int(length):
-            raise _RefusedError(http.HTTPStatus.BAD_REQUEST, f"expected {length} bytes, got {len(body)}")
-        encoding = self.headers.get("Content-Encoding", "identity").lower()
-        if encoding == "identity":
-            return body
-        if encoding != "gzip":
-            raise _RefusedError(
-                http.HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding: expected gzip, got {encoding[:40]}"
-            )
-        return _unpack(body)
-
-    def _respond(self, body: bytes) -> None:
-        path = self.path.partition("?")[0]
-        if path == metrics.PATH and self.command == "GET":
-            page = self.server.service.metrics.page().encode()
-            self._send(http.HTTPStatus.OK, "text/plain; version=0.0.4", page)
-            return
-        try:
-            answer, status = self._answer(path, body), 200
-        except ServingError as error:
-            answer, status = _error(error.message), _HTTP.get(error.code, 500)
+            response = await self._respond(request)
+        except (HTTPException, ServingError, ClientDisconnect):
+            raise
         except Exception:  # noqa: BLE001 - the client is told, and the log keeps the trace
-            logging.exception("REST %s %s failed", self.command, path)
-            answer, status = _error("the request failed; the server's log says why"), 500
-        self._send(status, "application/json", answer)
+            logging.exception("REST %s %s failed", request.method, request.url.path)
+            response = Response(error("the request failed; the server's log says why"), 500, media_type=_JSON)
+        await response(scope, receive, send)
 
-    def _answer(self, path: str, body: bytes) -> bytes:
-        service = self.server.service
-        match = (_PREDICT if self.command == "POST" else _STATUS).fullmatch(path)
+    async def _page(self, request: Request) -> Response:
+        return await self._in_thread(
+            self._others, lambda: _packed(request, self._service.metrics.page(), "text/plain; version=0.0.4")
+        )
+
+    async def _respond(self, request: Request) -> Response:
+        deadline = time.monotonic() + self._timeout
+        # Names are compared as they were sent: an escaped slash or colon belongs to a name.
+        path = request.scope["raw_path"].decode("ascii")
+        match = None
+        if request.method in ("GET", "POST"):
+            match = (_PREDICT if request.method == "POST" else _STATUS).fullmatch(path)
         if match is None:
-            raise invalid_argument(f"Malformed request: {self.command} {path}")
-        spec = _spec(*match.groups()[:3])
-        if self.command == "GET":
-            if not spec.name:
-                raise invalid_argument("Missing model name in request.")
-            with service.measured(spec.name, "GetModelMetadata" if match[4] else "GetModelStatus", "REST"):
-                return _metadata(service, spec) if match[4] else _status(service, spec)
-        method = match[4].lower()
-        with service.measured(spec.name, method.capitalize(), "REST"):
-            if method != "predict":
-                service.refuse(spec, method)
-            document = json_tensors.parse(body)
+            raise invalid_argument(f"Malformed request: {request.method} {path}")
+        spec, kind = _spec(*match.groups()[:3]), (match[4] or "").lower()
+        if request.method == "GET":
+            return await self._in_thread(self._others, lambda: _packed(request, self._look(spec, kind)))
+        async with self._body(request) as body:
+            giving_up: list[Callable[[], None]] = []
+            try:
+                return await self._in_thread(
+                    self._predictions,
+                    lambda: _packed(request, self._predict(spec, kind, body, deadline, giving_up.append)),
+                )
+            except asyncio.CancelledError as fault:  # the server ends, and has waited long enough
+                for give_up in giving_up:
+                    give_up()
+                raise ServingError(grpc.StatusCode.UNAVAILABLE, "The server is being stopped.") from fault
+
+    @staticmethod
+    async def _in_thread(pool: concurrent.futures.Executor, answer: Callable[[], Response]) -> Response:
+        return await asyncio.get_running_loop().run_in_executor(pool, answer)
+
+    @asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[Callable[[], bytes]]:
+        """What unpacks the body of a request; it counts among what is held as long as the context lasts."""
+        if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
+            raise _too_large(f"expected at most {MAX_BODY_BYTES} bytes, got {request.headers['content-length']}")
+        encoding = request.headers.get("content-encoding", "identity").lower()
+        if encoding not in ("identity", "gzip"):
+            status = http.HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+            raise HTTPException(status, f"Content-Encoding: expected gzip, got {encoding[:40]}")
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                self._held += len(chunk)
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise _too_large(f"expected at most {MAX_BODY_BYTES} bytes")
+                if self._held > MAX_HELD_BYTES:
+                    raise HTTPException(
+                        http.HTTPStatus.SERVICE_UNAVAILABLE, f"{MAX_HELD_BYTES} bytes of requests are held already"
+                    )
+            yield lambda: _unpack(bytes(body)) if encoding == "gzip" else bytes(body)
+        finally:
+            self._held -= len(body)
+
+    def _look(self, spec: model_pb2.ModelSpec, kind: str) -> bytes:
+        if not spec.name:
+            raise invalid_argument("Missing model name in request.")
+        with self._service.measured(spec.name, "GetModelMetadata" if kind else "GetModelStatus", "REST"):
+            return _metadata(self._service, spec) if kind else _status(self._service, spec)
+
+    def _predict(
+        self,
+        spec: model_pb2.ModelSpec,
+        kind: str,
+        body: Callable[[], bytes],
+        deadline: float,
+        on_submit: Callable[[Callable[[], None]], None],
+    ) -> bytes:
+        with self._service.measured(spec.name, kind.capitalize(), "REST"):
+            if kind != "predict":
+                self._service.refuse(spec, kind)
+            document = json_tensors.parse(body())
             spec.signature_name = document.get("signature_name", "")
-            _, outputs = service.predict(
+            _, outputs = self._service.predict(
                 spec,
                 lambda signature: json_tensors.decode(document, signature),
-                timeout=self.server.timeout_seconds,
+                timeout=max(0.0, deadline - time.monotonic()),
+                on_submit=on_submit,
             )
             return json_tensors.encode(outputs, "instances" in document)
 
-    def _send(self, status: int, kind: str, content: bytes) -> None:
-        packed = len(content) >= _LEAST_PACKED and "gzip" in self.headers.get("Accept-Encoding", "")
-        if packed:
-            content = gzip.compress(content, 1)
-        self.send_response(int(status))
-        self.send_header("Content-Type", kind)
-        if packed:
-            self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+
+def error(message: str) -> bytes:
+    """The body of an answer that is none."""
+    return json.dumps({"error": message}).encode()
 
 
-class RestServer(http.server.ThreadingHTTPServer):
-    """Answers HTTP on a port, each connection on a thread, no more than `connections` at a time.
+async def _refusal(request: Request, exception: Exception) -> Response:
+    if isinstance(exception, ServingError):
+        status, message = _HTTP.get(exception.code, 500), exception.message
+    elif isinstance(exception, HTTPException):
+        status, message = exception.status_code, exception.detail
+    else:
+        status, message = _HTTP[grpc.StatusCode.CANCELLED], "the client left before its request was whole"
+    logging.debug("REST %s %s: %d, %s", request.method, request.url.path, status, message)
+    return Response(error(message), status, media_type=_JSON)
 
-    Args:
-      address: Host and port.
-      service: What answers.
-      connections: How many may be open; more are turned away with 503.
-      timeout_seconds: A prediction's deadline.
-    """
 
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], service: Service, connections: int, timeout_seconds: float):
-        self.service, self.timeout_seconds = service, timeout_seconds
-        self._free = threading.BoundedSemaphore(connections)
-        if ":" in address[0]:
-            self.address_family = socket.AF_INET6
-        super().__init__(address, _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Starts a thread for a connection, if one is free."""
-        if not self._free.acquire(blocking=False):
-            try:
-                request.sendall(_BUSY)
-            except OSError as error:
-                logging.debug("REST: a client was turned away and had gone: %s", error)
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answers a connection until it ends."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke is no news."""
-        logging.debug("REST: the connection of %s broke", client_address, exc_info=True)
+def _packed(request: Request, content: bytes, kind: str = _JSON) -> Response:
+    """An answer, packed if it is asked for: here, in a thread; starlette's middleware would stop all others for it."""
+    headers = {}
+    if len(content) >= _LEAST_PACKED and "gzip" in request.headers.get("accept-encoding", ""):
+        content = gzip.compress(content, 1)
+        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return Response(content, headers=headers, media_type=kind)
 
 
 def _spec(name: str | None, version: str | None, label: str | None) -> model_pb2.ModelSpec:
@@ -209,10 +220,7 @@ def _spec(name: str | None, version: str | None, label: str | None) -> model_pb2
 
 def _status(service: Service, spec: model_pb2.ModelSpec) -> bytes:
     response = service.status(get_model_status_pb2.GetModelStatusRequest(model_spec=spec))
-    text = json_format.MessageToJson(
-        response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return text.encode()
+    return json_format.MessageToJson(response, **_JSON_OPTIONS).encode()
 
 
 def _metadata(service: Service, spec: model_pb2.ModelSpec) -> bytes:
@@ -227,20 +235,18 @@ def _metadata(service: Service, spec: model_pb2.ModelSpec) -> bytes:
     return json.dumps(document, indent=1).encode()
 
 
+def _too_large(message: str) -> HTTPException:
+    return HTTPException(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
+
+
 def _unpack(body: bytes) -> bytes:
     unpacker = zlib.decompressobj(wbits=31)
     try:
         content = unpacker.decompress(body, MAX_BODY_BYTES)
-    except zlib.error as error:
-        raise _RefusedError(http.HTTPStatus.BAD_REQUEST, f"gzip: {error}") from error
+    except zlib.error as fault:
+        raise HTTPException(http.HTTPStatus.BAD_REQUEST, f"gzip: {fault}") from fault
     if not unpacker.eof:
         if unpacker.unconsumed_tail:
-            raise _RefusedError(
-                http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_BODY_BYTES} bytes after unpacking"
-            )
-        raise _RefusedError(http.HTTPStatus.BAD_REQUEST, "gzip: the data end too early")
+            raise _too_large(f"expected at most {MAX_BODY_BYTES} bytes after unpacking")
+        raise HTTPException(http.HTTPStatus.BAD_REQUEST, "gzip: the data end too early")
     return content
-
-
-def _error(message: str) -> bytes:
-    return json.dumps({"error": message}).encode()

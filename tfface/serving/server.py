@@ -19,14 +19,14 @@ from tensorflow_serving.config import model_server_config_pb2
 from tfface.serving import batching, rest, versions
 from tfface.serving.batching import Batcher
 from tfface.serving.grpc_service import MODEL_SERVICE, PREDICTION_SERVICE, ModelService, PredictionService
+from tfface.serving.http_server import HttpServer
 from tfface.serving.manager import ModelManager
-from tfface.serving.metrics import Metrics
+from tfface.serving.metrics import MICROSECONDS, Metrics
 from tfface.serving.options import ServerOptions
 from tfface.serving.servable import Servable
 from tfface.serving.service import Service
 
 _MAX_MESSAGE_BYTES = (1 << 31) - 1  # TensorFlow Serving's
-_REST_CONNECTIONS = 64
 _SPARE_THREADS = 16  # for what is not a prediction: health, status, refusals
 
 
@@ -54,33 +54,47 @@ class Server:
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="versions", daemon=True)
         self._grpc: grpc.Server | None = None
-        self._rest: rest.RestServer | None = None
+        self._rest = rest.Rest(self.service, options.rest_api_timeout_in_ms / 1000)
+        self._http: HttpServer | None = None
         self.port = self.rest_port = 0
 
     def start(self) -> None:
-        """Loads what is there, and answers from then on; returns when it does.
+        """Takes its ports, loads what is there, and answers from then on; returns when it does.
+
+        Who asks while models are being loaded is told so (UNAVAILABLE, 503).
 
         Raises:
           OSError: If a port is taken.
           ServingError: If the configuration is not one.
         """
         self._set_health()
-        self.manager.configure(self._config, may_wait=True)
-        self._start_grpc()
-        if self._options.rest_port >= 0:
-            self._start_rest()
+        try:
+            self._start_grpc()
+            if self._options.rest_port >= 0:
+                self._start_rest()
+            self.manager.configure(self._config, may_wait=True)
+        except BaseException:
+            self.stop(0.0)
+            raise
+        self.service.open()
         self._set_health()
         self._watcher.start()
 
-    def stop(self, grace: float = 5.0) -> None:
-        """Takes no more requests, gives those under way `grace` seconds, and unloads the models."""
+    def stop(self, grace: float | None = None) -> None:
+        """Takes no more requests, lets those under way end within `grace` seconds, and unloads the models.
+
+        Args:
+          grace: Seconds, instead of the options' `grace_seconds`; what is under way after them is cancelled.
+        """
+        grace = self._options.grace_seconds if grace is None else grace
         self._stopping.set()
         self._health.enter_graceful_shutdown()
-        if self._rest is not None:
-            self._rest.shutdown()
-            self._rest.server_close()
-        if self._grpc is not None:
-            self._grpc.stop(grace).wait()
+        grpc_ended = self._grpc.stop(grace) if self._grpc is not None else None
+        if self._http is not None:
+            self._http.stop(grace)
+        if grpc_ended is not None:
+            grpc_ended.wait()
+        self._rest.close()
         if self._watcher.is_alive():
             self._watcher.join()
         self.manager.close()
@@ -129,17 +143,13 @@ class Server:
 
     def _start_rest(self) -> None:
         options = self._options
+        seconds = options.rest_api_timeout_in_ms / 1000
         try:
-            self._rest = rest.RestServer(
-                (options.host, options.rest_port),
-                self.service,
-                _REST_CONNECTIONS,
-                options.rest_api_timeout_in_ms / 1000,
-            )
+            self._http = HttpServer(self._rest.application(), options.host, options.rest_port, seconds)
         except OSError as error:
             raise OSError(f"rest_port: cannot listen on {options.host}:{options.rest_port}: {error}") from error
-        self.rest_port = self._rest.server_address[1]
-        threading.Thread(target=self._rest.serve_forever, args=(0.1,), name="rest", daemon=True).start()
+        self.rest_port = self._http.port
+        self._http.start()
 
     def _load(self, name: str, number: int, path: str) -> Servable:
         """A warm servable."""
@@ -147,22 +157,22 @@ class Server:
         try:
             servable = Servable(path, name, number, self._options.tensorflow_threads)
         except BaseException:
-            self.metrics.load_attempts.add(path, "fail")
+            self.metrics.load_attempts.labels(path, "fail").inc()
             raise
-        self.metrics.load_attempts.add(path, "success")
-        self.metrics.load_latency.observe(time.monotonic() - begun, path)
-        begun = time.monotonic()
+        self.metrics.load_attempts.labels(path, "success").inc()
+        loaded = time.monotonic()
+        self.metrics.load_latency.labels(path).observe(MICROSECONDS * (loaded - begun))
         try:
             servable.warm_up()
         except BaseException:
             servable.close()
             raise
-        self.metrics.warmup_latency.observe(time.monotonic() - begun, path, "OK")
+        self.metrics.warmup_latency.labels(path, "OK").observe(MICROSECONDS * (time.monotonic() - loaded))
         return servable
 
     def _batcher(self, servable: Servable) -> Batcher:
         def observe(seconds: float) -> None:
-            self.metrics.queuing_latency.observe(seconds, servable.name)
+            self.metrics.queuing_latency.labels(servable.name).observe(MICROSECONDS * seconds)
 
         return Batcher(servable.run, self._limits, observe)
 

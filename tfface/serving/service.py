@@ -24,7 +24,7 @@ from tfface.serving import tensors
 from tfface.serving.batching import Batcher
 from tfface.serving.errors import ServingError, invalid_argument, resource_exhausted
 from tfface.serving.manager import ModelManager
-from tfface.serving.metrics import Metrics
+from tfface.serving.metrics import MICROSECONDS, Metrics
 
 SIGNATURE_DEF = "signature_def"
 _LONGEST = 86400.0  # seconds that a prediction may be under way
@@ -47,6 +47,11 @@ class Service:
         self.manager, self.metrics = manager, metrics
         self._slots = _Slots(max_pending)
         self._reloadable = frozenset(reloadable)
+        self._is_open = False
+
+    def open(self) -> None:
+        """Answers from now on; until then every request is told that it has come too early."""
+        self._is_open = True
 
     def predict(
         self,
@@ -78,8 +83,14 @@ class Service:
             inputs = decode(signature)
             wanted = _wanted(signature, output_filter)
             begun = time.monotonic()
-            pieces = _submit(batcher, name, inputs, wanted, deadline, on_submit)
-            self.metrics.runtime_latency.observe(time.monotonic() - begun, servable.name, "Predict", "TF1")
+            try:
+                pieces = _submit(batcher, name, inputs, wanted, deadline, on_submit)
+            except ServingError as error:
+                if error.code == grpc.StatusCode.INVALID_ARGUMENT:
+                    tensors.check_decodable(inputs)
+                raise
+            taken = MICROSECONDS * (time.monotonic() - begun)
+            self.metrics.runtime_latency.labels(servable.name, "Predict", "TF1").observe(taken)
             outputs = (
                 pieces[0] if len(pieces) == 1 else {key: np.concatenate([p[key] for p in pieces]) for key in wanted}
             )
@@ -194,10 +205,16 @@ class Service:
 
     @contextlib.contextmanager
     def measured(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Counts a request and the time it takes; a model that is not configured goes without its name."""
+        """Counts a request and the time it takes; a model that is not configured goes without its name.
+
+        Raises:
+          ServingError: UNAVAILABLE before `open`.
+        """
         begun = time.monotonic()
         status = "OK"
         try:
+            if not self._is_open:
+                raise ServingError(grpc.StatusCode.UNAVAILABLE, "The models are being loaded.")
             yield
         except ServingError as error:
             status = error.code.name
@@ -207,8 +224,9 @@ class Service:
             raise
         finally:
             name = model if model in self.manager.names() else ""
-            self.metrics.request_count.add(name, status)
-            self.metrics.request_latency.observe(time.monotonic() - begun, name, api, entrypoint, status)
+            taken = MICROSECONDS * (time.monotonic() - begun)
+            self.metrics.request_count.labels(name, status).inc()
+            self.metrics.request_latency.labels(name, api, entrypoint, status).observe(taken)
 
 
 class _Slots:

@@ -11,7 +11,7 @@ from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfface.serving import images
-from tfface.serving.errors import invalid_argument
+from tfface.serving.errors import brief, invalid_argument
 
 MAX_EXPANDED_BYTES = 1 << 24
 """A TensorProto may hold fewer values than its shape has and repeat the last; it may grow to so many bytes."""
@@ -114,6 +114,26 @@ def _check_images(encoded: Array, may_be_absent: bool) -> None:
             images.check(value)
         except ValueError as error:
             raise invalid_argument(f"{IMAGE_BYTES}{list(place)}: {error}") from error
+
+
+def check_decodable(arrays: Mapping[str, Array]) -> None:
+    """Finds out which photograph of a request made its graph fail; a request of sound ones is let pass.
+
+    Raises:
+      ServingError: INVALID_ARGUMENT; names the photograph.
+    """
+    encoded = arrays.get(IMAGE_BYTES)
+    if encoded is None or encoded.dtype != object:
+        return
+    for place, value in np.ndenumerate(encoded):
+        if not value:
+            continue
+        try:
+            tf.io.decode_image(value, channels=3, expand_animations=False)  # as `preprocess.decode` in the graph
+        except tf.errors.InvalidArgumentError as error:
+            raise invalid_argument(
+                f"{IMAGE_BYTES}{list(place)}: expected a JPEG or PNG file that can be decoded, got {brief(error)}"
+            ) from error
 
 
 def to_array(name: str, proto: tensor_pb2.TensorProto, info: meta_graph_pb2.TensorInfo) -> Array:
