@@ -1,12 +1,12 @@
 """Where a fetched file may come from: addresses and redirects, from servers of the test's own."""
 
 import hashlib
+import io
 import pathlib
-import urllib.error
-import urllib.request
 
 import file_server
 import pytest
+import requests
 
 from tfface import fetching
 
@@ -53,24 +53,28 @@ def test_a_redirect_to_another_scheme_is_refused(server, tmp_path, scheme):
 
 
 def test_no_redirect_leads_from_https_to_http():
-    def redirect(begin: str, end: str) -> urllib.request.Request | None:
-        return fetching._Redirects().redirect_request(urllib.request.Request(begin), None, 302, "Found", {}, end)
+    def redirect(begin: str, end: str) -> str | None:
+        response = requests.Response()
+        response.raw = io.BytesIO()
+        response.url, response.status_code, response.headers["Location"] = begin, 302, end
+        return fetching._session().get_redirect_target(response)
 
-    with pytest.raises(urllib.error.HTTPError, match=r"Redirection to url 'http://b/y' is not allowed"):
-        redirect("https://a/x", "http://b/y")
+    for end in ("http://b/y", "ftp://b/y", "file:/y"):
+        with pytest.raises(requests.RequestException, match=f"Redirection to url '{end}' is not allowed"):
+            redirect("https://a/x", end)
     for begin, end in (("https://a/x", "https://b/y"), ("http://a/x", "https://b/y"), ("http://a/x", "http://b/y")):
-        followed = redirect(begin, end)
-        assert followed is not None
-        assert followed.full_url == end
+        assert redirect(begin, end) == end
+    for end in ("/y", "y", "//b/y"):
+        assert redirect("https://a/x", end) == end, "it stays with https"
 
 
 def test_too_many_redirects_end(server, tmp_path):
     server.redirects["round"] = "round"
-    assert "redirected too often: Found" in refusal(f"{server.url}/round", tmp_path)
-    assert len(server.requests) < 10
+    assert "TooManyRedirects" in refusal(f"{server.url}/round", tmp_path)
+    assert len(server.requests) == 11
     server.redirects |= {f"{number}": f"{number + 1}" for number in range(50)}
     server.requests.clear()
-    assert "redirected too often: Found" in refusal(f"{server.url}/0", tmp_path)
+    assert "TooManyRedirects" in refusal(f"{server.url}/0", tmp_path)
     assert len(server.requests) == 11
     server.redirects["9"] = "file"
     assert fetch(f"{server.url}/0", tmp_path).read_bytes() == CONTENT, "ten are followed"
@@ -87,3 +91,10 @@ def test_a_redirect_to_nowhere_is_told_with_the_address_that_was_given(server, t
 )
 def test_only_http_and_https_are_opened(tmp_path, url):
     refusal(url, tmp_path)
+
+
+def test_a_file_that_is_too_large_is_given_up(server, tmp_path):
+    server.served["file"] = bytes(5 << 20)
+    with pytest.raises(ValueError, match=rf"{server.url}/file: expected at most 1048576 bytes\. Take a copy\.$"):
+        fetch(f"{server.url}/file", tmp_path)
+    assert list(tmp_path.iterdir()) == []

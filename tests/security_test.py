@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tfface import config
+from tfface.serving.options import ServerOptions
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted(path for folder in ("tfface", "export", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
@@ -87,7 +87,7 @@ def test_what_is_sound_is_let_pass():
 
 
 def test_servers_listen_on_this_machine_unless_told_otherwise():
-    assert config._FLAGS["host"].default == "127.0.0.1"
+    assert ServerOptions().host == "127.0.0.1"
     for path in SOURCES:
         text = path.read_text("utf-8")
         for address in re.findall(r"[\"'](0\.0\.0\.0|\[?::\]?)[\"':]", text):
@@ -97,7 +97,8 @@ def test_servers_listen_on_this_machine_unless_told_otherwise():
 def test_nothing_is_fetched_but_with_a_checksum():
     """The one module that reaches out holds each file against a checksum; Keras fetches ImageNet's weights itself."""
     clients = re.compile(
-        r"\burlopen\(|\bOpenerDirector\(|\bbuild_opener\(|\brequests\.(get|post)\(|\bget_file\(|\burlretrieve\("
+        r"\burlopen\(|\bOpenerDirector\(|\bbuild_opener\(|\brequests\.(get|post|Session)\b|\bpooch\.retrieve\(|"
+        r"\bget_file\(|\burlretrieve\("
     )
     fetching = [path.relative_to(ROOT).as_posix() for path in SOURCES if clients.search(path.read_text("utf-8"))]
     assert [path for path in fetching if path.startswith("tfface/")] == ["tfface/fetching.py"]

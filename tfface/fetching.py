@@ -1,59 +1,75 @@
-"""Files with checksums: fetched for those who are online, and taken only if their SHA-256 is the expected one."""
+"""Files with checksums: fetched by pooch for those who are online, and taken only if their SHA-256 is as expected."""
 
-import hashlib
-import http.client
+import logging
 import os
 import pathlib
+import re
 import tempfile
-import urllib.error
 import urllib.parse
-import urllib.request
 from typing import Any
 
 from tfface import files
 
 _CHUNK = 1 << 20
+_MAX_REDIRECTS = 10
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https alone, and from https to https alone."""
+def _session() -> Any:
+    """A session of requests, which knows http and https alone, that is never redirected from https to http.
 
-    inf_msg = "redirected too often: "
+    Its import takes a tenth of a second, which only those who fetch should wait for.
+    """
+    import requests
 
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        allowed = ("https",) if req.type == "https" else ("http", "https")
-        if urllib.parse.urlsplit(newurl).scheme not in allowed:
-            raise urllib.error.HTTPError(
-                req.full_url, code, f"{msg} - Redirection to url {newurl!r} is not allowed", headers, fp
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> str | None:
+            target = super().get_redirect_target(resp)
+            if target is None:
+                return None
+            try:
+                begun, led = (urllib.parse.urlsplit(urllib.parse.urljoin(resp.url, end)).scheme for end in ("", target))
+                if led not in (("https",) if begun == "https" else ("http", "https")):
+                    raise requests.exceptions.InvalidURL(f"Redirection to url {target!r} is not allowed")
+            except ValueError:  # this one, or an address that is none
+                resp.close()
+                raise
+            return target
 
-    def http_error_302(self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
+    session = Session()
+    session.max_redirects = _MAX_REDIRECTS
+    # What is packed for the way would be unpacked here, to another length and another checksum.
+    session.headers["Accept-Encoding"] = "identity"
+    return session
+
+
+class _Downloader:
+    """What pooch fetches by: its own HTTPDownloader takes whatever size comes, and goes from https to http.
+
+    Args:
+      max_bytes: a larger file is given up.
+      timeout: seconds without any data.
+    """
+
+    def __init__(self, max_bytes: int, timeout: float):
+        self._max_bytes, self._timeout = max_bytes, timeout
+
+    def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
+        import requests
+
         try:
-            return super().http_error_302(req, fp, code, msg, headers)
-        except ValueError:  # The redirect's address is none.
-            fp.close()
-            raise
+            with _session() as session, session.get(url, stream=True, timeout=self._timeout) as response:
+                response.raise_for_status()
+                with open(output_file, "wb") as file:
+                    for chunk in response.iter_content(_CHUNK):
+                        file.write(chunk)
+                        if file.tell() > self._max_bytes:
+                            raise _TooLargeError
+        except ValueError as error:  # an address, given or of a redirect, that is none
+            raise requests.exceptions.InvalidURL(str(error)) from error
 
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
-
-def _opener() -> urllib.request.OpenerDirector:
-    """What `urllib.request.urlopen` uses, without its handlers of files, FTP and data."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        _Redirects,
-        urllib.request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
-    return opener
+class _TooLargeError(Exception):
+    """More bytes come than are taken."""
 
 
 def fetch_file(
@@ -78,35 +94,32 @@ def fetch_file(
       ValueError: naming the address, if the file cannot be fetched, is too large, or its checksum is wrong.
       OSError: If the folder cannot be written to.
     """
+    import pooch
+    import requests
+
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
+    pooch.get_logger().setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
-        arriving = pathlib.Path(folder) / path.name
-        with arriving.open("wb") as file:
-            try:
-                with _open(url, timeout) as response:
-                    while chunk := response.read(_CHUNK):
-                        digest.update(chunk)
-                        file.write(chunk)
-                        if file.tell() > max_bytes:
-                            raise ValueError(f"{url}: expected at most {max_bytes} bytes. {advice}")
-            except urllib.error.HTTPError as error:
-                error.close()
-                raise ValueError(f"{url}: expected a file, got {error}. {advice}") from error
-            except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors.
-                raise ValueError(f"{url}: expected a file, got {error!r}. {advice}") from error
-        if digest.hexdigest() != checksum:
-            raise ValueError(f"{url}: expected a file with SHA-256 {checksum}, got {digest.hexdigest()}. {advice}")
-        files.move_into_place(arriving, path)
+        try:
+            arrived = pooch.retrieve(
+                url, f"sha256:{checksum}", path.name, folder, downloader=_Downloader(max_bytes, timeout)
+            )
+        except _TooLargeError as error:
+            raise ValueError(f"{url}: expected at most {max_bytes} bytes. {advice}") from error
+        except requests.RequestException as error:
+            raise ValueError(f"{url}: expected a file, got {_one_line(error)}. {advice}") from error
+        except ValueError as error:  # pooch's, in three sentences
+            got = re.search("but got ([0-9a-f]{64})", str(error))
+            if got is None:
+                raise
+            raise ValueError(f"{url}: expected a file with SHA-256 {checksum}, got {got[1]}. {advice}") from error
+        files.move_into_place(arrived, path)
     return path
 
 
-def _open(url: str, timeout: float) -> Any:
-    try:
-        return _opener().open(url, timeout=timeout)
-    except ValueError as error:  # An address, given or of a redirect, that is none.
-        raise http.client.InvalidURL(str(error)) from error
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def write_checksum(path: str | os.PathLike[str]) -> str:
