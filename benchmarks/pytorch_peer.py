@@ -17,7 +17,7 @@ import numpy as np
 
 _MEAN_BGR = (103.939, 116.779, 123.68)
 _BLOCKS = (2, 2, 3, 3, 3)
-_REFERENCE_LENGTH, _MAX_LOG_CHANGE, _MIN_DEPTH = 100.0, 4.0, 1.0  # as in tfface.models.layers and tfface.schema
+_REFERENCE_LENGTH, _MAX_LOG_CHANGE, _MIN_DEPTH = 100.0, 4.0, 1.0  # as in tfface.models.decoders and tfface.schema
 _NORMALIZATION_EPSILON = 1e-3  # the default of Keras
 
 

@@ -250,3 +250,28 @@ def test_hostile_model_is_refused(tmp_path):
 def test_load_names_a_missing_file():
     with pytest.raises(FileNotFoundError, match=r"no such file: absent\.keras"):
         tfface.load("absent.keras")
+
+
+@pytest.mark.parametrize(("kind", "merge"), KINDS)
+def test_a_face_model_says_what_it_is_made_of(kind, merge):
+    network = tiny.build(kind, merge, image_size=(32, 48))
+    model = FaceModel(network)
+    assert model.kind == kind
+    assert model.num_views == (1 if kind == "single_view" else 3)
+    assert model.image_size == (32, 48)
+    assert model.has_poses == (kind != "shape_only")
+    assert model.takes_fewer == (kind != "single_view" and merge in FEWER)
+    assert [head.name for head in model.regressor.heads][:1] == ["shape"]
+    assert (model.merge_for(5) is not None) == model.takes_fewer
+    assert not model.merge_is_trained
+    assert model.morphable_model.digest() == tiny.face_model().digest()
+    given = {**tiny.inputs(network), "subject": "whatever else a batch holds"}
+    assert model(given).keys() == network.output.keys()
+    if not model.has_poses:
+        with pytest.raises(ValueError, match="predicts no poses"):
+            _ = model.camera_statistics
+
+
+def test_a_model_of_others_is_no_face_model():
+    with pytest.raises(ValueError, match="expected a model of tfface, found no layer"):
+        FaceModel(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="other"))

@@ -4,7 +4,7 @@ A regressor is one Keras model from the features of N views to a model's outputs
 encoder and regressor, and one can be exchanged, frozen or cached without the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -131,7 +131,3 @@ class Regressor:
             `schema.INTRINSICS` ``[M, 3, 3]`` of M views, as far as the heads need them.
         """
         return {head: self.decoder(head).targets(views) for head in self.heads}
-
-    def inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What the network takes of the given tensors."""
-        return {key: given[key] for key in self.network.input}

@@ -15,6 +15,7 @@ from tfface import schema
 from tfface.data import preprocess
 from tfface.geometry import camera
 from tfface.models import FaceModel
+from tfface.models.decoders import TranslationDecoder
 from tfface.serving import images
 
 DEFAULT = "serving_default"
@@ -24,7 +25,6 @@ LANDMARKS_PX = "landmarks_px"
 ASSUMED_DISTANCE = 600.0
 """mm. Whoever sends no intrinsics gets a camera that sees a face of the training set's mean size from here."""
 
-_REFERENCE_LENGTH = 100.0  # as TranslationDecoder.REFERENCE_LENGTH
 _ABSENT = (  # a black PNG of one pixel stands for a view that is not there
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
     b"\x00\x00\x00\x0cIDATx\xdac```\x00\x00\x00\x04\x00\x01\xc8\xea\xeb\xf9\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -44,7 +44,7 @@ def assumed_intrinsics(model: keras.Model) -> list[list[float]]:
     face_model = FaceModel(model)
     height, width = face_model.image_size
     size = math.exp(face_model.camera_statistics.translation_mean[2])
-    focal = size * ASSUMED_DISTANCE * width / _REFERENCE_LENGTH
+    focal = size * ASSUMED_DISTANCE * width / TranslationDecoder.REFERENCE_LENGTH
     return [[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]]
 
 

@@ -102,8 +102,8 @@ def start(regressor: Regressor, training: Iterable[Views], validation: Iterable[
     standardise, heads = _standardiser(regressor), regressor.heads
 
     def example(views: Views) -> Example:
-        wanted = [regressor.decoder(head).targets(views) for head in heads]
-        return standardise(views[schema.FEATURES.key]), np.concatenate(wanted, axis=-1)
+        wanted = regressor.targets(views)
+        return standardise(views[schema.FEATURES.key]), np.concatenate([wanted[head] for head in heads], axis=-1)
 
     return _fit(regressor, heads, map(example, training), map(example, validation))
 
