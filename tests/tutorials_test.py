@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from unittest import mock
 
 import entries
 import numpy as np
@@ -160,9 +161,9 @@ def reader(started, tmp_path, monkeypatch):
 
     shutil.copytree(started / "runs", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(kinds, "MERGES", dict(kinds.MERGES))
     reading = Reader()
-    yield reading
+    with mock.patch.dict(kinds.MERGES):
+        yield reading
     reading.leave()
     keras.backend.clear_session()
 
