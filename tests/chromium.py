@@ -1,18 +1,14 @@
-"""A headless Chromium for tests of pages, driven through a pipe: the DevTools protocol, one JSON message after a zero.
+"""A headless Chromium for tests of pages, driven by selenium and the distribution's chromium-driver.
 
-Nothing but a Chromium or Chrome is needed; the variable CHROMIUM names one that is not on the path.
+The variable CHROMIUM names a browser that is not on the path.
 """
 
 import base64
 import contextlib
 import io
-import itertools
 import json
 import os
-import select
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -27,7 +25,6 @@ FLAGS = (
     "--no-sandbox",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
-    "--remote-debugging-pipe",
     "--no-first-run",
     "--no-default-browser-check",
     "--disable-background-networking",
@@ -43,14 +40,7 @@ FLAGS = (
 TIMEOUT = 240.0
 """Seconds; a busy machine without a graphics processor draws slowly."""
 
-# Chromium reads commands from descriptor 3 and writes answers to 4. Both are first moved out of each other's way.
-_LAUNCH = """
-import fcntl, os, sys
-read, write = (fcntl.fcntl(int(text), fcntl.F_DUPFD, 10) for text in sys.argv[1:3])
-os.dup2(read, 3)
-os.dup2(write, 4)
-os.execv(sys.argv[3], sys.argv[3:])
-"""
+DRIVER = "chromedriver"
 
 
 def find() -> str | None:
@@ -59,36 +49,41 @@ def find() -> str | None:
     return named or next(filter(None, map(shutil.which, NAMES)), None)
 
 
+def missing() -> str | None:
+    """Why there is no browser to test with; None if there is one."""
+    if find() is None:
+        return f"no browser: none of {', '.join(NAMES)} is on the path, and CHROMIUM names none"
+    if shutil.which(DRIVER) is None:
+        return f"no {DRIVER} on the path, which Debian's package chromium-driver has"
+    return None
+
+
 class Browser:
     """A page in a running browser, and all that it complained of."""
 
-    def __init__(self, commands: int, answers: int) -> None:
-        self._commands, self._answers = commands, answers
-        self._buffer = b""
-        self._ids = itertools.count(1)
-        self._session: str | None = None
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self._driver = driver
+        self._complaints: list[str] = []
+        self._requests: list[str] = []
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The result of a command of the protocol; what happens meanwhile is noted."""
-        number = next(self._ids)
-        message: dict[str, Any] = {"id": number, "method": method, "params": parameters}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        os.write(self._commands, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + TIMEOUT
-        while True:
-            answer = self._receive(deadline, method)
-            if answer.get("id") == number:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']['message']}")
-                return answer["result"]
-            self._note(answer)
+        """The result of a command of the DevTools protocol, for what WebDriver has no word for."""
+        return self._driver.execute_cdp_cmd(method, parameters)
+
+    @property
+    def complaints(self) -> list[str]:
+        """What the console and the log of the page say since it was opened, its exceptions among it."""
+        self._complaints += [f"{entry['level']}: {entry['message']}" for entry in self._driver.get_log("browser")]
+        return self._complaints
+
+    @property
+    def requests(self) -> list[str]:
+        """What the page has asked for since it was opened, addresses."""
+        for entry in self._driver.get_log("performance"):
+            event = json.loads(entry["message"])["message"]
+            if event["method"] == "Network.requestWillBeSent":
+                self._requests.append(event["params"]["request"]["url"])
+        return self._requests
 
     def open(
         self,
@@ -110,8 +105,9 @@ class Browser:
           phone: Whether it is a phone, with a touch screen of two pixels a px.
           before: JavaScript to run before any of the page's.
         """
-        self.call("Page.navigate", url="about:blank")
-        self.complaints, self.requests = [], []
+        self._driver.get("about:blank")
+        for noted in (self.complaints, self.requests):
+            noted.clear()
         density = 2 if phone else 1
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=density, mobile=phone
@@ -120,7 +116,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         script = self.call("Page.addScriptToEvaluateOnNewDocument", source=before)["identifier"]
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self._driver.get(page.resolve().as_uri())
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
         self.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
 
@@ -193,31 +189,6 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
-    def _receive(self, deadline: float, method: str) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise TimeoutError(f"{method}: no answer from the browser within {TIMEOUT:g} s")
-            data = os.read(self._answers, 1 << 20)
-            if not data:
-                raise RuntimeError(f"{method}: the browser has ended")
-            self._buffer += data
-        message, _, self._buffer = self._buffer.partition(b"\0")
-        return json.loads(message)
-
-    def _note(self, event: dict[str, Any]) -> None:
-        method, parameters = event.get("method"), event.get("params", {})
-        if method == "Runtime.exceptionThrown":
-            details = parameters["exceptionDetails"]
-            self.complaints.append(details.get("exception", {}).get("description") or details["text"])
-        elif method == "Runtime.consoleAPICalled":
-            values = [str(value.get("value", value.get("description"))) for value in parameters["args"]]
-            self.complaints.append(f"console.{parameters['type']}: {' '.join(values)}")
-        elif method == "Log.entryAdded":
-            self.complaints.append(f"{parameters['entry']['level']}: {parameters['entry']['text']}")
-        elif method == "Network.requestWillBeSent":
-            self.requests.append(parameters["request"]["url"])
-
 
 @contextlib.contextmanager
 def running(profile: Path, *flags: str) -> Iterator[Browser]:
@@ -227,27 +198,19 @@ def running(profile: Path, *flags: str) -> Iterator[Browser]:
       profile: an empty folder for what it keeps.
       *flags: further flags of Chromium.
     """
-    executable = find()
-    if executable is None:
-        raise FileNotFoundError(f"none of {', '.join(NAMES)} is on the path")
-    from_test, to_browser = os.pipe()
-    from_browser, to_test = os.pipe()
-    command = [sys.executable, "-S", "-c", _LAUNCH, str(from_test), str(to_test), executable]
-    with open(profile / "stderr.txt", "wb") as log:
-        process = subprocess.Popen(
-            [*command, *FLAGS, f"--user-data-dir={profile / 'profile'}", *flags, "about:blank"],
-            pass_fds=(from_test, to_test),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-        os.close(from_test)
-        os.close(to_test)
-        try:
-            browser = Browser(to_browser, from_browser)
-            yield browser
-        finally:
-            os.close(to_browser)
-            os.close(from_browser)
-            process.terminate()
-            process.wait(timeout=TIMEOUT)
+    reason = missing()
+    if reason is not None:
+        raise FileNotFoundError(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = find()
+    for flag in (*FLAGS, f"--user-data-dir={profile / 'profile'}", *flags):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = Service(shutil.which(DRIVER), log_output=str(profile / "driver.txt"))
+    driver = webdriver.Chrome(options, service)
+    try:
+        driver.set_page_load_timeout(TIMEOUT)
+        driver.set_script_timeout(TIMEOUT)
+        yield Browser(driver)
+    finally:
+        driver.quit()

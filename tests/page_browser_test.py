@@ -13,8 +13,8 @@ from tfface.reconstruction import page
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if chromium.find() is None:
-        pytest.skip(f"no browser: none of {', '.join(chromium.NAMES)} is on the path, and CHROMIUM names none")
+    if reason := chromium.missing():
+        pytest.skip(reason)
     with chromium.running(tmp_path_factory.mktemp("browser")) as running:
         yield running
 
