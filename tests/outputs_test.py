@@ -27,7 +27,7 @@ def names(folder) -> set[str]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("person") / "new"
-    return folder, outputs.write(person(), folder, texture_size=64, maps=True, overlay_size=90)
+    return folder, outputs.write(person(), folder, ("overlays", "turntable", "maps"), texture_size=64, overlay_size=90)
 
 
 def test_everything_is_there_and_nothing_else(written):
@@ -64,9 +64,9 @@ def test_the_turntable_is_an_animation_that_starts_frontally(written):
 def test_less_can_be_asked_for_and_names_of_photographs_may_be_paths(tmp_path):
     view = dataclasses.replace(person().views[0], name="../../some where/é/../photo.final.jpeg")
     one = dataclasses.replace(person(), views=(view, view))
-    outputs.write(one, tmp_path, texture_size=32, turntable=False, overlays=False)
+    outputs.write(one, tmp_path, (), texture_size=32)
     assert names(tmp_path) == MESHES
-    outputs.write(one, tmp_path, texture_size=32, turntable=False)
+    outputs.write(one, tmp_path, ("overlays",), texture_size=32)
     overlays = {f"overlays/0{k}_photo.final_{kind}.jpg" for k in range(2) for kind in ("wireframe", "shaded")}
     assert names(tmp_path) == MESHES | overlays
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from tfface.options import Options, option, required
 
-OUTPUTS = ("mesh", "overlays", "turntable", "maps", "page")
+MESH, OVERLAYS, TURNTABLE, MAPS, PAGE, USDZ = OUTPUTS = ("mesh", "overlays", "turntable", "maps", "page", "usdz")
 """Textured meshes (GLB, OBJ, PLY); mesh over each photograph; the face as it turns; depth, normals and mask of each
-photograph; a page to look at."""
+photograph; a page to look at; the avatar as USDZ."""
 
 NEUTRAL, PHOTOGRAPH = "neutral", "photograph"
 POSES = (NEUTRAL, PHOTOGRAPH)
@@ -51,12 +51,14 @@ class ReconstructionOptions(Options):
     batch_size: int = option(32, "Predictions at a time.", lower=1)
     workers: int = option(0, "Threads that read and write; 0 means one a core.", lower=0)
     outputs: Sequence[str] = option(
-        ("mesh", "overlays", "turntable", "page"),
+        (MESH, OVERLAYS, TURNTABLE, PAGE),
         "What to write beside reconstruction.json: mesh (GLB, OBJ, PLY), overlays, turntable, maps (depth, normals, "
-        "mask), page (HTML); nothing else if empty.",
+        "mask), page (HTML), usdz (the avatar for AR Quick Look; extra usd); nothing else if empty.",
         choices=OUTPUTS,
     )
     pose: str = option(
-        NEUTRAL, "Expression that face.glb has at rest: neutral, or that of the most frontal photograph.", choices=POSES
+        NEUTRAL,
+        "Expression that the avatar has at rest: neutral, or that of the most frontal photograph.",
+        choices=POSES,
     )
     texture_size: int = option(TEXTURE_SIZE, "Texels along each side of the texture.", lower=16, upper=8192)

@@ -23,14 +23,15 @@ from tfface.reconstruction import json_file, model_file, outputs, page
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.cropping import ALL, CropSettings, PersonCrops, crop_faces
 from tfface.reconstruction.input_files import Person, find_people
-from tfface.reconstruction.options import ReconstructionOptions
+from tfface.reconstruction.options import PAGE, USDZ, ReconstructionOptions
+from tfface.reconstruction.outputs import avatar_usd
 from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.progress import FINDING, LOADING, PREDICTING, TEXTURE, Progress
 from tfface.reconstruction.progress import PAGE as PAGE_STEP
 from tfface.reconstruction.reconstructed_face import Reconstruction
 from tfface.reconstruction.results import DONE, FAILED, Result, Results, key_of
 
-PAGE = "index.html"
+PAGE_FILE = "index.html"
 _AHEAD = 2  # people a thread who are read before the model asks for them
 
 
@@ -78,12 +79,14 @@ def reconstruct(
 
     Raises:
       FileNotFoundError: If there is no such model or 3DMM.
-      ModuleNotFoundError: If the detector, or what reads videos, is not installed.
+      ModuleNotFoundError: If the detector, what reads videos, or what writes USDZ is not installed.
       OSError: If the output cannot be written, or a server does not answer.
       ValueError: If an option is wrong, or a model, a 3DMM or a file of intrinsics is none.
     """
     if bool(options.model) == bool(options.server):
         raise ValueError("model: expected a model or a server, " + ("got both" if options.model else "got neither"))
+    if USDZ in options.outputs:
+        avatar_usd.require()
     people = find_people(options.images, options.each)
     options = _with_local_models(options)
     lens = open_lens(options.intrinsics, options.fov)
@@ -227,13 +230,12 @@ class _Run:
         try:
             if wanted:
                 self._progress.begin(TEXTURE)
-                switches = {name: name in wanted for name in ("overlays", "turntable", "maps")}
                 size, pose = self._options.texture_size, self._options.pose
-                made_files = outputs.write(made, folder, texture_size=size, pose=pose, **switches)
+                made_files = outputs.write(made, folder, wanted, texture_size=size, pose=pose)
                 gains = made_files.face.gains
-                if "page" in wanted:
+                if PAGE in wanted:
                     self._progress.begin(PAGE_STEP)
-                    page.write(folder / PAGE, made, made_files.face)
+                    page.write(folder / PAGE_FILE, made, made_files.face)
         except ValueError as error:
             faults = (*seen.faults, f"{made.name}: {error}")
             return Result(made.name, person.name, FAILED, below, (), faults, key)

@@ -13,13 +13,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from tfface import files
-from tfface.geometry import mesh
 from tfface.reconstruction.outputs.avatar import Avatar, Material
-from tfface.reconstruction.outputs.mesh_files import FILE_FROM_MODEL, file_vertices
+from tfface.reconstruction.outputs.mesh_files import file_displacement, file_normals, file_vertices
 
 Array = npt.NDArray[np.floating]
 
-_STILL = 1e-5  # m; a smaller displacement is none
+STILL = 1e-5  # m; a smaller displacement is none
 
 
 def write(avatar: Avatar, path: str | os.PathLike[str]) -> None:
@@ -42,7 +41,7 @@ def encode(avatar: Avatar) -> bytes:
     writer = _Writer()
     triangles = np.concatenate([part.vertex[part.triangles] for part in avatar.parts])
     positions = file_vertices(avatar.vertices)
-    normals = _normals(np.asarray(avatar.vertices, np.float64), triangles)
+    normals = file_normals(avatar.vertices, triangles)
     targets = [file_displacement(moved) for moved in avatar.targets.values()]
     primitives = [
         gltf.Primitive(
@@ -80,18 +79,6 @@ def encode(avatar: Avatar) -> bytes:
     )
     document.set_binary_blob(bytes(writer.content))
     return b"".join(document.save_to_bytes())
-
-
-def file_displacement(moved: Array) -> Array:
-    """Displacement ``[V, 3]`` float32 in m, file frame, of one in mm, model frame."""
-    return (np.asarray(moved, np.float64) @ FILE_FROM_MODEL.T).astype(np.float32)
-
-
-def _normals(vertices: Array, triangles: npt.NDArray[np.integer]) -> Array:
-    """``[V, 3]`` float32, unit, file frame; a vertex without triangle looks along +z."""
-    normals = mesh.vertex_normals(vertices, triangles) * (1, -1, -1)
-    normals[(normals == 0).all(axis=1)] = 0, 0, 1
-    return normals.astype(np.float32)
 
 
 @dataclasses.dataclass
@@ -149,7 +136,7 @@ class _Writer:
         """An accessor of displacements ``[C, 3]`` that names only those corners that move."""
         import pygltflib as gltf
 
-        index = np.flatnonzero(np.abs(moved).max(axis=1) > _STILL)
+        index = np.flatnonzero(np.abs(moved).max(axis=1) > STILL)
         values = np.zeros_like(moved, dtype="<f4")
         values[index] = moved[index]
         fields: dict[str, object] = {

@@ -36,9 +36,19 @@ def file_vertices(vertices: Array) -> Array:
     return (np.asarray(vertices, np.float64) @ FILE_FROM_MODEL.T).astype(np.float32)
 
 
-def file_normals(face: TexturedFace) -> Array:
-    """[P, 3] float32, unit, file frame, pointing outwards; a vertex without triangle looks along +z."""
-    normals = mesh.vertex_normals(np.asarray(face.vertices, np.float64), face.triangles) * (1, -1, -1)
+def file_displacement(moved: Array) -> Array:
+    """[P, 3] float32, m, file frame, of a displacement in mm, model frame."""
+    return file_vertices(moved)  # both frames have the same origin
+
+
+def file_normals(vertices: Array, triangles: npt.NDArray[np.integer]) -> Array:
+    """[P, 3] float32, unit, file frame, pointing outwards; a vertex without triangle looks along +z.
+
+    Args:
+      vertices: [P, 3], mm, model frame.
+      triangles: [F, 3], wound outwards.
+    """
+    normals = mesh.vertex_normals(np.asarray(vertices, np.float64), triangles) * (1, -1, -1)
     normals[(normals == 0).all(axis=1)] = 0, 0, 1
     return normals.astype(np.float32)
 
@@ -61,7 +71,7 @@ def write_obj(face: TexturedFace, folder: Path) -> list[Path]:
         file.write(f"# metres, x right, y up, z towards the viewer\nmtllib {MTL}\no face\nusemtl skin\n")
         np.savetxt(file, file_vertices(face.vertices), "v %.7f %.7f %.7f")
         np.savetxt(file, uv, "vt %.6f %.6f")
-        np.savetxt(file, file_normals(face), "vn %.5f %.5f %.5f")
+        np.savetxt(file, file_normals(face.vertices, face.triangles), "vn %.5f %.5f %.5f")
         np.savetxt(file, corners, "f %d/%d/%d %d/%d/%d %d/%d/%d")
     return [folder / OBJ, folder / MTL, folder / PNG]
 

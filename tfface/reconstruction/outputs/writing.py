@@ -1,19 +1,18 @@
 """Writes a reconstruction as files."""
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 from PIL import Image
 
 from tfface.files import name_of, written
-from tfface.reconstruction.options import NEUTRAL, TEXTURE_SIZE
-from tfface.reconstruction.outputs import avatar_building, avatar_glb, mesh_files, pictures
+from tfface.reconstruction.options import MAPS, NEUTRAL, OVERLAYS, TEXTURE_SIZE, TURNTABLE, USDZ
+from tfface.reconstruction.outputs import avatar_building, avatar_glb, avatar_usd, mesh_files, pictures
 from tfface.reconstruction.outputs.texture import TexturedFace, bake, bake_head
 from tfface.reconstruction.reconstructed_face import Reconstruction
 
-GLB, TURNTABLE = "face.glb", "turntable.png"
-OVERLAYS, MAPS = "overlays", "maps"
-"""Folders, below that of the person."""
+GLB, USDZ_FILE, TURNTABLE_FILE = "face.glb", "face.usdz", "turntable.png"
 
 _TURNTABLE_SIZE, _TURNTABLE_FRAMES, _TURNTABLE_SECONDS = 320, 24, 4.0
 _QUALITY = 92
@@ -35,52 +34,57 @@ class Outputs:
 def write(
     reconstruction: Reconstruction,
     folder: Path,
+    wanted: Collection[str] = (OVERLAYS, TURNTABLE),
     *,
     texture_size: int = TEXTURE_SIZE,
     pose: str = NEUTRAL,
-    overlays: bool = True,
     overlay_size: int = 1280,
-    maps: bool = False,
-    turntable: bool = True,
 ) -> Outputs:
-    """Writes a reconstruction: the head as GLB, the face as OBJ and PLY, and pictures. See docs/reconstruction.md.
+    """Writes a reconstruction: the head as GLB, the face as OBJ and PLY, and what else is wanted.
+
+    See docs/reconstruction.md.
 
     Each file is written beside its place and moved there, so that it is there as a whole or as it was.
 
     Args:
       reconstruction: The person.
       folder: Made if it does not exist.
+      wanted: Of `options.OUTPUTS`, what to write beside the meshes: overlays (the mesh over each photograph, wireframe
+        and shaded), maps (depth, normals and mask of each photograph, of its size), turntable (the face as it turns),
+        usdz (the avatar as USDZ too).
       texture_size: Texels along each side of the texture.
-      pose: One of `options.POSES`: which expression the GLB has at rest.
-      overlays: Whether to draw the mesh over each photograph, as wireframe and shaded.
-      overlay_size: px, the longer side of these pictures at most.
-      maps: Whether to write depth, normals and mask of each photograph, of the photograph's size.
-      turntable: Whether to draw the face as it turns.
+      pose: One of `options.POSES`: which expression the avatar has at rest.
+      overlay_size: px, the longer side of overlays at most.
 
     Returns:
       The textured face, for whoever shows it, and the paths of the files.
 
     Raises:
+      ModuleNotFoundError: If what writes GLB or USDZ is not installed (extras `reconstruct`, `usd`).
       ValueError: As `texture.bake`.
       OSError: If a file cannot be written.
     """
     face = bake(reconstruction, texture_size)
     skin = face if reconstruction.face_model.head is None else bake_head(reconstruction, texture_size)
-    avatar_glb.write(avatar_building.build(reconstruction, skin, pose), folder / GLB)
+    avatar = avatar_building.build(reconstruction, skin, pose)
+    avatar_glb.write(avatar, folder / GLB)
     paths = [folder / GLB, *mesh_files.write_meshes(face, folder)]
-    if turntable:
-        paths.append(_write_turntable(face, folder / TURNTABLE))
+    if USDZ in wanted:
+        avatar_usd.write(avatar, folder / USDZ_FILE)
+        paths.append(folder / USDZ_FILE)
+    if TURNTABLE in wanted:
+        paths.append(_write_turntable(face, folder / TURNTABLE_FILE))
     for number, view in enumerate(reconstruction.views):
         # Names of photographs may be equal, or paths: the number tells them apart.
         name = f"{number:02d}_{name_of(Path(view.name).stem)}"
-        if overlays:
+        if OVERLAYS in wanted:
             wireframe = pictures.wireframe(face.vertices, face, view, overlay_size)
             for kind, drawn in (("wireframe", wireframe), ("shaded", pictures.shaded(face, view, overlay_size))):
                 path = folder / OVERLAYS / f"{name}_{kind}.jpg"
                 with written(path) as beside:
                     Image.fromarray(drawn).save(beside, "JPEG", quality=_QUALITY)
                 paths.append(path)
-        if maps:
+        if MAPS in wanted:
             depth, normals, mask = pictures.maps(face, view)
             for kind, values in (("depth.tiff", depth), ("normals.png", normals), ("mask.png", mask)):
                 path = folder / MAPS / f"{name}_{kind}"
