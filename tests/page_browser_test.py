@@ -3,12 +3,15 @@
 import chromium
 import numpy as np
 import pytest
-from page_scene import ANN, BLUE, ERRORS, HOSTILE, RED, SIZE, TEXTURED, VIEWS, reconstruction
+from page_scene import ANN, BLUE, ERRORS, HOSTILE, RED, SIZE, TEXTURED, VIEWS, moving, reconstruction
 from PIL import Image
 
 from tfface.drawing import document
+from tfface.geometry import mesh as geometry_mesh
 from tfface.geometry import rotation
 from tfface.reconstruction import page
+
+MOVING = moving()
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +29,13 @@ def ann(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def moving_ann(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "moving.html"
+    page.write(path, MOVING, TEXTURED)
+    return path
+
+
 def _open(browser: chromium.Browser, path, width: int = 1000, height: int = 600, **options) -> None:
     browser.open(path, width, height, **options)
     browser.wait("'ready' in document.documentElement.dataset")
@@ -38,6 +48,24 @@ def _stage(browser: chromium.Browser) -> np.ndarray:
 def _changed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Where two pictures differ clearly."""
     return np.abs(a - b).max(axis=-1) > 24
+
+
+def _slide(browser: chromium.Browser, label: str, value: float) -> None:
+    """Moves the first slider of a label as somebody who drags it."""
+    browser.evaluate(
+        "(slider => { slider.value = "
+        f"{value}; slider.dispatchEvent(new Event('input', {{bubbles: true}})); }})"
+        f"([...document.querySelectorAll('[data-slider]')].find(one => one.labels[0].innerText === '{label}'"
+        f" || one.labels[0].textContent === '{label}'))"
+    )
+
+
+def _choose(browser: chromium.Browser, index: int) -> None:
+    """Chooses the expression of a photograph, and waits until it is there."""
+    browser.evaluate(
+        f"element('expression-of').value = '{index}'; element('expression-of').dispatchEvent(new Event('change'))"
+    )
+    browser.wait("!expressions.isPlaying()")
 
 
 def _show(browser: chromium.Browser, *, mode: str = "shaded", edges: bool = False, yaw: float = 0, opacity: float = 1):
@@ -175,6 +203,61 @@ class TestBrowser:
         browser.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'harmed = 1'}))")
         assert browser.evaluate("window.harmed") is None
         assert any("Content Security Policy" in complaint for complaint in browser.complaints)
+
+    def test_a_slider_moves_the_face_where_it_should_and_neutral_takes_it_back(self, browser, moving_ann):
+        _open(browser, moving_ann)
+        before = _show(browser, mode="texture")
+        _slide(browser, "Smile", 1)
+        smile = _changed(_stage(browser), before)
+        height, width = smile.shape
+        assert smile[height // 2 - 20 : height // 2 + 20].sum() > 100  # both cheeks widen
+        assert smile[:, : width // 2].any()
+        assert smile[:, width // 2 :].any()
+        assert not smile[: height // 4].any()
+        assert browser.evaluate("expressions.weights()") == [0, 1, 1, 0]
+        _slide(browser, "Mouth smile left", 0)
+        left = _changed(_stage(browser), before)
+        assert left[:, : width // 2].any()  # the person's right side stays as it was moved
+        assert not left[:, width // 2 :].any()
+        browser.click("#neutral")
+        browser.wait("!expressions.isPlaying()")
+        np.testing.assert_array_equal(_stage(browser), before)
+        assert browser.evaluate("[...document.querySelectorAll('[data-slider]')].every(one => one.value === '0')")
+        assert browser.complaints == []
+
+    def test_a_photographs_expression_is_played_and_shown_over_it(self, browser, moving_ann):
+        _open(browser, moving_ann)
+        names = browser.evaluate("[...element('expression-of').options].map(option => option.text)")
+        assert names[:2] == ["no photograph", "right.jpg"]
+        _choose(browser, 1)
+        assert browser.evaluate("expressions.weights()") == pytest.approx([0, 0.5, 0.5, 0])
+        assert browser.evaluate("document.querySelector('[data-slider]').value") == "0.5"
+        browser.click("figure[data-view='0'] button")
+        browser.wait("!expressions.isPlaying()")
+        assert browser.evaluate("element('expression-of').value") == "0"
+        expected = MOVING.posed(0).ravel()
+        np.testing.assert_allclose(browser.evaluate("[...mesh.positions]"), expected, atol=2e-3)
+        found = browser.evaluate("[...mesh.normals]")
+        normals = geometry_mesh.vertex_normals(MOVING.posed(0), TEXTURED.triangles)
+        np.testing.assert_allclose(np.array(found) / 32767, normals.ravel(), atol=2e-3)
+        _slide(browser, "Jaw open", 0)
+        assert browser.evaluate("element('expression-of').value") == ""
+
+    def test_a_page_without_expressions_shows_none_of_it(self, browser, ann):
+        _open(browser, ann)
+        assert browser.evaluate("document.querySelectorAll('[data-slider], #expression-of, #neutral').length") == 0
+        assert browser.evaluate("expressions") is None
+
+    def test_sliders_fit_on_a_phone_and_have_names_and_values(self, browser, moving_ann):
+        _open(browser, moving_ann, 390, 780, phone=True)
+        assert browser.evaluate("document.documentElement.scrollWidth") == 390
+        browser.evaluate("document.querySelector('#expressions details').open = true")
+        assert browser.evaluate("document.documentElement.scrollWidth") == 390
+        _slide(browser, "Smile", 0.4)
+        nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+        found = {n["name"]["value"]: n for n in nodes if n.get("role", {}).get("value") in ("slider", "combobox")}
+        assert {"Smile", "Jaw open", "Mouth smile left", "As in"} <= set(found)
+        assert found["Smile"]["value"]["value"] == pytest.approx(0.4)
 
     def test_every_control_and_picture_has_a_name(self, browser, ann):
         _open(browser, ann)

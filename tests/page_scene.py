@@ -1,9 +1,11 @@
 """A small face, photographs of it and what is reconstructed from them, for the tests of the page."""
 
+import dataclasses
+
 import numpy as np
 
 from tfface.drawing import overlay
-from tfface.face import MorphableModel
+from tfface.face import Expressions, MorphableModel
 from tfface.geometry import camera, rotation
 from tfface.reconstruction.outputs import TexturedFace
 from tfface.reconstruction.outputs.unwrap import Atlas
@@ -54,11 +56,32 @@ def _view(name: str, yaw: float, roll: float) -> View:
     return View(name, pixels, intrinsics, quaternion, translation, box, 0.984)
 
 
+def _deltas() -> np.ndarray:
+    """A chin that falls, two sides that widen, and a nose that grows."""
+    moved = np.zeros((4, *VERTICES.shape), np.float32)
+    moved[0, VERTICES[:, 1] > 50, 1] = 25
+    moved[1, (VERTICES[:, 0] > 30) & (np.abs(VERTICES[:, 1]) < 30), 0] = 12
+    moved[2, (VERTICES[:, 0] < -30) & (np.abs(VERTICES[:, 1]) < 30), 0] = -12
+    moved[3, np.abs(VERTICES).max(axis=1) < 40, 2] = -9
+    return moved
+
+
+EXPRESSIONS = Expressions(_deltas(), ("jawOpen", "mouthSmile_L", "mouthSmile_R", HOSTILE))
+
+
 def reconstruction(name: str = "Ann", views: tuple[View, ...] = (), triangles: np.ndarray = TRIANGLES):
     mode = np.zeros((1, *VERTICES.shape), np.float32)
     mode[0, 0, 0] = 1
     face_model = MorphableModel(VERTICES, mode, np.ones(1, np.float32), triangles.astype(np.int32), {}, None)
     return Reconstruction(name, np.zeros(1, np.float32), VERTICES, face_model, views)
+
+
+def moving(name: str = "Ann"):
+    """The same person with expressions, open-mouthed on the first photograph."""
+    made = reconstruction(name, VIEWS)
+    weights = np.array([[0.8, 0, 0, 0], [0, 0.5, 0.5, 0]], np.float32)
+    model = dataclasses.replace(made.face_model, expressions=EXPRESSIONS)
+    return dataclasses.replace(made, face_model=model, expressions=weights)
 
 
 VIEWS = (_view("photographs/right.jpg", -35.0, 12.0), _view(HOSTILE, 20.0, -5.0))

@@ -8,10 +8,13 @@ import re
 
 import numpy as np
 import pytest
-from page_scene import ANN, ERRORS, HOSTILE, TEXTURED, TRIANGLES, VERTICES, VIEWS, reconstruction
+from page_scene import ANN, ERRORS, EXPRESSIONS, HOSTILE, TEXTURED, TRIANGLES, VERTICES, VIEWS, moving, reconstruction
 
+from tfface.face import Expressions
 from tfface.geometry import mesh
-from tfface.reconstruction import page
+from tfface.reconstruction import page, page_expressions
+
+HOSTILE_FILE = HOSTILE.rpartition("/")[2]
 
 
 class _Elements(html.parser.HTMLParser):
@@ -38,6 +41,12 @@ def _content(text: str) -> dict:
 
 def _array(text: str, dtype: str, *shape: int) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+
+
+def _wireframes(text: str) -> list[str]:
+    """The pictures of wireframes in a page, as they are embedded."""
+    found = _Elements(text).found
+    return [a["src"] for tag, a in found if tag == "img" and a["alt"].startswith("Wireframe")]
 
 
 class TestText:
@@ -86,12 +95,58 @@ class TestText:
         assert tags.count("img") == 4
         assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
         assert [a["alt"] for tag, a in elements.found if tag == "img"] == [
-            "Photograph photographs/right.jpg",
-            "Wireframe of the face over photographs/right.jpg",
-            f"Photograph {HOSTILE}",
-            f"Wireframe of the face over {HOSTILE}",
+            "Photograph right.jpg",
+            "Wireframe of the face over right.jpg",
+            f"Photograph {HOSTILE_FILE}",
+            f"Wireframe of the face over {HOSTILE_FILE}",
         ]
-        assert json.loads(elements.scripts[0])["photographs"][1]["name"] == HOSTILE
+        assert json.loads(elements.scripts[0])["photographs"][1]["name"] == HOSTILE_FILE
+
+    def test_a_face_that_moves_has_sliders_and_another_none(self):
+        assert "slider" not in "".join(map(str, _Elements(page.page(ANN, TEXTURED)).found))
+        assert json.loads(_Elements(page.page(ANN, TEXTURED)).scripts[0])["expressions"] is None
+        text = page.page(moving(HOSTILE), TEXTURED)
+        elements = _Elements(text)
+        assert [tag for tag, _ in elements.found].count("script") == 2
+        told = json.loads(elements.scripts[0])["expressions"]
+        labels = ["Smile", "Jaw open", "Jaw open", "Mouth smile left", "Mouth smile right"]
+        assert [slider["label"] for slider in told["sliders"]][:5] == labels
+        assert told["sliders"][0]["parts"] == {"1": 1.0, "2": 1.0}
+        assert sum("data-slider" in attributes for _, attributes in elements.found) == 6
+        np.testing.assert_allclose(told["weights"], moving().expressions, atol=1e-5)
+        index = np.frombuffer(base64.b64decode(told["index"]), "<u4")
+        deltas = np.frombuffer(base64.b64decode(told["deltas"]), "<i2").reshape(-1, 3)
+        starts = np.cumsum([0, *told["counts"]])
+        for number, scale in enumerate(told["scales"]):
+            own = slice(starts[number], starts[number + 1])
+            rebuilt = np.zeros_like(VERTICES)
+            rebuilt[index[own]] = deltas[own] * scale
+            np.testing.assert_allclose(rebuilt, EXPRESSIONS.deltas[number], atol=1e-3)
+
+    def test_displacements_in_the_page_are_bounded(self, monkeypatch):
+        whole = page_expressions.content(moving())
+        monkeypatch.setattr(page_expressions, "_MAX_MOVES", whole["counts"][0] + whole["counts"][1])
+        cut = page_expressions.content(moving())
+        assert cut["counts"] == whole["counts"][:2]
+        assert len(cut["index"]) == len(cut["deltas"]) == sum(cut["counts"])
+        # A smile of one side only is not in the short list.
+        assert [slider["label"] for slider in cut["sliders"]] == ["Jaw open", "Jaw open", "Mouth smile left"]
+        assert np.shape(cut["weights"]) == (2, 2)
+
+    def test_components_go_both_ways_and_have_no_short_list(self):
+        model = moving().face_model
+        other = Expressions(model.expressions.deltas, ("component_000", "b", "c", "d"), "components")
+        one = dataclasses.replace(moving(), face_model=dataclasses.replace(model, expressions=other))
+        found = [a for _, a in _Elements(page.page(one)).found if "data-slider" in a]
+        assert [(a["min"], a["max"]) for a in found] == [("-3", "3")] * 4
+
+    def test_wireframes_have_the_expression_of_their_photograph(self):
+        neutral = dataclasses.replace(moving(), expressions=None)
+        pairs = zip(*(_wireframes(page.page(one)) for one in (moving(), neutral)), strict=True)
+        assert [posed == still for posed, still in pairs] == [False, False]
+        alone = dataclasses.replace(moving(), expressions=np.array([[0.8, 0, 0, 0], [0] * 4], np.float32))
+        pairs = zip(*(_wireframes(page.page(one)) for one in (alone, neutral)), strict=True)
+        assert [posed == still for posed, still in pairs] == [False, True]
 
     def test_it_refers_to_nothing_outside(self):
         text = page.page(ANN, TEXTURED, errors=ERRORS)

@@ -9,7 +9,7 @@ import json
 import os
 import string
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from PIL import Image
 from tfface import files
 from tfface.drawing import colors
 from tfface.geometry import camera, mesh, rotation
+from tfface.reconstruction import page_expressions
 from tfface.reconstruction.outputs import TexturedFace, pictures
 from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface
 from tfface.reconstruction.reconstructed_face import Reconstruction, View
@@ -82,6 +83,9 @@ def page(
     errors = None if errors is None else _checked_errors(errors, len(vertices))
     if not max_error > 0:
         raise ValueError(f"max_error must be positive, got {max_error}")
+    kind = "" if reconstruction.face_model.expressions is None else reconstruction.face_model.expressions.kind
+    moving = page_expressions.content(reconstruction)
+    names = [_name(view) for view in reconstruction.views]
     modes = [name for name in _MODES if (name != "texture" or face) and (name != "error" or errors is not None)]
     content = {
         **_geometry(vertices, triangles, face, errors),
@@ -89,8 +93,10 @@ def page(
         "errorColors": _base64(colors.COLORMAP(np.arange(256), bytes=True)[:, :3]),
         "texture": None if face is None else _data_url(_resized_texture(face.image), quality=92),
         "photographs": [_photograph(view, max_side) for view in reconstruction.views],
+        "numClosing": surface.num_closing,
+        "expressions": None if moving is None else {name: _plain(value) for name, value in moving.items()},
     }
-    script = "\n".join(["'use strict';", _asset("viewer.js"), _asset("page.js")])
+    script = "\n".join(["'use strict';", *map(_asset, ("viewer.js", "expressions.js", "page.js"))])
     style = _asset("page.css")
     return string.Template(_asset("page.html")).substitute(
         policy=f"default-src 'none'; img-src data:; script-src {_digest(script)}; style-src {_digest(style)}",
@@ -103,7 +109,8 @@ def page(
         ticks="".join(f"<span>{tick:g}</span>" for tick in np.linspace(0, max_error, _TICKS)[:-1])
         + f"<span>{max_error:g} mm and more</span>",
         error_summary="" if errors is None else _error_summary(errors),
-        photographs=_figures(reconstruction.views, vertices, surface, max_side),
+        expressions="" if moving is None else page_expressions.controls(moving, kind, names),
+        photographs=_figures(reconstruction, surface, max_side),
         # "<" would let a name end the element that holds the data.
         data=json.dumps(content).replace("<", "\\u003c"),
     )
@@ -153,7 +160,7 @@ def _photograph(view: View, max_side: int) -> dict[str, Any]:
     from_hw, to_hw = view.pixels.shape[:2], _size(view, max_side)
     intrinsics = camera.resize_intrinsics(np.asarray(view.intrinsics, np.float64), (from_hw[0], from_hw[1]), to_hw)
     return {
-        "name": view.name,
+        "name": _name(view),
         "size": [to_hw[1], to_hw[0]],
         "intrinsics": intrinsics.tolist(),
         "quaternion": np.asarray(view.quaternion, np.float64).tolist(),
@@ -181,16 +188,26 @@ def _error_summary(errors: Array) -> str:
     return text if len(known) == len(errors) else f"{text} Grey: not known."
 
 
-def _figures(views: Sequence[View], vertices: Array, surface: OutputSurface | TexturedFace, max_side: int) -> str:
-    """Each photograph, the mesh over it, and the camera that was found."""
-    if not views:
+def _plain(value: Any) -> Any:
+    """A value of JSON: arrays as base64."""
+    return _base64(value) if isinstance(value, np.ndarray) else value
+
+
+def _name(view: View) -> str:
+    """The file's name of a photograph."""
+    return PurePath(view.name).name
+
+
+def _figures(reconstruction: Reconstruction, surface: OutputSurface | TexturedFace, max_side: int) -> str:
+    """Each photograph, the mesh with its expression over it, and the camera that was found."""
+    if not reconstruction.views:
         return ""
     blocks = []
-    for index, view in enumerate(views):
-        name = html.escape(view.name)
+    for index, view in enumerate(reconstruction.views):
+        name = html.escape(_name(view))
         height, width = _size(view, max_side)
         photograph = Image.fromarray(view.pixels).resize((width, height), Image.Resampling.LANCZOS)
-        over = pictures.wireframe(vertices, surface, view, max_side)
+        over = pictures.wireframe(np.asarray(reconstruction.posed(index), np.float32), surface, view, max_side)
         images = "".join(
             f'<img src="{_data_url(pixels, quality=85)}" width="{width}" height="{height}" alt="{text} {name}">'
             for text, pixels in (("Photograph", np.asarray(photograph)), ("Wireframe of the face over", over))

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from tfface.files import name_of, written
@@ -77,15 +78,17 @@ def write(
     for number, view in enumerate(reconstruction.views):
         # Names of photographs may be equal, or paths: the number tells them apart.
         name = f"{number:02d}_{name_of(Path(view.name).stem)}"
+        # What a photograph shows is the face with the photograph's own expression.
+        shown = dataclasses.replace(face, vertices=np.asarray(reconstruction.posed(number), np.float32))
         if OVERLAYS in wanted:
-            wireframe = pictures.wireframe(face.vertices, face, view, overlay_size)
-            for kind, drawn in (("wireframe", wireframe), ("shaded", pictures.shaded(face, view, overlay_size))):
+            wireframe = pictures.wireframe(shown.vertices, shown, view, overlay_size)
+            for kind, drawn in (("wireframe", wireframe), ("shaded", pictures.shaded(shown, view, overlay_size))):
                 path = folder / OVERLAYS / f"{name}_{kind}.jpg"
                 with written(path) as beside:
                     Image.fromarray(drawn).save(beside, "JPEG", quality=_QUALITY)
                 paths.append(path)
         if MAPS in wanted:
-            depth, normals, mask = pictures.maps(face, view)
+            depth, normals, mask = pictures.maps(shown, view)
             for kind, values in (("depth.tiff", depth), ("normals.png", normals), ("mask.png", mask)):
                 path = folder / MAPS / f"{name}_{kind}"
                 with written(path) as beside:

@@ -36,6 +36,8 @@ const mesh = {
   triangles: decode(data.triangles, Uint32Array),
   uv: decode(data.uv, Uint16Array),
   errors: decode(data.errors, Float32Array),
+  hollows: null,
+  numClosing: data.numClosing,
   errorMax: data.errorMax,
   errorColors: element("colors"),
   texture: null,
@@ -43,6 +45,20 @@ const mesh = {
 const extent = measure(mesh.positions);
 let render = null;
 let awaitsFrame = false;
+let awaitsDeforming = false;
+const expressions = createExpressions(
+  data.expressions && {
+    ...data.expressions,
+    index: decode(data.expressions.index, Uint32Array),
+    deltas: decode(data.expressions.deltas, Int16Array),
+  },
+  mesh,
+  (positions, normals, hollows) => {
+    Object.assign(mesh, { positions, normals, hollows });
+    awaitsDeforming = true;
+    redraw();
+  },
+);
 
 function paintColors() {
   const context = mesh.errorColors.getContext("2d");
@@ -98,6 +114,8 @@ function photographCamera(photograph, width, height) {
 
 function draw() {
   awaitsFrame = false;
+  if (awaitsDeforming) render.deform();
+  awaitsDeforming = false;
   const density = Math.min(window.devicePixelRatio || 1, 2);
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
   canvas.width = Math.round(width * density);
@@ -181,6 +199,7 @@ function enterPhotograph(index) {
   const scale = Math.min(width / size[0], height / size[1]);
   const wanted = Math.min(width / (right - left), height / (bottom - top)) / AROUND_BOX;
   view.photograph = index;
+  if (expressions) expressions.playPhotograph(index);
   view.zoom = Math.max(1, Math.min(ZOOM_RANGE[1], wanted / scale));
   const shift = (middle, side, shown) => {
     // No farther than the photograph reaches, where it covers the canvas.

@@ -4,7 +4,7 @@
 const MESH_VERTEX_SHADER = `
 attribute vec3 position;
 attribute vec3 normal;
-attribute vec3 barycentric;
+attribute vec4 barycentric;  // and, as the fourth, how far the inside of an opening shows
 attribute vec2 uv;
 attribute float error;
 uniform mat3 rotation;
@@ -16,10 +16,12 @@ varying vec3 vNormal;
 varying vec3 vBarycentric;
 varying vec2 vUv;
 varying float vError;
+varying float vHollow;
 void main() {
   vPoint = rotation * position + translation;
   vNormal = rotation * normal;
-  vBarycentric = barycentric;
+  vBarycentric = barycentric.xyz;
+  vHollow = barycentric.w;
   vUv = uv;
   vError = error;
   vec2 xy = lens.xy * vPoint.xy + lens.zw * vPoint.z;
@@ -41,9 +43,11 @@ varying vec3 vNormal;
 varying vec3 vBarycentric;
 varying vec2 vUv;
 varying float vError;
+varying float vHollow;
 
 const vec3 GREY = vec3(0.78, 0.79, 0.81);
 const vec3 UNKNOWN = vec3(0.55);
+const vec3 INSIDE = vec3(0.24, 0.10, 0.10);  // of a mouth, in the dark
 const vec3 KEY_LIGHT = vec3(-0.45, -0.65, -0.61);
 
 vec3 shaded(vec3 albedo) {
@@ -64,6 +68,7 @@ void main() {
   } else {
     color = shaded(mode == 2 ? UNKNOWN : GREY);
   }
+  color = mix(color, INSIDE, vHollow);
   if (!gl_FrontFacing) color = 0.45 * mix(color, vec3(dot(color, vec3(0.3, 0.6, 0.1))), 0.7);
 #ifdef GL_OES_standard_derivatives
   vec3 perPixel = max(fwidth(vBarycentric), 1e-6);
@@ -185,31 +190,40 @@ function upload(gl, source, shrinks) {
 // Every triangle gets three vertices of its own, as barycentric coordinates and texture seams ask for.
 function corners(mesh) {
   const count = mesh.triangles.length;
-  const positions = new Float32Array(3 * count);
-  const normals = new Int16Array(4 * count);
   const errors = new Float32Array(count).fill(-1);
-  const barycentrics = new Uint8Array(4 * count);
-  mesh.triangles.forEach((vertex, corner) => {
-    positions.set(mesh.positions.subarray(3 * vertex, 3 * vertex + 3), 3 * corner);
-    normals.set(mesh.normals.subarray(3 * vertex, 3 * vertex + 3), 4 * corner);
-    barycentrics[4 * corner + (corner % 3)] = 255;
-  });
   if (mesh.errors) {
     for (let corner = 0; corner < count; corner += 3) {
       const values = [0, 1, 2].map((k) => mesh.errors[mesh.triangles[corner + k]]);
       if (values.every((value) => value >= 0)) errors.set(values, corner);
     }
   }
-  return { count, positions, normals, errors, barycentrics, uv: mesh.uv || new Uint16Array(2 * count) };
+  return { count, errors, uv: mesh.uv || new Uint16Array(2 * count), ...movingCorners(mesh) };
+}
+
+// What changes with an expression: positions, normals, and beside the barycentric coordinates how far an inside shows.
+function movingCorners(mesh) {
+  const count = mesh.triangles.length;
+  const positions = new Float32Array(3 * count);
+  const normals = new Int16Array(4 * count);
+  const barycentrics = new Uint8Array(4 * count);
+  mesh.triangles.forEach((vertex, corner) => {
+    for (let axis = 0; axis < 3; axis += 1) {
+      positions[3 * corner + axis] = mesh.positions[3 * vertex + axis];
+      normals[4 * corner + axis] = mesh.normals[3 * vertex + axis];
+    }
+    barycentrics[4 * corner + (corner % 3)] = 255;
+    if (mesh.hollows) barycentrics[4 * corner + 3] = mesh.hollows[Math.floor(corner / 3)];
+  });
+  return { positions, normals, barycentrics };
 }
 
 // Makes a drawing function for a canvas, or null where the browser has no WebGL.
 //
 // mesh: positions [P, 3] mm, normals [P, 3] int16, triangles [F, 3], uv [F, 3, 2] uint16 or null, errors [P] mm or null
-// (negative: unknown), errorMax mm, texture: an image or null, errorColors: a canvas of 256 x 1.
+// (negative: unknown), hollows [F] uint8 or null, errorMax mm, texture: an image or null, errorColors: a canvas of 256 x 1.
 //
 // The function draws { mode, edges, opacity, camera: { rotation, translation, lens, near, far }, photograph: an image
-// or null, rectangle: where it lies }.
+// or null, rectangle: where it lies }. Its `deform` takes over positions, normals and hollows that have changed.
 function createRenderer(canvas, mesh) {
   const gl = canvas.getContext("webgl", { antialias: true });
   if (!gl) return null;
@@ -226,7 +240,7 @@ function createRenderer(canvas, mesh) {
   const attributes = [
     ["position", drawn.positions, 3, gl.FLOAT, 0],
     ["normal", drawn.normals, 3, gl.SHORT, 8],
-    ["barycentric", drawn.barycentrics, 3, gl.UNSIGNED_BYTE, 4],
+    ["barycentric", drawn.barycentrics, 4, gl.UNSIGNED_BYTE, 4],
     ["uv", drawn.uv, 2, gl.UNSIGNED_SHORT, 0],
     ["error", drawn.errors, 1, gl.FLOAT, 0],
   ].map(([name, values, ...layout]) => [face.attribute(name), buffered(values), ...layout]);
@@ -285,11 +299,19 @@ function createRenderer(canvas, mesh) {
     gl.disable(gl.BLEND);
   }
 
-  return (state) => {
+  const draw = (state) => {
     gl.viewport(0, 0, canvas.width, canvas.height);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     if (state.photograph) drawPhotograph(state.photograph, state.rectangle);
     if (state.opacity > 0) drawFace(state);
   };
+  draw.deform = () => {
+    const moved = movingCorners(mesh);
+    [moved.positions, moved.normals, moved.barycentrics].forEach((values, index) => {
+      gl.bindBuffer(gl.ARRAY_BUFFER, attributes[index][1]);
+      gl.bufferData(gl.ARRAY_BUFFER, values, gl.DYNAMIC_DRAW);
+    });
+  };
+  return draw;
 }
