@@ -20,6 +20,7 @@ import tensorflow as tf
 
 TINY = {
     "encoder_weights": "none",
+    "encoder_dtype": "float32",
     "encoder_output": "block3_pool",
     "hidden_units": 8,
     "batch_size": 4,

