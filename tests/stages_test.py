@@ -51,3 +51,26 @@ def test_a_stage_that_ends_in_its_rise():
 def test_an_unknown_schedule_is_named():
     with pytest.raises(ValueError, match="schedule: expected one of constant, cosine, got 'step'"):
         stages.learning_rate(1e-3, 100, shape="step")
+
+
+@pytest.mark.parametrize(
+    ("texts", "index", "expected"),
+    [
+        (("heads:1",), 0, ["heads"]),
+        (("heads:1", "block4:1", "all:1"), 0, ["block4", "heads"]),
+        (("heads:1", "block4:1", "all:1"), 1, ["block4"]),
+        (("block4:1", "heads:1"), 1, ["block4", "heads"]),
+        (("heads:1", "block5:1", "block3:1", "heads:1"), 0, ["block3", "block5", "heads"]),
+        (
+            ("heads:1", "block5:1", "block3:1", "heads:1"),
+            3,
+            ["block3", "heads"],
+        ),  # block 5's are old
+        (("heads:1", "block3:1", "block4:1"), 0, ["block3", "heads"]),  # block 3 will change what block 4 sees
+        (("heads:1", "all:1", "block4:1", "heads:1"), 0, ["heads"]),
+        (("heads:1", "all:1", "block4:1", "heads:1"), 3, ["block4", "heads"]),
+    ],
+)
+def test_a_stage_takes_over_only_what_no_stage_in_between_changes(texts, index, expected):
+    parts = ("heads", "block5", "block4", "block3", "block2", "all")
+    assert stages.cached_cuts(stages.parse(texts, 1e-3), index, parts) == expected

@@ -13,11 +13,11 @@ from tiny_people import TinyPeople
 
 import tfface
 from tfface import files, schema
-from tfface.data import preparation
+from tfface.data import pipeline, preparation
 from tfface.models import FaceModel
 from tfface.training import loop, stages, training_run
 from tfface.training import strategy as strategies
-from tfface.training.examples import Examples
+from tfface.training.examples import Examples, Frozen
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
 
@@ -215,7 +215,7 @@ def model(examples, records) -> keras.Model:
 class TestFeatureCache:
     def test_holds_what_the_frozen_part_says(self, examples, model, tmp_path):
         halves = FaceModel(model).halves("block3")
-        _, validation = examples.cached(halves, str(tmp_path / "cache"), 1)
+        _, validation = examples.cached(Frozen(halves.lower), str(tmp_path / "cache"), 1)
         for cached, plain in zip(validation(), examples.validation(), strict=True):
             images = plain.pop(schema.IMAGES.key)
             features = halves.lower(tf.reshape(images, (-1, *images.shape[2:])))
@@ -226,21 +226,21 @@ class TestFeatureCache:
 
     def test_goes_on_where_it_was_killed(self, examples, model, tmp_path):
         halves = FaceModel(model).halves("heads")
-        stream, _ = examples.cached(halves, str(tmp_path / "cache"), 1)
+        stream, _ = examples.cached(Frozen(halves.lower), str(tmp_path / "cache"), 1)
         whole = next(iter(stream(0)))
         (progress,) = (tmp_path / "cache").glob("train-*/progress-*.json")
         progress.write_text('{"begin": 0, "done": [3, 3]}')
         features = np.lib.format.open_memmap(progress.parent / "features.npy", mode="r+")
         features[3:] = 0
         features.flush()
-        stream, _ = examples.cached(halves, str(tmp_path / "cache"), 1)
+        stream, _ = examples.cached(Frozen(halves.lower), str(tmp_path / "cache"), 1)
         np.testing.assert_array_equal(next(iter(stream(0)))[schema.FEATURES.key], whole[schema.FEATURES.key])
 
     def test_workers_share_the_work_and_the_batches(self, examples, model, tmp_path):
         halves = FaceModel(model).halves("heads")
 
         def cached(folder: str, worker: tuple[int, int], barrier=lambda: None):
-            return examples.cached(halves, str(tmp_path / folder), 1, worker=worker, barrier=barrier)
+            return examples.cached(Frozen(halves.lower), str(tmp_path / folder), 1, worker=worker, barrier=barrier)
 
         with pytest.raises(ValueError, match="a part is missing; all workers must share this folder"):
             cached("not_shared", (1, 3))
@@ -255,9 +255,39 @@ class TestFeatureCache:
         assert held_out == [1, 1, 0]
 
     def test_the_stream_resumes_at_any_step(self, examples, model, tmp_path):
-        stream, _ = examples.cached(FaceModel(model).halves("heads"), str(tmp_path / "cache"), 1)
+        stream, _ = examples.cached(Frozen(FaceModel(model).halves("heads").lower), str(tmp_path / "cache"), 1)
         steps = list(stream(0).take(9))  # more than two epochs
         for start in (1, 5, 8):
             resumed = next(iter(stream(start)))
             for key, value in resumed.items():
                 np.testing.assert_array_equal(value, steps[start][key])
+
+    def test_one_pass_serves_two_cuts(self, examples, model, tmp_path, monkeypatch):
+        face_model = FaceModel(model)
+        frozen = training_run._frozen(face_model, ["block2", "block3", "heads"])
+        read = []
+        all_views = pipeline.all_views
+        monkeypatch.setattr(pipeline, "all_views", lambda *args, **more: read.append(args) or all_views(*args, **more))
+        for part in ("heads", "block3"):
+            whole = face_model.halves(part).lower
+            direct, held_out = examples.cached(Frozen(whole), str(tmp_path / "direct"), 2)
+            taken = frozen if part == "heads" else frozen.base
+            read.clear()
+            stream, validation = examples.cached(taken, str(tmp_path / "cache"), 2)
+            assert len(read) == (3 if part == "heads" else 0)  # two variants, and the validation split
+            for ours, theirs in ((stream(3), direct(3)), (validation(), held_out())):
+                one, other = next(iter(ours)), next(iter(theirs))
+                features = other.pop(schema.FEATURES.key)
+                spread = float(tf.math.reduce_std(tf.cast(features, tf.float32)))
+                np.testing.assert_allclose(one.pop(schema.FEATURES.key), features, rtol=5e-3, atol=5e-3 * spread)
+                for key, value in other.items():
+                    np.testing.assert_array_equal(one[key], value)
+
+
+def test_a_stage_takes_over_what_others_have_cached(records, tmp_path, monkeypatch):
+    """Heads and block 3 look at each photograph once together, and heads again after block 3 not at all."""
+    read = []
+    all_views = pipeline.all_views
+    monkeypatch.setattr(pipeline, "all_views", lambda *args, **more: read.append(args) or all_views(*args, **more))
+    training_run.train(_options(records, tmp_path / "run", stages=("heads:1", "block3:1:1e-2", "heads:1"), pictures=0))
+    assert sorted(split for _, split in read) == ["train", "validation"]

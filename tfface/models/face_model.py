@@ -134,16 +134,7 @@ class FaceModel:
         Raises:
           ValueError: If the encoder has no such part.
         """
-        known = self.architecture.parts[:-1]
-        if part not in known:
-            raise ValueError(f"part: expected one of {', '.join(known)} of {self.architecture.name}, got {part!r}")
-        encoder, rest = self.encoder, self.regressor.network
-        boundary = encoder.output
-        if part != HEADS:
-            below = self.architecture.below(part)
-            if self.encoder_output == below or below not in {layer.name for layer in encoder.layers}:
-                raise ValueError(f"part: the encoder of {self.name} ends with {self.encoder_output}, it has no {part}")
-            boundary = encoder.get_layer(below).output
+        encoder, rest, boundary = self.encoder, self.regressor.network, self._boundary(part)
         crops = keras.Input((*self.image_size, 3), name="crops")
         lower = keras.Model(crops, keras.Model(encoder.input, boundary)(self._preprocessing(crops)))
         if part == HEADS:
@@ -154,6 +145,26 @@ class FaceModel:
         encoded = keras.Model(boundary, encoder.output)(folded)
         inputs[schema.FEATURES.key] = layers.UnfoldViews(self.num_views, name="encoded")(encoded)
         return Halves(lower, keras.Model({**inputs, schema.FEATURES.key: cached}, rest(inputs)))
+
+    def between(self, lower_part: str, part: str) -> keras.Model:
+        """What lies between two cuts: features ``[M, h, w, c]`` below a lower part -> those below `part`.
+
+        Raises:
+          ValueError: If the encoder has no such part.
+        """
+        return keras.Model(self._boundary(lower_part), self._boundary(part))
+
+    def _boundary(self, part: str) -> keras.KerasTensor:
+        """What goes into a part."""
+        known = self.architecture.parts[:-1]
+        if part not in known:
+            raise ValueError(f"part: expected one of {', '.join(known)} of {self.architecture.name}, got {part!r}")
+        if part == HEADS:
+            return self.encoder.output
+        below = self.architecture.below(part)
+        if self.encoder_output == below or below not in {layer.name for layer in self.encoder.layers}:
+            raise ValueError(f"part: the encoder of {self.name} ends with {self.encoder_output}, it has no {part}")
+        return self.encoder.get_layer(below).output
 
     def view_network(self) -> keras.Model:
         """The part that sees one view: crops ``[M, H, W, 3]`` -> coefficients before merging ``[M, K]``."""

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -13,7 +14,6 @@ from tfface.data import augmentation as augmentations
 from tfface.data import inspection, manifest, pipeline, records
 from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
-from tfface.models import Halves
 from tfface.training.feature_cache import CacheSpec, FeatureCache, Origin, digest_of
 from tfface.training.interruption import StopRequest
 
@@ -29,6 +29,17 @@ class StageBatches(NamedTuple):
     """A worker's part of every batch from a step on, without end; the same for the same step."""
     validation: Callable[[Worker], tf.data.Dataset]
     """A worker's part of the examples to validate on."""
+
+
+class Frozen(NamedTuple):
+    """What is frozen in a stage, and what its features can be computed from instead of the crops."""
+
+    lower: keras.Model
+    """Crops ``[M, H, W, 3]`` -> features ``[M, h, w, c]``."""
+    base: "Frozen | None" = None
+    """The same at a lower cut, which is cached as well."""
+    above_base: keras.Model | None = None
+    """From the features of `base` to these."""
 
 
 class Examples:
@@ -150,7 +161,7 @@ class Examples:
 
     def cached(
         self,
-        halves: Halves,
+        frozen: Frozen,
         cache_dir: str,
         variants: int,
         *,
@@ -161,7 +172,7 @@ class Examples:
         """Training and validation batches of cached features, for the upper half of a model.
 
         Args:
-          halves: The model in two.
+          frozen: What is frozen.
           cache_dir: Folder of caches.
           variants: Augmented variants of each crop; a single one is the crop itself.
           worker: (index, number of workers); each computes its part of the caches.
@@ -169,7 +180,7 @@ class Examples:
           stop: Asked between batches whether to go on.
         """
         together: dict[str, Any] = {"worker": worker, "barrier": barrier, "stop": stop}
-        training = self._cache("train", halves, cache_dir, variants, self._mirror, together)
+        training = self._cache("train", frozen, cache_dir, variants, self._mirror, together)
 
         def stream(start_step: int, worker: Worker = (0, 1)) -> tf.data.Dataset:
             start = 0 if self._overfit_one_batch else start_step
@@ -181,7 +192,7 @@ class Examples:
 
         if self._overfit_one_batch:
             return StageBatches(stream, first)
-        held_out = self._cache("validation", halves, cache_dir, 1, False, together)
+        held_out = self._cache("validation", frozen, cache_dir, 1, False, together)
 
         def validation(worker: Worker = (0, 1)) -> tf.data.Dataset:
             return held_out.evaluation(self._num_views, self._batch_size // worker[1], worker)
@@ -189,21 +200,21 @@ class Examples:
         return StageBatches(stream, validation)
 
     def cached_views(
-        self, split: str, halves: Halves, cache_dir: str, variants: int
+        self, split: str, frozen: Frozen, cache_dir: str, variants: int
     ) -> Iterator[dict[str, np.ndarray]]:
         """Every single view of a split from its cache, once `cached` has made it; see `FeatureCache.single_views`."""
         mirror = self._mirror and split == "train"
-        cache = self._cache(split, halves, cache_dir, variants if split == "train" else 1, mirror, {})
+        cache = self._cache(split, frozen, cache_dir, variants if split == "train" else 1, mirror, {})
         return cache.single_views(_SINGLE_VIEWS_SUBJECTS)
 
     def _cache(
-        self, split: str, halves: Halves, cache_dir: str, variants: int, mirror: bool, together: Mapping[str, Any]
+        self, split: str, frozen: Frozen, cache_dir: str, variants: int, mirror: bool, together: Mapping[str, Any]
     ) -> FeatureCache:
         augmentation = self._augmentation if variants > 1 else "none"
         spec = CacheSpec(
             records=self.digest,
             split=split,
-            encoder=digest_of(halves.lower),
+            encoder=digest_of(frozen.lower),
             subjects=self._inspected[split].subjects,
             views=self.manifest.max_views,
             variants=variants,
@@ -226,7 +237,10 @@ class Examples:
             )
             return pipeline.with_mirror_images(batches, self.face_model.symmetry if mirror else None)
 
-        origin = Origin(halves.lower, schema.IMAGES.key, versions)
+        if frozen.base is not None and frozen.above_base is not None:
+            origin = self._cache(split, frozen.base, cache_dir, variants, mirror, together).origin(frozen.above_base)
+        else:
+            origin = Origin(frozen.lower, schema.IMAGES.key, versions)
         return FeatureCache.build(cache_dir, spec, origin, self.face_model, **together)
 
 

@@ -45,6 +45,8 @@ class Origin:
     batches: Callable[[int, tuple[int, int]], Iterable[Versions]]
 
 
+_SUBJECTS_A_BATCH = 16
+
 _BATCHES_A_MARK = 20
 """What is computed again, at most, after a kill."""
 
@@ -154,6 +156,21 @@ class FeatureCache:
         if not Progress(path, spec.subjects, spec.copies, worker).done.all():
             raise ValueError(f"cache: {path}: a part is missing; all workers must share this folder")
         return cls(spec, {key: open_array(files[key], *layout[key]) for key in layout}, face_model.symmetry)
+
+    def origin(self, network: keras.Model) -> Origin:
+        """What a cache at a higher cut can be computed from; `network` leads from these features there."""
+
+        def batches(variant: int, part: tuple[int, int]) -> Iterator[Versions]:
+            for first in range(*part, _SUBJECTS_A_BATCH):
+                rows = slice(first, min(first + _SUBJECTS_A_BATCH, part[1]))
+                shapes = self._arrays[schema.VERTICES.key][rows]
+                yield [
+                    {key: self._arrays[key][rows, copy] for key in (schema.FEATURES.key, *_PER_VIEW)}
+                    | {schema.VERTICES.key: shapes}
+                    for copy in self.spec.copies_of(variant)
+                ]
+
+        return Origin(network, schema.FEATURES.key, batches)
 
     def stream(
         self, num_views: int, batch_size: int, seed: int, start_step: int, worker: Worker = (0, 1)
@@ -267,7 +284,7 @@ def _fill(
     )
 
     def write(begin: int, copy: int, batch: Mapping[str, Any]) -> None:
-        inputs = tf.convert_to_tensor(batch[origin.key])
+        inputs = tf.cast(batch[origin.key], views.dtype)
         features = forward(tf.reshape(inputs, (-1, *inputs.shape[2:]))).numpy()
         arrays[schema.FEATURES.key].write_copy(begin, copy, features.reshape(*inputs.shape[:2], *features.shape[1:]))
         for key in _PER_VIEW:

@@ -1,6 +1,7 @@
 """What the stages of a training run share."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -13,6 +14,7 @@ from tfface.training.logs import Logger
 from tfface.training.objectives import TrainingObjective
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import Position, RunDirectory
+from tfface.training.stages import Stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Session:
 
     Attributes:
       options: What decides it.
+      plan: Its stages.
       model: What is trained.
       position: Where it stands.
       run: Its folder.
@@ -35,6 +38,7 @@ class Session:
     """
 
     options: TrainingOptions
+    plan: Sequence[Stage]
     model: keras.Model
     position: Position
     run: RunDirectory

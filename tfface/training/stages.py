@@ -45,6 +45,32 @@ def parse(texts: Sequence[str], learning_rate: float) -> list[Stage]:
     return stages
 
 
+def cached_cuts(plan: Sequence[Stage], index: int, parts: Sequence[str]) -> list[str]:
+    """Parts whose features a stage needs in its cache, or can compute it from, from the lowest to its own.
+
+    What another stage has cached at a lower cut, or will have to, saves this one the pass through the layers below it,
+    as long as no stage in between trains these.
+
+    Args:
+      plan: All stages.
+      index: Of the stage; it has something frozen.
+      parts: Of the encoder, from the fewest layers to all of them (`Encoder.parts`).
+    """
+    depth = {part: number for number, part in enumerate(parts)}
+
+    def unchanged(other: int) -> bool:
+        between = plan[min(index, other) : max(index, other)]
+        return all(depth[stage.part] <= depth[plan[other].part] for stage in between)
+
+    own = plan[index].part
+    lower = {
+        stage.part
+        for number, stage in enumerate(plan)
+        if depth[own] < depth[stage.part] < len(parts) - 1 and unchanged(number)
+    }
+    return [*sorted(lower, key=lambda part: -depth[part]), own]
+
+
 def learning_rate(
     peak: float, steps: int, warmup_steps: int = 0, shape: str = "constant"
 ) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -15,11 +15,11 @@ from tqdm import tqdm
 import tfface
 from tfface import files, models
 from tfface.data.record_streams import Worker
-from tfface.models import FaceModel, Halves, encoders
+from tfface.models import FaceModel, encoders
 from tfface.training import interruption, loop, objectives, precision, ridge, stages
 from tfface.training import strategy as strategies
 from tfface.training.checkpoints import Checkpoints
-from tfface.training.examples import Examples, StageBatches
+from tfface.training.examples import Examples, Frozen, StageBatches
 from tfface.training.logs import Logger, describe
 from tfface.training.options import AUTO, TrainingOptions
 from tfface.training.run_directory import Position, RunDirectory
@@ -109,6 +109,7 @@ def _train(
     run.forget_after(int(position.total_steps.numpy()))
     session = Session(
         options=options,
+        plan=plan,
         model=model,
         position=position,
         run=run,
@@ -123,7 +124,7 @@ def _train(
     )
     for index in range(int(position.stage.numpy()), len(plan)):
         stop.check(f"before stage {plan[index]}")
-        _run_stage(plan[index], session)
+        _run_stage(index, session)
     run.save_model(model, "last")
     if options.cache_dir is None and run.chief:
         shutil.rmtree(session.cache_dir, ignore_errors=True)
@@ -220,18 +221,28 @@ def random_states(model: keras.Model) -> list[tf.Variable]:
     return [variable.value for variable in model.variables if id(variable) not in weights]
 
 
-def _run_stage(stage: stages.Stage, session: Session) -> None:
-    """Trains one stage, from its beginning or from the newest checkpoint inside it."""
+def _frozen(model: FaceModel, cuts: Sequence[str]) -> Frozen:
+    """What is frozen below the last of some parts, from the lowest upwards, each computed from the one before it."""
+    frozen = Frozen(model.halves(cuts[0]).lower)
+    for below, part in itertools.pairwise(cuts):
+        frozen = Frozen(model.halves(part).lower, frozen, model.between(below, part))
+    return frozen
+
+
+def _run_stage(index: int, session: Session) -> None:
+    """Trains one stage of the plan, from its beginning or from the newest checkpoint inside it."""
+    stage = session.plan[index]
     options, model, position, checkpoints = session.options, session.model, session.position, session.checkpoints
     examples = session.examples
     with session.strategy.scope():
         if stage.part == encoders.WHOLE:
             network, batches = model, StageBatches(examples.stream, examples.validation)
         else:
-            halves = FaceModel(model).halves(stage.part)
-            network = halves.upper
+            face_model = FaceModel(model)
+            network = face_model.halves(stage.part).upper
+            frozen = _frozen(face_model, stages.cached_cuts(session.plan, index, face_model.architecture.parts))
             batches = examples.cached(
-                halves,
+                frozen,
                 session.cache_dir,
                 options.cached_variants,
                 worker=session.worker,
@@ -239,7 +250,7 @@ def _run_stage(stage: stages.Stage, session: Session) -> None:
                 stop=session.stop,
             )
             if options.head_start == "ridge" and int(position.total_steps.numpy()) == 0:
-                _start_by_ridge(halves, batches, session)
+                _start_by_ridge(frozen, batches, session)
         schedule = stages.learning_rate(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
@@ -259,7 +270,7 @@ def _run_stage(stage: stages.Stage, session: Session) -> None:
     checkpoints.save(int(position.total_steps.numpy()))
 
 
-def _start_by_ridge(halves: Halves, batches: StageBatches, session: Session) -> None:
+def _start_by_ridge(frozen: Frozen, batches: StageBatches, session: Session) -> None:
     """Sets the MLPs to the ridge regression of their targets on the features that the first stage has cached.
 
     With several views the poses are those of the model to start from, if there is one, and the shape is fitted to the
@@ -269,7 +280,7 @@ def _start_by_ridge(halves: Halves, batches: StageBatches, session: Session) -> 
     explained: dict[str, float] = {}
     if options.model_kind != "shape_only" and not options.initialize_from:
         views = (
-            examples.cached_views(split, halves, session.cache_dir, options.cached_variants)
+            examples.cached_views(split, frozen, session.cache_dir, options.cached_variants)
             for split in ("train", "validation")
         )
         explained |= ridge.start(model.regressor, tqdm(next(views), desc="ridge regression", unit="batch"), next(views))
