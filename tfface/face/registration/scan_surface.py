@@ -21,12 +21,14 @@ class ClosestPoints:
       distances: [Q], mm.
       on_border: [Q] bool, whether the point lies in a triangle that touches a border of the surface. There, closest
         points pile up that belong to what the scan does not show.
+      triangle: [Q], of the surface, that the point lies in.
     """
 
     points: Array
     normals: Array
     distances: Array
     on_border: npt.NDArray[np.bool_]
+    triangle: npt.NDArray[np.integer]
 
 
 class ScanSurface:
@@ -80,7 +82,7 @@ class ScanSurface:
         weights = barycentric(foot, *np.moveaxis(self._vertices[corners], 1, 0))
         normals = np.einsum("qc,qck->qk", weights, self._normals[corners])
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        return ClosestPoints(foot, normals, np.sqrt(np.maximum(squares, 0)), self.border_triangles[triangle])
+        return ClosestPoints(foot, normals, np.sqrt(np.maximum(squares, 0)), self.border_triangles[triangle], triangle)
 
 
 def _at_border(triangles: npt.NDArray[np.integer], num_vertices: int) -> npt.NDArray[np.bool_]:

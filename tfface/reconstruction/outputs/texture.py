@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,10 @@ from tfface.reconstruction.reconstructed_face import Reconstruction
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 Picture = npt.NDArray[np.uint8]
+LookUp = Callable[[OutputSurface, Texels], tuple[Array, Array]]
+
+SKIN_TONE = 0.78, 0.60, 0.52
+"""sRGB of skin whose colour nobody knows."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,6 +105,52 @@ def bake_head(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> Textu
         for number in range(len(reconstruction.views))
     ]
     return _bake(reconstruction, head.decode(coefficients), posed, _head_layout(head, size))
+
+
+def paint(
+    face_model: MorphableModel, vertices: Array, look_up: LookUp | None, size: int = TEXTURE_SIZE
+) -> TexturedFace:
+    """A texture of what is known on the surface itself, as from a scan; completed as in `bake`.
+
+    Args:
+      face_model: The 3DMM.
+      vertices: Of its face [P, 3] or of its whole head [V, 3], mm, model frame.
+      look_up: Takes surface and texels, gives the colours [T, 3] of the texels, sRGB, 0..1, and how far each is to be
+        trusted [T], 0..1. Without it, and where nothing is to be trusted, the skin has the plain colour `SKIN_TONE`.
+      size: Texels along each side.
+
+    Returns:
+      The textured surface, without gains.
+
+    Raises:
+      ValueError: If the vertices are neither the face's nor the head's, or the size is not between 16 and 8192.
+    """
+    head = face_model.head
+    if vertices.shape == face_model.mean.shape:
+        layout = _face_layout(face_model, size)
+    elif head is not None and vertices.shape == head.mean.shape:
+        layout = _head_layout(head, size)
+    else:
+        raise ValueError(f"vertices must be those of the face or of the head, got {list(vertices.shape)}")
+    surface, texels = layout.surface, layout.texels
+    blended = np.tile(np.array(SKIN_TONE, np.float32), (len(texels.place), 1))
+    known: Array = np.zeros(len(texels.place), np.float32)
+    if look_up is not None:
+        colors, trust = look_up(surface, texels)
+        if trust.any():
+            membrane = blending.Membrane(vertices, surface.triangles)
+            blended, known = blending.blend(
+                [colors], [trust], trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored
+            )
+    return TexturedFace(
+        np.asarray(vertices, np.float32),
+        surface.triangles,
+        surface.num_closing,
+        layout.atlas,
+        np.rint(255 * texels.picture(blended)).astype(np.uint8),
+        np.rint(255 * texels.picture(known[:, None])[..., 0]).astype(np.uint8),
+        np.zeros((0, len(vertices), 3), np.float32),
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
