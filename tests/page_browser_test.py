@@ -243,6 +243,20 @@ class TestBrowser:
         _slide(browser, "Jaw open", 0)
         assert browser.evaluate("element('expression-of').value") == ""
 
+    def test_what_closes_an_opening_gets_dark_as_it_opens(self, browser, moving_ann):
+        _open(browser, moving_ann)
+        # Two triangles, of which the second closes an opening: at rest, a little open, wide open.
+        rest = [0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 1, 0]
+        found = []
+        for height in (1, 1.9, 4):
+            moved = [value if index != 10 else height for index, value in enumerate(rest)]
+            arrays = f"new Float32Array({rest}), new Float32Array({moved}), [0, 1, 2, 1, 3, 2], 1"
+            found.append(browser.evaluate(f"[...hollows({arrays})]"))
+        assert found[0] == [0, 0, 0, 0]
+        assert found[1][0] == 0
+        assert 0 < found[1][3] < 255
+        assert found[2] == [0, 255, 255, 255]
+
     def test_a_page_without_expressions_shows_none_of_it(self, browser, ann):
         _open(browser, ann)
         assert browser.evaluate("document.querySelectorAll('[data-slider], #expression-of, #neutral').length") == 0

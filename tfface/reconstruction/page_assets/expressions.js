@@ -1,7 +1,7 @@
 // Moves the face: sums displacements by their weights, and keeps sliders, the choice of a photograph and the mesh in step.
 
 const PLAY_MS = 450;  // how long one expression takes to become another
-const DARKENS = [1.5, 4];  // how many times its area at rest a closed opening has where its inside begins and ends to show
+const DARKENS = [1.3, 2.5];  // how many times its area at rest a closed opening has where its inside begins and ends to show
 
 // Displacements of a decoded expression set: positions = rest + sum_e w_e scale_e delta_e.
 function posed(rest, told, weights) {
@@ -43,16 +43,21 @@ function vertexNormals(positions, triangles) {
   return normals;
 }
 
-// How much of the inside each triangle that closes an opening shows, 0..255: lips that part show a dark mouth.
+// How much of the inside shows where openings are closed, 0..255 a vertex: lips that part show a dark mouth. What counts
+// is the area of the closing triangles around the vertex.
 function hollows(rest, positions, triangles, numClosing) {
-  const first = triangles.length - 3 * numClosing;
-  const shown = new Uint8Array(triangles.length / 3);
-  for (let corner = first; corner < triangles.length; corner += 3) {
-    const [before, now] = [rest, positions].map((of) => Math.hypot(...crossOf(of, triangles, corner)));
-    const share = (now / Math.max(before, 1e-3) - DARKENS[0]) / (DARKENS[1] - DARKENS[0]);
-    shown[corner / 3] = 255 * Math.max(0, Math.min(1, share));
-  }
-  return shown;
+  const [before, now] = [rest, positions].map((of) => {
+    const areas = new Float32Array(of.length / 3);
+    for (let corner = triangles.length - 3 * numClosing; corner < triangles.length; corner += 3) {
+      const area = Math.hypot(...crossOf(of, triangles, corner));
+      for (let k = 0; k < 3; k += 1) areas[triangles[corner + k]] += area;
+    }
+    return areas;
+  });
+  return Uint8Array.from(now, (area, vertex) => {
+    const share = (area / Math.max(before[vertex], 1e-3) - DARKENS[0]) / (DARKENS[1] - DARKENS[0]);
+    return 255 * Math.max(0, Math.min(1, share));
+  });
 }
 
 // The state of the expressions of a page, or null if it has none. `deform` takes positions, normals and hollows.

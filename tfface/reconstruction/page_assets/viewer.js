@@ -212,7 +212,7 @@ function movingCorners(mesh) {
       normals[4 * corner + axis] = mesh.normals[3 * vertex + axis];
     }
     barycentrics[4 * corner + (corner % 3)] = 255;
-    if (mesh.hollows) barycentrics[4 * corner + 3] = mesh.hollows[Math.floor(corner / 3)];
+    if (mesh.hollows && corner >= count - 3 * mesh.numClosing) barycentrics[4 * corner + 3] = mesh.hollows[vertex];
   });
   return { positions, normals, barycentrics };
 }
@@ -220,7 +220,8 @@ function movingCorners(mesh) {
 // Makes a drawing function for a canvas, or null where the browser has no WebGL.
 //
 // mesh: positions [P, 3] mm, normals [P, 3] int16, triangles [F, 3], uv [F, 3, 2] uint16 or null, errors [P] mm or null
-// (negative: unknown), hollows [F] uint8 or null, errorMax mm, texture: an image or null, errorColors: a canvas of 256 x 1.
+// (negative: unknown), errorMax mm, texture: an image or null, errorColors: a canvas of 256 x 1; hollows [P] uint8 or null,
+// how far the inside shows at vertices of the last numClosing triangles.
 //
 // The function draws { mode, edges, opacity, camera: { rotation, translation, lens, near, far }, photograph: an image
 // or null, rectangle: where it lies }. Its `deform` takes over positions, normals and hollows that have changed.
