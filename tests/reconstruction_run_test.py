@@ -292,8 +292,8 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
     written = []
     face = types.SimpleNamespace(gains=np.linspace(0, 2, 5)[None, :, None].repeat(3, axis=-1))
 
-    def write(reconstruction, folder, **switches):
-        written.append((reconstruction.name, folder, switches))
+    def write(reconstruction, folder, wanted, **settings):
+        written.append((reconstruction.name, folder, wanted, settings))
         if reconstruction.name == "bad":
             raise ValueError("no face can be unwrapped")
         return types.SimpleNamespace(face=face)
@@ -305,8 +305,8 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", (20, 20, 40))
     out = tmp_path / "out"
     reconstruct(out, path, outputs=("maps", "page"), texture_size=64)
-    switches = {"texture_size": 64, "overlays": False, "turntable": False, "maps": True}
-    assert written == [("a", out, switches), (out / "index.html", "a", face)]
+    settings = {"texture_size": 64, "pose": "neutral"}
+    assert written == [("a", out, ("maps", "page"), settings), (out / "index.html", "a", face)]
     assert content(out)["photographs"][0]["gains"] == [1, 1, 1]
     bad = save(tmp_path / "bad.png", (20, 20, 40))
     summary, told = reconstruct(tmp_path / "bad", bad, outputs=("mesh",))
