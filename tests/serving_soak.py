@@ -1,0 +1,146 @@
+"""A soak: mixed requests for a server whose versions change all the while; no good request fails, its memory is flat.
+
+    PYTHONPATH=. python tests/serving_soak.py --requests=10000 --seconds=1800
+
+serves a small model with ``python -m tfface.serve`` on loopback and asks it by gRPC and by REST; one request in ten is
+broken (serving_fuzz.py makes them). Every `--every` seconds a new version appears and the one before the last goes. It
+ends with the requests or the seconds, whichever comes first, and with 1 if a good request failed, a broken one was
+answered improperly, or the server held more than `--growth` MB more at the end than after the first tenth.
+"""
+
+import argparse
+import base64
+import collections
+import concurrent.futures
+import http.client
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import grpc
+import numpy as np
+import serving_fuzz
+import serving_tiny
+
+_BROKEN = 10  # one request of so many
+
+
+class Soak:
+    """Asks a server of gRPC and REST; request `index` is always the same one.
+
+    Args:
+      address: host:port of gRPC.
+      rest: host:port of REST.
+      channel: To `address`.
+    """
+
+    def __init__(self, address: str, rest: str, channel: grpc.Channel):
+        self._address, self._rest, self._channel = address, rest, channel
+        self._fuzzer = serving_fuzz.Fuzzer()
+        given = self._fuzzer.given
+        crops = {"images": given["images"].astype(np.float32), "intrinsics": given["intrinsics"]}
+        photographs = {"image_bytes": self._fuzzer.jpeg, "intrinsics": given["intrinsics"]}
+        self._messages = [
+            serving_tiny.request(crops, "tensors").SerializeToString(),
+            serving_tiny.request(photographs).SerializeToString(),
+        ]
+        encoded = [{"b64": base64.b64encode(view).decode()} for view in self._fuzzer.png[0]]
+        face = {"image_bytes": encoded, "intrinsics": given["intrinsics"][0].tolist()}
+        model = f"/v1/models/{serving_tiny.MODEL}"
+        self._calls = [
+            ("POST", f"{model}:predict", json.dumps({"instances": [face]}).encode(), {}),
+            ("GET", f"{model}/metadata", b"", {}),
+        ]
+
+    def one(self, index: int) -> tuple[str, str]:
+        """Sends a request: "good" or "broken", and its status; "broken" ones have a status that is proper, or fail."""
+        if index % _BROKEN == 0:
+            return self._broken(index)
+        kind = index % 4
+        if kind < 2:
+            status = serving_fuzz.send(self._address, self._messages[kind], self._channel).name
+        else:
+            try:
+                status = str(serving_fuzz.send_http(self._rest, *self._calls[kind - 2]))
+            except (OSError, http.client.HTTPException) as error:
+                status = type(error).__name__
+        return "good", status
+
+    def _broken(self, index: int) -> tuple[str, str]:
+        if index // _BROKEN % 2:
+            status = serving_fuzz.send_http(self._rest, *self._fuzzer.rest(index))
+            proper, name = status in serving_fuzz.PROPER_HTTP, str(status)
+        else:
+            code = serving_fuzz.send(self._address, self._fuzzer.predict(index), self._channel)
+            proper, name = code in serving_fuzz.PROPER | {grpc.StatusCode.INTERNAL}, code.name
+        return "broken" if proper else "improper", name
+
+
+def change_versions(base_path: pathlib.Path, every: float, ended: threading.Event) -> None:
+    """Adds a version and takes the one before the last away, every so many seconds."""
+    number = 1
+    while not ended.wait(every):
+        number += 1
+        serving_tiny.copy_version(base_path, number)
+        shutil.rmtree(base_path / str(number - 2), ignore_errors=number == 2)
+
+
+def main() -> None:
+    """Runs the soak that the arguments describe."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=10000)
+    parser.add_argument("--seconds", type=float, default=1800.0)
+    parser.add_argument("--every", type=float, default=60.0, help="seconds between versions")
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--growth", type=float, default=64.0, help="MB")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        base_path = pathlib.Path(folder)
+        serving_tiny.copy_version(base_path, 1)
+        command = [sys.executable, "-m", "tfface.serve", f"--model_base_path={base_path}", "--port=0", "--rest_port=0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            ended = threading.Event()
+            changing = threading.Thread(target=change_versions, args=(base_path, options.every, ended))
+            try:
+                address = process.stdout.readline().removeprefix("gRPC on ").strip()
+                rest = process.stdout.readline().removeprefix("REST on http://").partition("/")[0]
+                changing.start()
+                sound = run(options, process.pid, address, rest)
+            finally:
+                ended.set()
+                process.terminate()
+            changing.join()
+            sound &= process.wait() == 0
+    sys.exit(0 if sound else 1)
+
+
+def run(options: argparse.Namespace, process: int, address: str, rest: str) -> bool:
+    """Sends the requests and tells how it went; whether all is well."""
+    counted: collections.Counter = collections.Counter()
+    held = []
+    begun = time.monotonic()
+    step = max(1, options.requests // 10)
+    with grpc.insecure_channel(address) as channel, concurrent.futures.ThreadPoolExecutor(options.clients) as clients:
+        soak = Soak(address, rest, channel)
+        for first in range(0, options.requests, step):
+            counted.update(clients.map(soak.one, range(first, min(first + step, options.requests))))
+            held.append(serving_fuzz.resident_megabytes(process))
+            seconds = time.monotonic() - begun
+            sys.stdout.write(f"{counted.total():6d} requests, {seconds:6.1f} s, the server holds {held[-1]:.0f} MB\n")
+            sys.stdout.flush()
+            if seconds > options.seconds:
+                break
+    for (kind, status), count in sorted(counted.items()):
+        sys.stdout.write(f"{kind:9s} {status:22s} {count}\n")
+    failed = sum(count for (kind, status), count in counted.items() if kind == "good" and status not in ("OK", "200"))
+    improper = sum(count for (kind, _), count in counted.items() if kind == "improper")
+    return not failed and not improper and held[-1] - held[0] <= options.growth
+
+
+if __name__ == "__main__":
+    main()
