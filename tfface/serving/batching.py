@@ -1,7 +1,8 @@
 """Requests of several clients become one batch: what waits while the model is busy runs together.
 
 Nothing waits for a batch to fill unless a time is given for it: an idle model starts at once, so batching costs a
-lonely client nothing, and under load batches fill by themselves.
+lonely client nothing, and under load batches fill by themselves. TensorFlow's own batching stands in TensorFlow Serving
+alone, or in a graph, where one bad request would fail those beside it; no library on the index batches for a session.
 """
 
 import collections

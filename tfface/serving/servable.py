@@ -1,5 +1,6 @@
 """One loaded version of a model, run the way TensorFlow Serving runs it: a session on the graph of a SavedModel."""
 
+import gc
 import os
 import pathlib
 import threading
@@ -114,6 +115,10 @@ class Servable:
         """Frees the model; nothing may be running on it."""
         self._callables.clear()
         self._session.close()
+        # A graph is a circle of references: left to Python, several of them would be held, megabytes each.
+        del self._session
+        self.signatures.clear()
+        gc.collect()
 
 
 def warmup_requests(path: str) -> Iterator[Any]:
