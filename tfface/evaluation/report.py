@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from tfface import files
 from tfface.drawing import document
 from tfface.evaluation import measures, statistics
 from tfface.evaluation.average_rmse import CROP_RADIUS
-from tfface.evaluation.engine import Results
 from tfface.evaluation.measure import Column, Values
 from tfface.evaluation.measuring import Measured
 from tfface.options import Options
 from tfface.version import __version__
+
+if TYPE_CHECKING:  # with TensorFlow, which who measures meshes does without
+    from tfface.evaluation.engine import Results
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-graphics")
 
@@ -61,7 +63,7 @@ def summaries(row: Measured, baseline: Measured, seed: int | None = None) -> dic
     return found
 
 
-def described(options: Options, results: Results, seed: int | None = None) -> dict[str, Any]:
+def described(options: Options, results: "Results", seed: int | None = None) -> dict[str, Any]:
     """How an evaluation was made and what it found, of JSON types.
 
     Args:
@@ -179,7 +181,7 @@ def write_errors(path: Path, header: Sequence[str], lines: Iterable[Sequence[str
         writer.writerows([cell(value) for value in line] for line in lines)
 
 
-def write_errors_of(path: Path, results: Results) -> None:
+def write_errors_of(path: Path, results: "Results") -> None:
     """Writes every figure of every subject, row by row."""
     subjects = results.evaluation.subjects.truth.subjects
     nothing = np.full(len(subjects), np.nan)

