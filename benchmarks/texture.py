@@ -26,6 +26,7 @@ from timing import in_turn
 
 from tfface.geometry import raycast, rotation
 from tfface.reconstruction import outputs
+from tfface.reconstruction.options import TEXTURE_SIZE  # noqa: E402
 from tfface.reconstruction.outputs import texture
 from tfface.reconstruction.outputs.rendering import render
 from tfface.reconstruction.reconstructed_face import Reconstruction
@@ -125,7 +126,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=texture.DEFAULT_SIZE, help="texels along each side")
+    parser.add_argument("--size", type=int, default=TEXTURE_SIZE, help="texels along each side")
     parser.add_argument("--image_size", type=int, default=512, help="px, of each photograph")
     parser.add_argument("--open3d_python", default="", help="a Python with open3d-cpu")
     parser.add_argument("--rounds", type=int, default=3)

@@ -14,8 +14,9 @@ from PIL import Image, ImageCms, ImageOps
 from tfface.geometry import camera
 from tfface.photographs import lens, photograph, video
 from tfface.photographs.photograph import focal_from_exif, read, upright_intrinsics
-from tfface.reconstruction.reconstruction_run import MAX_PIXELS
+from tfface.reconstruction.options import ReconstructionOptions
 
+MAX_PIXELS = ReconstructionOptions.max_pixels
 LIMIT = 1 << 20
 HEIGHT, WIDTH = 6, 10
 
