@@ -26,7 +26,7 @@ from timing import in_turn
 
 from tfface.geometry import raycast, rotation
 from tfface.reconstruction import outputs
-from tfface.reconstruction.options import TEXTURE_SIZE  # noqa: E402
+from tfface.reconstruction.options import TEXTURE_SIZE
 from tfface.reconstruction.outputs import texture
 from tfface.reconstruction.outputs.rendering import render
 from tfface.reconstruction.reconstructed_face import Reconstruction
