@@ -25,14 +25,15 @@ STARTING = 10
 """Batches of a new pipeline that do not count: its threads have to find their pace."""
 
 
-def _prepare(folder: str) -> str:
+def prepare(folder: str, num_subjects: int = PREPARED_SUBJECTS) -> str:
+    """Records of a few embedded people; gives the folder back."""
     from tfface import people
     from tfface.data import preparation
     from tfface.people import photographer
 
     settings = photographer.PhotographySettings(image_size=IMAGE_SIZE)
-    source = people.open_source("anthropometric", num_subjects=PREPARED_SUBJECTS, settings=settings)
-    preparation.prepare(source, folder, preparation.Recipe(modes=32), progress=False)
+    source = people.open_source("anthropometric", num_subjects=num_subjects, settings=settings)
+    preparation.prepare(source, folder, preparation.Recipe(modes=min(32, num_subjects // 2)), progress=False)
     return folder
 
 
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        records = options.records or _prepare(stack.enter_context(tempfile.TemporaryDirectory()))
+        records = options.records or prepare(stack.enter_context(tempfile.TemporaryDirectory()))
         print(markdown(measure(options, records)))
 
 

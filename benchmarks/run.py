@@ -135,6 +135,12 @@ BENCHMARKS = (
     ),
     Benchmark("pipeline", "pipeline.py", quick=("--batch_size=4", "--batches=2", "--rounds=1")),
     Benchmark(
+        "frozen features",
+        "frozen_features.py",
+        quick=("--subjects=12", "--rounds=1"),
+        takes=("folder",),
+    ),
+    Benchmark(
         "memory",
         "memory.py",
         quick=("--image_size=32", "--batches", "4", "--vertices", "500"),

@@ -52,10 +52,10 @@ class Rounds:
         """Time of one over time of another, `scale` times."""
         return Ratio.of([scale * seconds for seconds in self.wall(name)], self.wall(other))
 
-    def processor_ratio(self, name: str, other: str) -> Ratio:
+    def processor_ratio(self, name: str, other: str, scale: float = 1.0) -> Ratio:
         """The same of the processor's time."""
         return Ratio.of(
-            [taken.processor for taken in self._times[name]], [taken.processor for taken in self._times[other]]
+            [scale * taken.processor for taken in self._times[name]], [taken.processor for taken in self._times[other]]
         )
 
 

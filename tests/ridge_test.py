@@ -14,6 +14,7 @@ from tfface.geometry import rotation
 from tfface.models import HEADS, FaceModel, decoders, heads, mlp, regressor
 from tfface.training import ridge, training_run
 from tfface.training.options import TrainingOptions
+from tfface.training.run_directory import RunDirectory
 
 CELLS = (2, 2, 3)
 
@@ -243,3 +244,29 @@ def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(reco
     again = {**several, "initialize_from": str(tmp_path / "trained.keras")}
     with pytest.raises(ValueError, match="another shape MLP than the one that the merge block of"):
         training_run.train(TrainingOptions(output=str(tmp_path / "again"), **again))
+
+
+def test_heads_are_solved_again_after_a_stage_of_convolutions(records, tmp_path, capsys):
+    options = {"records": records, "encoder_weights": "none", "encoder_dtype": "float32", "hidden_units": 8}
+    options |= {"batch_size": 4, "pictures": 0, "validate_every": 2, "encoder_output": "block3_pool"}
+    options |= {"stages": ("ridge", "block3:2:1e-2", "ridge", "heads:1:1e-9")}
+    training_run.train(TrainingOptions(output=str(tmp_path / "run"), **options))
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ridge regression explains")]
+    assert len(set(said)) == 2
+    history = RunDirectory(str(tmp_path / "run")).history()
+    told = [(line["stage"], line["total_steps"]) for line in history]
+    assert told == [("ridge", 1), ("block3:2:0.01", 3), ("ridge", 4), ("heads:1:1e-09", 5)]
+    assert history[2]["loss"] != history[1]["loss"]
+    regressor = FaceModel(keras.saving.load_model(tmp_path / "run" / "last.keras")).regressor
+    for head in HEADS:
+        normalisation, _, output = mlp.layers(regressor.mlp(head))
+        units = output.units
+        kernel = np.asarray(output.kernel)
+        np.testing.assert_allclose(kernel[:units], -kernel[units : 2 * units], atol=1e-6)
+        np.testing.assert_allclose(normalisation.get_weights()[0], 1.0, atol=1e-6)
+
+
+def test_heads_of_several_views_are_not_solved_behind_a_trained_merge_block(records, tmp_path):
+    options = {"records": records, "output": str(tmp_path), "model_kind": "multi_view", "batch_size": 4}
+    with pytest.raises(ValueError, match=r"ridge expected as the first stage alone, got heads:1:0\.0001, ridge"):
+        training_run.train(TrainingOptions(stages=("heads:1", "ridge"), **options))

@@ -7,15 +7,23 @@ from tfface.training import stages
 
 
 def test_parse():
-    assert stages.parse(["heads:10:1e-3", " block5:20 ", "all:5"], 1e-4) == [
+    assert stages.parse(["ridge", "heads:10:1e-3", " block5:20 ", "all:5"], 1e-4) == [
+        stages.Stage("heads", 0, 0.0),
         stages.Stage("heads", 10, 1e-3),
         stages.Stage("block5", 20, 1e-4),
         stages.Stage("all", 5, 1e-4),
     ]
 
 
+def test_a_stage_names_itself_as_it_was_given():
+    texts = ["ridge", "heads:10:0.001"]
+    plan = stages.parse(texts, 1e-4)
+    assert [str(stage) for stage in plan] == texts
+    assert [stage.solved for stage in plan] == [True, False]
+
+
 @pytest.mark.parametrize(
-    "text", ["heads", "heads:0", "heads:x", "block1:5", "all:5:0", "all:5:1e-3:2", "all:5:nan", ""]
+    "text", ["ridge:1", "heads", "heads:0", "heads:x", "block1:5", "all:5:0", "all:5:1e-3:2", "all:5:nan", ""]
 )
 def test_what_is_no_stage_is_named(text):
     with pytest.raises(ValueError, match="stages: expected part:steps"):

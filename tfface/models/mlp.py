@@ -30,6 +30,13 @@ def standardiser(mlp: keras.Model) -> keras.Model:
     return keras.Model(mlp.input, layers(mlp)[0].output)
 
 
+def reset_normalisation(mlp: keras.Model) -> None:
+    """Gives an MLP the standardisation that it began with, the same for all MLPs."""
+    normalisation = layers(mlp)[0]
+    gamma, beta = normalisation.get_weights()
+    normalisation.set_weights([np.ones_like(gamma), np.zeros_like(beta)])
+
+
 def set_linear(mlp: keras.Model, kernel: np.ndarray, bias: np.ndarray, deviation: np.ndarray) -> None:
     """Makes an MLP the map ``x kernel + bias`` of its standardised features; its other hidden units stay silent.
 

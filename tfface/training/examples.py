@@ -118,9 +118,9 @@ class Examples:
         return max(copies * self._inspected["train"].subjects // self._batch_size, 1)
 
     def cached_crops(self, variants: int) -> int:
-        """Crops whose features a cache of the training split holds."""
-        copies = variants * (2 if self._mirror else 1)
-        return copies * self._inspected["train"].subjects * self.manifest.max_views
+        """Crops whose features the caches of a stage hold."""
+        copies = {"train": variants * (2 if self._mirror else 1), "validation": 1}
+        return self.manifest.max_views * sum(self._inspected[split].subjects * many for split, many in copies.items())
 
     def camera_statistics(self) -> models.CameraStatistics:
         """Standardisation of the pose heads, from the first few hundred training subjects."""

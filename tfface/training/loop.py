@@ -161,17 +161,34 @@ def run_stage(trainer: StageTrainer, stage: Stage, batches: StageBatches, sessio
             bar.set_postfix_str(f"loss {smoothed:.3f}, {images:.0f} subjects/s", refresh=False)
             bar.update()
             if done % options.validate_every == 0 or done == stage.steps:
-                measured = trainer.validate(pipeline.naming_faults(held_out, options.records, "validation"))
-                total_steps = int(position.total_steps.numpy())
-                session.logger.validation(total_steps, str(stage), {"training_loss": smoothed, **measured})
-                if position.is_best(measured[options.best_by]):
-                    session.run.save_model(session.model, "best")
+                _validate(trainer, held_out, stage, session)
                 if options.patience and int(position.without_better.numpy()) >= options.patience:
                     tqdm.write(f"{stage.part}: no better {options.best_by} in {options.patience} validations, going on")
                     break
             if (done % options.checkpoint_every == 0 and done < stage.steps) or session.stop.requested:
                 checkpoints.save(int(position.total_steps.numpy()))
                 session.stop.check(f"after step {done} of stage {stage}")
+
+
+def measure_solved(trainer: StageTrainer, stage: Stage, batches: StageBatches, session: Session) -> None:
+    """What a stage that is solved, not trained, does in place of steps: one validation. It counts as a step.
+
+    Raises:
+      ValueError: If the records cannot be read; names the shard or the subject.
+    """
+    session.position.advance(float("nan"))
+    _validate(trainer, trainer.distributed(batches.validation), stage, session)
+
+
+def _validate(trainer: StageTrainer, held_out: Iterable[Any], stage: Stage, session: Session) -> None:
+    """Measures, tells, and keeps the model if it is the best so far."""
+    options, position = session.options, session.position
+    measured = trainer.validate(pipeline.naming_faults(held_out, options.records, "validation"))
+    training_loss = float(position.training_loss.numpy())
+    known = {} if math.isnan(training_loss) else {"training_loss": training_loss}
+    session.logger.validation(int(position.total_steps.numpy()), str(stage), {**known, **measured})
+    if position.is_best(measured[options.best_by]):
+        session.run.save_model(session.model, "best")
 
 
 def _bar(stage: Stage, start: int, shown: bool) -> tqdm:

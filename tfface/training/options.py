@@ -64,7 +64,8 @@ class TrainingOptions(Options):
     stages: Sequence[str] = option(
         ("all:20000",),
         "What to train, stage by stage, as part:steps[:learning_rate]. Parts: "
-        f"{', '.join(encoders.parts())} (with a block, all above it); what lies below is frozen and cached.",
+        f"{', '.join(encoders.parts())} (with a block, all above it); what lies below is frozen and cached. "
+        "ridge, without steps, solves the heads anew in closed form.",
     )
     learning_rate: float = option(1e-4, "Adam's learning rate, for stages that name none.", lower=0)
     weight_decay: float = option(

@@ -100,6 +100,8 @@ def start(regressor: Regressor, training: Iterable[Views], validation: Iterable[
       ValueError: If the features are too many, or the hidden layers too narrow.
     """
     standardise, heads = _standardiser(regressor), regressor.heads
+    for head in heads:  # those that have been trained have each a standardisation of their own
+        mlp.reset_normalisation(regressor.mlp(head))
 
     def example(views: Views) -> Example:
         wanted = regressor.targets(views)

@@ -49,7 +49,7 @@ def train(options: TrainingOptions, flagfile: str = "") -> str:
       WorkerLostError: If another worker does not answer any more.
     """
     plan = stages.parse(options.stages, options.learning_rate)
-    _check_head_start(options, plan)
+    _check_ridge(options, plan)
     worker = strategies.worker(options.strategy)
     run = RunDirectory(options.output, chief=worker[0] == 0)
     with run.held(), interruption.StopRequest() as stop:
@@ -160,16 +160,22 @@ def _with_precision(
     return dataclasses.replace(options, encoder_dtype=chosen), seconds
 
 
-def _check_head_start(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
-    if options.head_start == "zeros":
+def _check_ridge(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
+    solved = [index for index, stage in enumerate(plan) if stage.solved]
+    if any(solved) and options.model_kind != "single_view":
+        raise ValueError(
+            "stages: the heads of a model of several views are solved before its merge block is trained: ridge "
+            f"expected as the first stage alone, got {', '.join(map(str, plan))}"
+        )
+    if options.head_start == "zeros" and not solved:
         return
-    if plan[0].part != "heads" or (options.views == 1 and options.initialize_from):
+    if options.head_start != "zeros" and (plan[0].part != "heads" or (options.views == 1 and options.initialize_from)):
         raise ValueError(
             "head_start: ridge expects a first stage of the part heads and, of a single view, no initialize_from; "
             f"got {plan[0]} and {options.initialize_from}"
         )
     if strategies.worker(options.strategy)[1] > 1:
-        raise ValueError("head_start: ridge is solved on one machine, it does not go with several workers")
+        raise ValueError("head_start, stages: ridge is solved on one machine, it does not go with several workers")
 
 
 def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
@@ -249,8 +255,8 @@ def _run_stage(index: int, session: Session) -> None:
                 barrier=functools.partial(strategies.barrier, session.strategy),
                 stop=session.stop,
             )
-            if options.head_start == "ridge" and int(position.total_steps.numpy()) == 0:
-                _start_by_ridge(frozen, batches, session)
+            if stage.solved or (options.head_start == "ridge" and int(position.total_steps.numpy()) == 0):
+                _solve_heads(frozen, batches, session)
         schedule = stages.learning_rate(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
@@ -265,20 +271,23 @@ def _run_stage(index: int, session: Session) -> None:
     if int(position.step.numpy()) > 0:
         checkpoints.restore(model=model, position=position, optimizer=optimizer)
     checkpoints.track(model=model, position=position, optimizer=optimizer)
-    loop.run_stage(trainer, stage, batches, session)
+    if stage.solved:
+        loop.measure_solved(trainer, stage, batches, session)
+    else:
+        loop.run_stage(trainer, stage, batches, session)
     position.next_stage()
     checkpoints.save(int(position.total_steps.numpy()))
 
 
-def _start_by_ridge(frozen: Frozen, batches: StageBatches, session: Session) -> None:
-    """Sets the MLPs to the ridge regression of their targets on the features that the first stage has cached.
+def _solve_heads(frozen: Frozen, batches: StageBatches, session: Session) -> None:
+    """Sets the MLPs to the ridge regression of their targets on the features that the stage has cached.
 
     With several views the poses are those of the model to start from, if there is one, and the shape is fitted to the
     mean of the views.
     """
     options, examples, model = session.options, session.examples, FaceModel(session.model)
     explained: dict[str, float] = {}
-    if options.model_kind != "shape_only" and not options.initialize_from:
+    if options.model_kind != "shape_only" and (options.views == 1 or not options.initialize_from):
         views = (
             examples.cached_views(split, frozen, session.cache_dir, options.cached_variants)
             for split in ("train", "validation")
