@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 OPTIONS ?=
-EXTRAS := dev docs eos hed reconstruct scans serving usd video
+EXTRAS := app dev docs eos hed mediapipe reconstruct scans serving usd video
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed

@@ -61,6 +61,10 @@ EXTRAS_REQUIRE = {
     # Photographs: a face detector, and phones' HEIC files. Videos: FFmpeg's libraries, in the smallest wheel there is.
     "reconstruct": ["mtcnn>=1.0", "pillow-heif>=0.22", "pygltflib>=1.16"],
     "video": ["av>=15.0"],
+    # Another source of landmarks, and a faster face detector; the wheel has no model (docs/reconstruct.md).
+    "mediapipe": ["mediapipe>=0.10.30"],
+    # The page where photographs are dropped.
+    "app": ["httptools>=0.6.3", "python-multipart>=0.0.20", "starlette>=0.46", "uvicorn>=0.34"],
     # Registration on many machines. It holds protobuf, pillow and pyarrow back, hence an environment of its own.
     "beam": ["apache-beam>=2.70"],
     # The embedded server: gRPC's health service, REST as an ASGI application, metrics. Of the two parsers that uvicorn
@@ -87,6 +91,7 @@ EXTRAS_REQUIRE = {
         "mypy>=1.13",
         "pre-commit>=4.0",
         "pre-commit-hooks>=5.0",
+        "pycolmap>=3.11",  # writes and reads cameras, to compare with
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "pyyaml>=6.0",  # reads the deployment files in a test

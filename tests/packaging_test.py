@@ -16,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 ROOT = pathlib.Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # "" is what all install; beam and gpu have pins of their own.
-EXTRAS = ("", "dev", "docs", "eos", "hed", "reconstruct", "scans", "serving", "usd", "video")
+EXTRAS = ("", "app", "dev", "docs", "eos", "hed", "mediapipe", "reconstruct", "scans", "serving", "usd", "video")
 DOCUMENTS = [name for name in ("README.md", "BUILD.md", "CONTRIBUTING.md") if (ROOT / name).exists()]
 
 
