@@ -216,6 +216,7 @@ MEASURE = Measure(
         Column("armse_percent", "% of eye distance", share=True),
     ),
     of_pairs=_of_pairs,
+    costly=True,
     lacking=_lacking,
     mesh_columns=("armse_mm", "armse_percent", "predicted_to_true_mm", "true_to_predicted_mm"),
     of_meshes=_of_meshes,

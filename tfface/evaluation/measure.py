@@ -79,6 +79,7 @@ class Measure:
       columns: what `of_pairs` finds.
       of_pairs: [G] by name of a column; None for a measure of meshes alone.
       needs: fields of `Predictions` that a row must have, else it goes without the measure.
+      costly: whether it takes so long that only rows of one prediction a subject are measured.
       lacking: why a 3DMM's shapes cannot be measured, "" if they can.
       mesh_columns: names of what `of_meshes` finds.
       of_meshes: numbers by name, None where one does not apply; None for a measure that needs the topology of a 3DMM.
@@ -89,6 +90,7 @@ class Measure:
     columns: tuple[Column, ...] = ()
     of_pairs: Callable[[Pairs], Mapping[str, Values]] | None = None
     needs: tuple[str, ...] = ()
+    costly: bool = False
     lacking: Callable[[MorphableModel], str] = lambda _: ""
     mesh_columns: tuple[str, ...] = ()
     of_meshes: Callable[[Mesh, Mesh], Numbers] | None = None

@@ -75,7 +75,7 @@ class Measurer:
     def measure(self, name: str, model: str, predictions: Predictions) -> Measured:
         """Measures a row, or reads what was measured of the same predictions before.
 
-        Measures that need what the predictions do not hold, as poses, are left out.
+        Measures that need what the predictions do not hold, as poses, are left out, and costly ones where M > 1.
 
         Args:
           name: of the row.
@@ -90,6 +90,7 @@ class Measurer:
             measure
             for measure in (measures.REGISTRY[measure] for measure in self.names)
             if all(getattr(predictions, field) is not None for field in measure.needs)
+            and not (measure.costly and predictions.views.shape[1] > 1)
         ]
         key = json.dumps([[[one.name, one.version] for one in chosen], self._digest(predictions)])
         path = self.folder / f"{files.name_of(name)}.npz"
