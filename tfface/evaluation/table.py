@@ -102,8 +102,8 @@ def _note(described: Mapping[str, Any]) -> str:
     left_out = "".join(f" Left out, {fault}." for fault in described["left_out"])
     return (
         f"{records['subjects']} subjects of the {records['split']} split, mean ± standard deviation over subjects. "
-        f"ARMSE: 3DFAW-Video 2019, the truth cut at {described['truth_radius_mm']:g} mm of the nose tip; of rows of one "
-        "prediction a subject. Shapes: mean "
+        f"ARMSE: 3DFAW-Video 2019, the truth cut at {described['truth_radius_mm']:g} mm of the nose tip; rows of one "
+        "prediction a subject have it. Shapes: mean "
         f"distance of corresponding vertices ({described['area']['name']}) after the least-squares alignment named; "
         "share: of the mean face's error. Several views are those whose true yaws come nearest to "
         f"{yaws} degrees (for three).{left_out}"
