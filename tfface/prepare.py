@@ -78,7 +78,7 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
     """The source that the flags name, and those flags that decide what it gives."""
     if options.measures and options.people != "anthropometric":
         raise ValueError(f"measures: expected none with people={options.people}, got {','.join(options.measures)}")
-    if options.expressions != "none" and options.people != "ict":
+    if options.expressions != "none" and options.people not in ("ict", "makehuman"):
         raise ValueError(f"expressions: expected none with people={options.people}, got {options.expressions}")
     if options.people == "capture":
         if not options.capture_dir:

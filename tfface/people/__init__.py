@@ -9,6 +9,7 @@ SOURCES = {
     "anthropometric": ("tfface.people.anthropometric", "AnthropometricPeople"),
     "capture": ("tfface.people.capture", "CapturePeople"),
     "ict": ("tfface.people.ict", "IctPeople"),
+    "makehuman": ("tfface.people.makehuman", "MakeHumanPeople"),
     "model": ("tfface.people.model_people", "ModelPeople"),
 }
 """Module and class of each source, by name; imported when the source is opened."""

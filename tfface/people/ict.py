@@ -98,6 +98,7 @@ class IctPeople:
         if cache_dir is None:
             cache_dir = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tfface"
         folder, cache = data_folder(directory), pathlib.Path(cache_dir)
+        self._cache = cache
         self._settings = settings or photographer.PhotographySettings()
         moving = self._settings.expressions == photographer.SAMPLED
         self._modes_file = str(ict_head.modes_file(folder, num_modes, cache))

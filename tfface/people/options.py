@@ -15,6 +15,9 @@ class PeopleOptions(Options):
     ict_facekit: str | None = option(
         None, "Checkout of ICT-FaceKit (with FaceXModel/); the default is the variable ICT_FACEKIT_DIR."
     )
+    makehuman: str | None = option(
+        None, "MakeHuman's data for --people=makehuman: a folder with 3dobjs/base.obj and targets/ (docs/people.md)."
+    )
     subjects: int = option(3000, "How many synthetic people.", lower=3)
     views: int = option(5, "Photographs a person, for synthetic people.", lower=1)
     image_size: int = option(64, "Side of the crops in px.", lower=32, upper=1024)
@@ -24,11 +27,17 @@ class PeopleOptions(Options):
         """The arguments of `tfface.people.open_source` that all synthetic people have.
 
         Raises:
-          ValueError: If the people are ICT-FaceKit's, and nothing names its checkout.
+          ValueError: If the people need ICT-FaceKit or MakeHuman's data, and nothing names a folder of them.
         """
         from tfface.people import ict
         from tfface.people.photographer import PhotographySettings
 
         settings = PhotographySettings(image_size=self.image_size, num_views=self.views)
         given: dict[str, Any] = {"num_subjects": self.subjects, "seed": self.seed, "settings": settings}
-        return given | ({"directory": ict.checkout(self.ict_facekit)} if self.people == "ict" else {})
+        if self.people in ("ict", "makehuman"):
+            given["directory"] = ict.checkout(self.ict_facekit)
+        if self.people == "makehuman":
+            if not self.makehuman:
+                raise ValueError("people=makehuman: the flag --makehuman must name a folder of MakeHuman's data")
+            given["makehuman"] = self.makehuman
+        return given
