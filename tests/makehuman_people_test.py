@@ -14,7 +14,7 @@ from tfface.people import makehuman, makehuman_targets
 from tfface.people.photographer import PhotographySettings
 
 ICT, ASSETS = os.environ.get("ICT_FACEKIT_DIR"), os.environ.get("MAKEHUMAN_ASSETS_DIR")
-pytestmark = pytest.mark.skipif(not (ICT and ASSETS), reason="ICT_FACEKIT_DIR and MAKEHUMAN_ASSETS_DIR are not both set")
+pytestmark = pytest.mark.skipif(not (ICT and ASSETS), reason="ICT_FACEKIT_DIR or MAKEHUMAN_ASSETS_DIR is not set")
 SETTINGS = PhotographySettings(image_size=64, num_views=1)
 folder = makehuman_targets_test.folder
 
@@ -33,8 +33,9 @@ def source(folder, tmp_path, monkeypatch):
         makehuman_targets_test._write(folder / f"targets/macrodetails/{name}.target.gz", wider)
 
     def placed(directory, named):
-        neutral = np.asarray(people.open_source("ict", directory=directory, num_subjects=1).template.vertices)
-        return (neutral + (heads.vertices[heads.vertices[:, 2].argmin()] - neutral[neutral[:, 2].argmin()])).astype("f4")
+        face = np.asarray(people.open_source("ict", directory=directory, num_subjects=1).template.vertices)
+        tip = heads.vertices[heads.vertices[:, 2].argmin()]
+        return (face + tip - face[face[:, 2].argmin()]).astype(np.float32)
 
     monkeypatch.setattr(makehuman, "_register", placed)
     makehuman._heads.cache_clear()
