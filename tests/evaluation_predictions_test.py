@@ -13,10 +13,11 @@ def single_views(seed: int = 0, poses: bool = True) -> Predictions:
     rng = np.random.default_rng(seed)
     views = np.tile(np.arange(4, dtype=np.int32)[:, None], (3, 1, 1))
     views[2, 2:] = -1
-    arrays = [rng.normal(size=(3, 4, *trailing)).astype(np.float32) for trailing in ((5,), (1, 4), (1, 3))]
-    for array in arrays:
+    trailing = {"coefficients": (5,), "quaternions": (1, 4), "translations": (1, 3), "expressions": (1, 6)}
+    arrays = {key: rng.normal(size=(3, 4, *shape)).astype(np.float32) for key, shape in trailing.items()}
+    for array in arrays.values():
         array[2, 2:] = np.nan
-    return Predictions(ORIGIN, ("ann", "bob", "cy"), views, arrays[0], *(arrays[1:] if poses else (None, None)))
+    return Predictions(ORIGIN, ("ann", "bob", "cy"), views, arrays.pop("coefficients"), arrays if poses else {})
 
 
 @pytest.mark.parametrize("poses", [True, False])
@@ -25,8 +26,11 @@ def test_a_file_gives_back_what_was_saved(tmp_path, poses):
     path = tmp_path / "new folder" / "sv.npz"
     predictions.save(path)
     loaded = Predictions.load(path)
-    for field in dataclasses.fields(Predictions):
-        np.testing.assert_array_equal(getattr(loaded, field.name), getattr(predictions, field.name))
+    for field in ("subjects", "views", "coefficients", "kind"):
+        np.testing.assert_array_equal(getattr(loaded, field), getattr(predictions, field))
+    assert loaded.per_view.keys() == predictions.per_view.keys()
+    for key, array in predictions.per_view.items():
+        np.testing.assert_array_equal(loaded.per_view[key], array)
     assert loaded.origin == ORIGIN
     assert [file.name for file in path.parent.iterdir()] == ["sv.npz"]
 
@@ -68,6 +72,7 @@ def test_predictions_of_chosen_views():
     np.testing.assert_array_equal(chosen.coefficients[0], predictions.coefficients[0, [3, 0]])
     np.testing.assert_array_equal(chosen.quaternions[1], predictions.quaternions[1, [1, 2]])
     np.testing.assert_array_equal(chosen.translations[2, 0], predictions.translations[2, 1])
+    np.testing.assert_array_equal(chosen.expressions[1], predictions.expressions[1, [1, 2]])
     assert np.isnan(chosen.coefficients[2, 1]).all()
     assert chosen.exists.tolist() == [[True, True], [True, True], [True, False]]
     assert predictions.exists.sum() == 10
@@ -88,6 +93,7 @@ def test_the_average_is_over_the_predictions_that_exist():
     np.testing.assert_allclose(averaged.coefficients[2, 0], predictions.coefficients[2, :2].mean(axis=0), rtol=1e-6)
     np.testing.assert_array_equal(averaged.quaternions[:, 0], predictions.quaternions[:, :, 0])
     np.testing.assert_array_equal(averaged.translations[:, 0], predictions.translations[:, :, 0])
+    np.testing.assert_array_equal(averaged.expressions[:, 0], predictions.expressions[:, :, 0])
     assert single_views(poses=False).averaged().quaternions is None
 
 
@@ -106,9 +112,16 @@ def test_what_cannot_be_chosen_or_averaged_is_named():
     [
         ({"views": np.zeros((2, 4, 1), np.int32)}, r"views must have the shape \[3, M, N\], got \[2, 4, 1\]"),
         ({"coefficients": np.zeros((3, 3, 5))}, r"coefficients must have the shape \[3, 4, K\], got \[3, 3, 5\]"),
-        ({"quaternions": np.zeros((3, 4, 4))}, r"quaternions must have the shape \[3, 4, 1, 4\], got \[3, 4, 4\]"),
-        ({"translations": np.zeros((3, 4, 1, 4))}, r"translations must have the shape \[3, 4, 1, 3\]"),
-        ({"translations": None}, "quaternions and translations must both be there or both be None"),
+        (
+            {"per_view": {"quaternions": np.zeros((3, 4, 4))}},
+            r"quaternions must have the shape \[3, 4, 1, 4\], got \[3, 4, 4\]",
+        ),
+        ({"per_view": {"translations": np.zeros((3, 4, 1, 4))}}, r"translations must have the shape \[3, 4, 1, 3\]"),
+        ({"per_view": {"expressions": np.zeros((3, 4, 2, 6))}}, r"expressions must have the shape \[3, 4, 1, 6\]"),
+        (
+            {"per_view": {"quaternions": np.zeros((3, 4, 1, 4))}},
+            "quaternions and translations must both be there or neither",
+        ),
     ],
 )
 def test_wrong_shapes_are_named(change, message):

@@ -166,8 +166,7 @@ def predictions_file(path: pathlib.Path) -> bytes:
         ("a", "b"),
         np.zeros(shape, np.int32),
         np.zeros((2, 3, 4), np.float32),
-        np.zeros((*shape, 4), np.float32),
-        np.zeros((*shape, 3), np.float32),
+        {"quaternions": np.zeros((*shape, 4), np.float32), "translations": np.zeros((*shape, 3), np.float32)},
     ).save(path)
     return path.read_bytes()
 

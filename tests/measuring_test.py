@@ -50,8 +50,8 @@ def predicted(truth: GroundTruth, views: np.ndarray, noise: float, seed: int = 1
     exists = (views >= 0).any(axis=-1)
     coefficients[~exists] = quaternions[~exists] = translations[~exists] = np.nan
     origin = Origin("model", "records", "test", FACE_MODEL.digest())
-    arrays = (array.astype(np.float32) for array in (coefficients, quaternions, translations))
-    return Predictions(origin, truth.subjects, views, *arrays)
+    poses = {"quaternions": quaternions.astype(np.float32), "translations": translations.astype(np.float32)}
+    return Predictions(origin, truth.subjects, views, coefficients.astype(np.float32), poses)
 
 
 COLUMNS = tuple(column.name for column in measures.columns(("vertex", "pose")))
@@ -124,11 +124,11 @@ def test_known_errors_are_found():
     truth = ground_truth()
     exact = predicted(truth, truth.views.every(), 0.0)
     turn = rotation.quaternion_from_matrix(rotation.matrix_from_yaw_pitch_roll(0.0, 0.0, 7.0))
-    changed = dataclasses.replace(
-        exact,
-        quaternions=rotation.quaternion_multiply(turn, exact.quaternions).astype(np.float32),
-        translations=exact.translations + np.array([3, 0, 4], np.float32),
-    )
+    poses = {
+        "quaternions": rotation.quaternion_multiply(turn, exact.quaternions).astype(np.float32),
+        "translations": exact.translations + np.array([3, 0, 4], np.float32),
+    }
+    changed = dataclasses.replace(exact, per_view=poses)
     row = measured("turned", changed, truth)
     np.testing.assert_allclose(row.values["rotation_deg"], 7, atol=1e-2)
     np.testing.assert_allclose(row.values["translation_mm"], 5, rtol=1e-4)
@@ -176,9 +176,7 @@ def test_agrees_with_the_definition_subject_by_subject(several, area):
 
 def test_a_model_of_shape_alone_has_no_pose_errors():
     truth = ground_truth()
-    predictions = dataclasses.replace(
-        predicted(truth, truth.views.nearest(3), 0.1), quaternions=None, translations=None
-    )
+    predictions = dataclasses.replace(predicted(truth, truth.views.nearest(3), 0.1), per_view={})
     row = measured("shape", predictions, truth)
     assert tuple(row.values) == ("vertex_mm", "rigid_mm", "similarity_mm")
 
@@ -188,7 +186,7 @@ def test_what_looks_at_no_picture_is_measured_too():
     nothing = np.zeros((NUM_SUBJECTS, 1, 4), np.float32)
     views = np.zeros((NUM_SUBJECTS, 1, 0), np.int32)
     origin = Origin("mean", "records", "test", FACE_MODEL.digest())
-    baseline = measured("mean", Predictions(origin, truth.subjects, views, nothing, None, None), truth)
+    baseline = measured("mean", Predictions(origin, truth.subjects, views, nothing), truth)
     zero = dataclasses.replace(predicted(truth, truth.views.nearest(3), 0.0), coefficients=nothing)
     row = measured("zero", zero, truth)
     assert tuple(baseline.values) == ("vertex_mm", "rigid_mm", "similarity_mm")

@@ -61,8 +61,9 @@ def predictions(face_model, truth, num_sets: int, num_views: int, poses: bool = 
         views = np.broadcast_to(np.arange(num_sets)[:, None], (SUBJECTS, num_sets, 1)).astype(np.int32)
     coefficients = rng.normal(size=(SUBJECTS, num_sets, 4)).astype(np.float32)
     rows = np.arange(SUBJECTS)[:, None, None]
-    pose = (truth.quaternions[rows, views], truth.translations[rows, views] + 5) if poses else (None, None)
-    return Predictions(Origin("m", "r", "test", face_model.digest()), truth.subjects, views, coefficients, *pose)
+    pose = {"quaternions": truth.quaternions[rows, views], "translations": truth.translations[rows, views] + 5}
+    origin = Origin("m", "r", "test", face_model.digest())
+    return Predictions(origin, truth.subjects, views, coefficients, pose if poses else {})
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +180,8 @@ class TestMeasures:
         changed = measured(dataclasses.replace(given, coefficients=2 * given.coefficients))
         assert len(calls) == 2
         assert changed.values["armse_mm"].mean() > first.values["armse_mm"].mean()
-        moved = measured(dataclasses.replace(given, translations=given.translations + 1))
+        farther = {**given.per_view, "translations": given.translations + 1}
+        moved = measured(dataclasses.replace(given, per_view=farther))
         assert len(calls) == 3
         assert (moved.values["translation_mm"] > first.values["translation_mm"]).all()
         (tmp_path / "MV_Max.npz").write_bytes(b"damaged")
@@ -201,7 +203,7 @@ class TestMeasures:
         measured = measurer.measure("MV", "MV", given)
         expected = np.ptp(face_model.decode(given.coefficients[:, 0])[..., 1], axis=1)
         np.testing.assert_allclose(measured.values["tallest_mm"], expected, rtol=1e-6)
-        without = dataclasses.replace(given, quaternions=None, translations=None)
+        without = dataclasses.replace(given, per_view={})
         assert "tallest_mm" not in measurer.measure("MV", "MV", without).values
 
     def test_rows_of_one_name_are_refused(self, people):

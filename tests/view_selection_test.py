@@ -21,7 +21,8 @@ def every_view(yaws: np.ndarray, exists: np.ndarray) -> Predictions:
     subjects = tuple(f"s{i}" for i in range(len(yaws)))
     coefficients = np.zeros((*yaws.shape, 2), np.float32)
     translations = np.zeros((*yaws.shape, 1, 3), np.float32)
-    return Predictions(ORIGIN, subjects, views, coefficients, quaternions[:, :, None], translations)
+    poses = {"quaternions": quaternions[:, :, None], "translations": translations}
+    return Predictions(ORIGIN, subjects, views, coefficients, poses)
 
 
 def test_estimated_yaws_are_those_of_the_predicted_poses():
@@ -39,7 +40,7 @@ def test_other_predictions_are_refused():
     predictions = every_view(np.zeros((1, 3)), np.ones((1, 3), bool))
     with pytest.raises(ValueError, match="every view alone"):
         view_selection.estimated(predictions.of_views([[2, 0]]))
-    shapes_alone = Predictions(ORIGIN, ("s0",), predictions.views, predictions.coefficients, None, None)
+    shapes_alone = Predictions(ORIGIN, ("s0",), predictions.views, predictions.coefficients)
     with pytest.raises(ValueError, match="with poses"):
         view_selection.estimated(shapes_alone)
 

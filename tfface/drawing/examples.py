@@ -31,12 +31,14 @@ class Photograph:
       intrinsics: [3, 3], px_from_cam.
       quaternion: [4], cam_from_model.
       translation: [3], mm, cam_from_model.
+      posed: [P, 3], mm, model frame, the predicted mesh with the expression of this photograph; None if it is neutral.
     """
 
     image: npt.NDArray[np.generic]
     intrinsics: Array
     quaternion: Array
     translation: Array
+    posed: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class Example:
     Attributes:
       label: a line of text above its pictures.
       photographs: at least one; None leaves a gap.
-      predicted: [P, 3], mm, model frame.
+      predicted: [P, 3], mm, model frame, neutral.
       truth: [P, 3], mm, model frame.
     """
 
@@ -121,7 +123,8 @@ def _photographs(example: Example, triangles: npt.ArrayLike, scale: int, size_hw
             continue
         upper.append(overlay.enlarge(photograph.image, scale))
         pose = (photograph.quaternion, photograph.translation, photograph.intrinsics)
-        lower.append(overlay.shaded(photograph.image, example.predicted, triangles, *pose, scale=scale))
+        shown = example.predicted if photograph.posed is None else photograph.posed
+        lower.append(overlay.shaded(photograph.image, shown, triangles, *pose, scale=scale))
     return grid([upper, lower])
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfface.drawing import document
+from tfface.drawing import document, expressions_report
 
 TITLE = "Table 1: 3D face reconstruction from one and from several views"
 
@@ -165,6 +165,7 @@ def blocks(figures: Mapping[str, Any], pictures: Sequence[document.Picture]) -> 
     poses = _poses(figures)
     if poses is not None:
         made += [document.Heading("Poses"), poses]
+    made += expressions_report.blocks(figures)
     made += _against_landmarks(figures)
     made.append(document.Heading("Figures"))
     made += pictures

@@ -60,6 +60,7 @@ def collect(predictions: Predictions, row: Measured, results: Results, count: in
     shown = []
     for subject in chosen:
         name = truth.subjects[subject]
+        predicted = face_model.decode(predictions.coefficients[subject, 0])
         photographs: list[Photograph | None] = []
         for column in columns:
             view = predictions.views[subject, 0, column]
@@ -69,8 +70,10 @@ def collect(predictions: Predictions, row: Measured, results: Results, count: in
             pose = truth.quaternions[subject, view], truth.translations[subject, view]
             if predictions.quaternions is not None and predictions.translations is not None:
                 pose = predictions.quaternions[subject, 0, column], predictions.translations[subject, 0, column]
-            photographs.append(Photograph(images[name][view], truth.intrinsics[subject, view], *pose))
-        predicted = face_model.decode(predictions.coefficients[subject, 0])
+            posed = None
+            if predictions.expressions is not None and face_model.expressions is not None:
+                posed = predicted + face_model.expressions.displacement(predictions.expressions[subject, 0, column])
+            photographs.append(Photograph(images[name][view], truth.intrinsics[subject, view], *pose, posed))
         shown.append(
             Example(_label(name, subject, row, results.mean_face), photographs, predicted, truth.vertices[subject])
         )

@@ -29,6 +29,9 @@ class GroundTruth:
       translations: [S, V, 3] float32, mm, cam_from_model.
       intrinsics: [S, V, 3, 3] float32, px_from_cam.
       view_mask: [S, V] float32, 1 where a view exists.
+      expressions: [S, V, E] float32, weights of the 3DMM's expressions; None for neutral people.
+      expressions_known: [S, V] float32, 1 where they are known; None for neutral people.
+      delta_rotations: [S, 4] float32, see `data.posing`; None for neutral people.
     """
 
     subjects: tuple[str, ...]
@@ -37,16 +40,20 @@ class GroundTruth:
     translations: Array
     intrinsics: Array
     view_mask: Array
+    expressions: Array | None = None
+    expressions_known: Array | None = None
+    delta_rotations: Array | None = None
 
     @classmethod
     def gather(cls, batches: Iterable[Mapping[str, Any]]) -> "GroundTruth":
         """Collects batches that hold all views of their subjects.
 
         Shapes of more than `MAX_HELD_BYTES` are mapped from a temporary file, which has no name and ends with them; the
-        folder of such files is TMPDIR. What is held in memory is then the cameras, 68 bytes a view.
+        folder of such files is TMPDIR. What is held in memory is then the cameras and weights, 68 + 4 E bytes a view.
 
         Args:
-          batches: by key of `schema.EXAMPLE`, [B, V, ...], as `data.pipeline.all_views` gives them.
+          batches: by key of `schema.EXAMPLE` and, of people with expressions, `schema.EXAMPLE_EXPRESSIONS`,
+            [B, V, ...], as `data.pipeline.all_views` gives them.
 
         Raises:
           OSError: If there is no room for the temporary file.
@@ -59,19 +66,22 @@ class GroundTruth:
             schema.INTRINSICS,
             schema.VIEW_MASK,
         )
-        collected: dict[str, list[npt.NDArray[Any]]] = {field.key: [] for field in fields}
+        moving = (schema.EXPRESSIONS, schema.EXPRESSIONS_KNOWN, schema.DELTA_ROTATIONS)
+        collected: dict[str, list[npt.NDArray[Any]]] = {field.key: [] for field in (*fields, *moving)}
         with tempfile.TemporaryFile() as file:
             shapes = _Shapes(file)
             for batch in batches:
                 shapes.append(np.asarray(batch[schema.VERTICES.key], np.float32))
                 for key, arrays in collected.items():
-                    arrays.append(np.asarray(batch[key]))
+                    if key in batch:
+                        arrays.append(np.asarray(batch[key]))
             if not collected[schema.SUBJECT.key]:
                 raise ValueError("batches: expected at least one subject, got none")
             vertices = shapes.array()
-        subjects, *cameras = (np.concatenate(arrays) for arrays in collected.values())
+        joined = {key: np.concatenate(arrays) for key, arrays in collected.items() if arrays}
+        subjects = joined.pop(schema.SUBJECT.key)
         names = (subject.decode() if isinstance(subject, bytes) else str(subject) for subject in subjects)
-        return cls(tuple(names), vertices, *cameras)
+        return cls(tuple(names), vertices, **joined)
 
     @property
     def views(self) -> ViewChoice:

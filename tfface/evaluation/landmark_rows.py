@@ -172,7 +172,7 @@ class Fits:
             observed = observe(truth, views, self._vertices, noise, evaluation.seed)
             coefficients = _in_blocks(fitter, observed, chosen, f"fit {name}" if evaluation.progress else "")
             shapes = coefficients[:, None].astype(np.float32)
-            predictions = Predictions(origin, truth.subjects, views[:, None], shapes, None, None, kind)
+            predictions = Predictions(origin, truth.subjects, views[:, None], shapes, kind=kind)
             predictions.save(path)
         seen = "true landmarks, exact" if not noise else f"true landmarks with {noise:g} px of noise in the crop"
         strength = kinds.strength.format(chosen)

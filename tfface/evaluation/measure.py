@@ -35,6 +35,21 @@ class Poses:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Moving:
+    """Predicted and true expressions of the N views that each of G predictions saw, or of all where it saw none.
+
+    Attributes:
+      known: [G, N], of which views there is the true one.
+      weights: [G, N, E], predicted; None for what knows neutral faces alone.
+      true_posed: [G, N, P, 3], mm, model frame, what the views show.
+    """
+
+    known: npt.NDArray[np.bool_]
+    weights: npt.NDArray[np.float32] | None
+    true_posed: npt.NDArray[np.floating]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Pairs:
     """G predictions, each beside the truth about its subject, in the topology of one 3DMM.
 
@@ -44,6 +59,7 @@ class Pairs:
       predicted: [G, P, 3], mm, model frame.
       true: [G, P, 3], mm, model frame.
       poses: of the views, None where none are predicted.
+      moving: the views' expressions, None for neutral people.
     """
 
     face_model: MorphableModel
@@ -51,6 +67,7 @@ class Pairs:
     predicted: npt.NDArray[np.floating]
     true: npt.NDArray[np.floating]
     poses: Poses | None = None
+    moving: Moving | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +96,7 @@ class Measure:
       columns: what `of_pairs` finds.
       of_pairs: [G] by name of a column; None for a measure of meshes alone.
       needs: fields of `Predictions` that a row must have, else it goes without the measure.
+      needs_truth: fields of `GroundTruth` that must be known.
       costly: whether it takes so long that only rows of one prediction a subject are measured.
       lacking: why a 3DMM's shapes cannot be measured, "" if they can.
       mesh_columns: names of what `of_meshes` finds.
@@ -90,6 +108,7 @@ class Measure:
     columns: tuple[Column, ...] = ()
     of_pairs: Callable[[Pairs], Mapping[str, Values]] | None = None
     needs: tuple[str, ...] = ()
+    needs_truth: tuple[str, ...] = ()
     costly: bool = False
     lacking: Callable[[MorphableModel], str] = lambda _: ""
     mesh_columns: tuple[str, ...] = ()

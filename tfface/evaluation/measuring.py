@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from tfface import files
 from tfface.data import workers
+from tfface.data.posing import Posing
 from tfface.evaluation import measures
 from tfface.evaluation.ground_truth import GroundTruth
-from tfface.evaluation.measure import Pairs, Poses, Values
+from tfface.evaluation.measure import Moving, Pairs, Poses, Values
 from tfface.evaluation.predictions import Predictions
 from tfface.evaluation.vertex_errors import similarity_distances
 from tfface.face import MorphableModel
@@ -90,6 +91,7 @@ class Measurer:
             measure
             for measure in (measures.REGISTRY[measure] for measure in self.names)
             if all(getattr(predictions, field) is not None for field in measure.needs)
+            and all(getattr(self.truth, field) is not None for field in measure.needs_truth)
             and not (measure.costly and predictions.views.shape[1] > 1)
         ]
         key = json.dumps([[[one.name, one.version] for one in chosen], self._digest(predictions)])
@@ -119,6 +121,8 @@ class Measurer:
         if predictions.quaternions is not None and predictions.translations is not None:
             arrays += [predictions.quaternions, predictions.translations]
             arrays += [truth.quaternions, truth.translations, truth.intrinsics]
+        moving = truth.expressions, truth.expressions_known, truth.delta_rotations, predictions.expressions
+        arrays += [array for array in moving if array is not None]
         return files.digest_of([*arrays, np.array(self.face_model.digest())])
 
     def _measured(self, name: str, predictions: Predictions, names: Sequence[str]) -> dict[str, Values]:
@@ -153,6 +157,7 @@ class Measurer:
                 predictions.coefficients[block][rows, columns],
                 np.asarray(self.truth.vertices[block]),
                 _poses(predictions, self.truth, block, rows, columns),
+                _weights(predictions, self.truth, block, rows, columns),
             )
 
 
@@ -179,6 +184,7 @@ class _Job:
       coefficients: [G, K].
       truth: [B, P, 3], mm.
       poses: of the predictions.
+      weights: of the predictions.
     """
 
     start: int
@@ -187,6 +193,31 @@ class _Job:
     coefficients: npt.NDArray[np.float32]
     truth: npt.NDArray[np.float32]
     poses: Poses | None
+    weights: "_Weights | None"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Weights:
+    """Expressions of the views of G predictions, before they pose anything.
+
+    Attributes:
+      known: [G, N].
+      predicted: [G, N, E], or None.
+      true: [G, N, E].
+      rotations: [G, 4], of the subjects' deltas.
+    """
+
+    known: npt.NDArray[np.bool_]
+    predicted: npt.NDArray[np.float32] | None
+    true: npt.NDArray[np.float32]
+    rotations: npt.NDArray[np.float32]
+
+    def moving(self, face_model: MorphableModel, vertices: npt.NDArray[np.floating]) -> Moving:
+        """What the views truly show of neutral shapes [G, P, 3], beside the prediction."""
+        assert face_model.expressions is not None
+        assert face_model.symmetry is not None
+        posing = Posing(face_model.expressions, face_model.symmetry)
+        return Moving(self.known, self.predicted, posing.posed(vertices, self.true, self.rotations))
 
 
 def _poses(
@@ -213,13 +244,37 @@ def _poses(
     )
 
 
+def _weights(
+    predictions: Predictions,
+    truth: GroundTruth,
+    block: slice,
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
+) -> _Weights | None:
+    """Expressions [G, N] of the views of the predictions at rows and columns [G]; of all views where none were seen."""
+    if truth.expressions is None or truth.expressions_known is None or truth.delta_rotations is None:
+        return None
+    views = predictions.views[block][rows, columns]
+    if not views.shape[1]:
+        views = np.where(truth.view_mask[block][rows] > 0, np.arange(truth.view_mask.shape[1]), -1)
+    places = rows[:, None], np.maximum(views, 0)
+    return _Weights(
+        (views >= 0) & (truth.expressions_known[block][places] > 0),
+        None if predictions.expressions is None else predictions.expressions[block][rows, columns],
+        truth.expressions[block][places],
+        truth.delta_rotations[block][rows],
+    )
+
+
 def _measure_block(
     shared: tuple[MorphableModel, npt.NDArray[np.integer] | None], job: _Job
 ) -> tuple[int, dict[str, Values], Values]:
     """Start of a block, its figures [B, M], and the sum over its subjects of every vertex' error [P]."""
     face_model, area = shared
     rows, _ = np.nonzero(job.exists)
-    pairs = Pairs(face_model, area, face_model.decode(job.coefficients), job.truth[rows], job.poses)
+    true = job.truth[rows]
+    moving = None if job.weights is None else job.weights.moving(face_model, true)
+    pairs = Pairs(face_model, area, face_model.decode(job.coefficients), true, job.poses, moving)
     found = {}
     for name in job.names:
         of_pairs = measures.REGISTRY[name].of_pairs

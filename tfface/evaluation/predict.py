@@ -81,12 +81,9 @@ def predict(
     num_views = FaceModel(model).num_views
     if views.ndim != 3 or len(views) != len(subjects) or views.shape[2] != num_views:
         raise ValueError(f"views must have the shape [{len(subjects)}, M, {num_views}], got {list(views.shape)}.")
-    found: dict[str, npt.NDArray[np.float32]] = {}
-    keys = [field.key for field in (schema.COEFFICIENTS, schema.QUATERNIONS, schema.TRANSLATIONS)]
-    for key in keys:
-        if key in model.output:
-            trailing = model.output[key].shape[1:]
-            found[key] = np.full((*views.shape[:2], *trailing), np.nan, np.float32)
+    # A shape follows from a head's numbers, which are fewer.
+    keys = [(head.numbers or head.output).key for head in FaceModel(model).regressor.heads]
+    found = {key: np.full((*views.shape[:2], *model.output[key].shape[1:]), np.nan, np.float32) for key in keys}
     halves = FaceModel(model).halves("heads")
     encode, regress = _compiled(halves.lower), _compiled(halves.upper)
     encoded = EncodedViews(max_bytes=0) if encoded is None else encoded
@@ -108,9 +105,7 @@ def predict(
     if start != len(subjects):
         raise ValueError(f"batches: expected {len(subjects)} subjects, got {start}")
     _check_finite(found, views, subjects, model.name)
-    coefficients, quaternions, translations = (found.get(key) for key in keys)
-    assert coefficients is not None
-    return Predictions(origin, subjects, views, coefficients, quaternions, translations, model.name)
+    return Predictions(origin, subjects, views, found.pop(schema.COEFFICIENTS.key), found, model.name)
 
 
 class _Features(NamedTuple):

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,13 @@ from tfface import files, schema
 
 FORMAT = 2
 
+Array = npt.NDArray[np.float32]
 Views = npt.NDArray[np.int32]
 ChooseViews = Callable[[int], Views]
 """From the number of views N that a model takes to the views of its predictions [S, M, N]."""
+
+
+_TRAILING = {schema.QUATERNIONS.key: (4,), schema.TRANSLATIONS.key: (3,)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +53,7 @@ class Predictions:
       views: [S, M, N] int32, which of the subject's views each prediction saw, -1 for none. A prediction without any
         view does not exist; what stands in its place is NaN. N is 0 for what looks at no picture.
       coefficients: [S, M, K] float32, standard deviations.
-      quaternions: [S, M, N, 4] float32, cam_from_model, or None for a model that predicts shape alone.
-      translations: [S, M, N, 3] float32, mm, cam_from_model, or None.
+      per_view: [S, M, N, ...] float32, what the model's other heads say of each view, by its key of `schema`.
       kind: of the model.
 
     Raises:
@@ -60,9 +63,8 @@ class Predictions:
     origin: Origin
     subjects: tuple[str, ...]
     views: npt.NDArray[np.int32]
-    coefficients: npt.NDArray[np.float32]
-    quaternions: npt.NDArray[np.float32] | None
-    translations: npt.NDArray[np.float32] | None
+    coefficients: Array
+    per_view: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     kind: str = ""
 
     def __post_init__(self) -> None:
@@ -72,11 +74,27 @@ class Predictions:
         if self.coefficients.ndim != 3 or self.coefficients.shape[:2] != leading[:2]:
             expected = f"[{leading[0]}, {leading[1]}, K]"
             raise ValueError(f"coefficients must have the shape {expected}, got {list(self.coefficients.shape)}.")
-        for name, array, size in (("quaternions", self.quaternions, 4), ("translations", self.translations, 3)):
-            if array is not None and array.shape != (*leading, size):
-                raise ValueError(f"{name} must have the shape {[*leading, size]}, got {list(array.shape)}.")
+        for name, array in self.per_view.items():
+            trailing = _TRAILING.get(name, array.shape[3:])
+            if array.shape != (*leading, *trailing):
+                raise ValueError(f"{name} must have the shape {[*leading, *trailing]}, got {list(array.shape)}.")
         if (self.quaternions is None) != (self.translations is None):
-            raise ValueError("quaternions and translations must both be there or both be None.")
+            raise ValueError("quaternions and translations must both be there or neither.")
+
+    @property
+    def quaternions(self) -> Array | None:
+        """[S, M, N, 4], cam_from_model, or None for a model that predicts no poses."""
+        return self.per_view.get(schema.QUATERNIONS.key)
+
+    @property
+    def translations(self) -> Array | None:
+        """[S, M, N, 3], mm, cam_from_model, or None."""
+        return self.per_view.get(schema.TRANSLATIONS.key)
+
+    @property
+    def expressions(self) -> Array | None:
+        """[S, M, N, E], weights of the 3DMM's expressions, or None for a model that predicts none."""
+        return self.per_view.get(schema.EXPRESSIONS.key)
 
     @property
     def exists(self) -> npt.NDArray[np.bool_]:
@@ -85,9 +103,11 @@ class Predictions:
 
     def first(self) -> "Predictions":
         """The first prediction of each subject, [S, 1, N]."""
-        arrays = ("views", "coefficients", "quaternions", "translations")
         return dataclasses.replace(
-            self, **{name: array[:, :1] for name in arrays if (array := getattr(self, name)) is not None}
+            self,
+            views=self.views[:, :1],
+            coefficients=self.coefficients[:, :1],
+            per_view={name: array[:, :1] for name, array in self.per_view.items()},
         )
 
     def of_views(self, views: npt.ArrayLike) -> "Predictions":
@@ -124,12 +144,11 @@ class Predictions:
             self,
             views=views[..., None],
             coefficients=take(self.coefficients),
-            quaternions=None if self.quaternions is None else take(self.quaternions),
-            translations=None if self.translations is None else take(self.translations),
+            per_view={name: take(array) for name, array in self.per_view.items()},
         )
 
     def averaged(self) -> "Predictions":
-        """One prediction a subject: the mean coefficients of its M, with the poses of all their views, [S, 1, M N].
+        """One prediction a subject: the mean coefficients of its M, with what they say of all their views, [S, 1, M N].
 
         Raises:
           ValueError: If a subject has no prediction.
@@ -144,17 +163,14 @@ class Predictions:
             self,
             views=self.views.reshape(flat),
             coefficients=np.mean(self.coefficients, axis=1, keepdims=True, where=exists[..., None]),
-            quaternions=None if self.quaternions is None else self.quaternions.reshape(*flat, 4),
-            translations=None if self.translations is None else self.translations.reshape(*flat, 3),
+            per_view={name: array.reshape(*flat, *array.shape[3:]) for name, array in self.per_view.items()},
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the predictions as a NumPy archive (npz); an existing file is replaced as a whole."""
         header = json.dumps({"format": FORMAT, "kind": self.kind, **dataclasses.asdict(self.origin)})
         arrays: dict[str, Any] = {"header": np.array(header), "subjects": np.array(self.subjects)}
-        for name in ("views", "coefficients", "quaternions", "translations"):
-            if (array := getattr(self, name)) is not None:
-                arrays[name] = array
+        arrays |= {"views": self.views, "coefficients": self.coefficients, **self.per_view}
         with files.written(Path(path)) as beside:
             np.savez(beside, **arrays)
 
@@ -167,18 +183,19 @@ class Predictions:
           ValueError: If it holds no predictions, or those of another format; it is named.
         """
         try:
-            archive = files.read_arrays(path)
-            header = json.loads(str(archive["header"]))
+            archive = dict(files.read_arrays(path))
+            header = json.loads(str(archive.pop("header")))
             if header.pop("format") != FORMAT:
                 raise ValueError(f"expected format {FORMAT}")
             kind = str(header.pop("kind"))
-            kinds = {"views": "iu", "coefficients": "f", "quaternions": "f", "translations": "f"}
-            wrong = [name for name, kind in kinds.items() if name in archive and archive[name].dtype.kind not in kind]
+            subjects = tuple(str(subject) for subject in archive.pop("subjects"))
+            wrong = [
+                name for name, array in archive.items() if array.dtype.kind not in ("iu" if name == "views" else "f")
+            ]
             if wrong:
                 raise ValueError(f"{', '.join(wrong)}: expected numbers")
-            subjects = tuple(str(subject) for subject in archive["subjects"])
-            poses = archive.get("quaternions"), archive.get("translations")
-            return cls(Origin(**header), subjects, archive["views"], archive["coefficients"], *poses, kind=kind)
+            views, coefficients = archive.pop("views"), archive.pop("coefficients")
+            return cls(Origin(**header), subjects, views, coefficients, archive, kind)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             text = str(error).removeprefix(f"{os.fspath(path)}: ")
             raise ValueError(f"{os.fspath(path)}: not a file of predictions: {text}") from error

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfface import files
 from tfface.drawing import document
-from tfface.evaluation import measures, statistics
+from tfface.evaluation import expressions, measures, statistics
 from tfface.evaluation.average_rmse import CROP_RADIUS
 from tfface.evaluation.measure import Column, Values
 from tfface.evaluation.measuring import Measured
@@ -106,6 +106,7 @@ def described(options: Options, results: "Results", seed: int | None = None) -> 
             for name, path in evaluation.paths.items()
         },
         "left_out": list(evaluation.left_out),
+        "expressions": _expressions(results),
         "rows": [
             {
                 "name": row.name,
@@ -116,6 +117,14 @@ def described(options: Options, results: "Results", seed: int | None = None) -> 
             for row in results.measured
         ],
     }
+
+
+def _expressions(results: "Results") -> dict[str, dict[str, float | None]]:
+    """Correlations of predicted with true weights, by model and name; nothing where there are none."""
+    evaluation = results.evaluation
+    moving = evaluation.subjects.face_model.expressions
+    names = () if moving is None else moving.names
+    return expressions.described(evaluation.by_model, evaluation.subjects.truth, names)
 
 
 def circumstances(options: Options) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def floor(subjects: Subjects) -> Row:
 def without_views(subjects: Subjects, coefficients: npt.NDArray[np.float32], maker: str) -> Predictions:
     """Predictions [S, M, K] of what looks at no picture, with the name of what made them."""
     views = np.zeros((*coefficients.shape[:2], 0), np.int32)
-    return Predictions(subjects.origin(maker), subjects.truth.subjects, views, coefficients, None, None)
+    return Predictions(subjects.origin(maker), subjects.truth.subjects, views, coefficients)
 
 
 def single_view(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfface import files, schema
-from tfface.drawing import document
+from tfface.drawing import document, expressions_report
 from tfface.drawing import examples as drawn_examples
 from tfface.evaluation import engine, examples, report, rows
 from tfface.evaluation.engine import Evaluation, Results
@@ -25,7 +25,7 @@ from tfface.evaluation.subjects import Subjects
 
 FORMAT = 2
 
-_IN_TABLE = ("armse_mm", "similarity_mm", "rigid_mm", "rotation_deg", "translation_mm", "reprojection_px")
+_IN_TABLE = ("armse_mm", "similarity_mm", "rigid_mm", "posed_mm", "rotation_deg", "translation_mm", "reprojection_px")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,8 @@ def evaluate(options: EvaluationOptions, *, progress: bool = True) -> Evaluated:
     output = evaluation.output
     described = {"format": FORMAT, **report.described(options, results)}
     shown = table(described["rows"])
-    files.write_text(output / "table.md", f"{shown}\n\n{_note(described)}\n")
+    seen = document.markdown(expressions_report.blocks(described), output)
+    files.write_text(output / "table.md", "\n\n".join((shown, _note(described), seen)).rstrip() + "\n")
     files.write_json(output / "metrics.json", described)
     report.write_errors_of(output / "errors.csv", results)
     _draw_examples(output / "examples.png", results, options.examples)

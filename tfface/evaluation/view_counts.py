@@ -124,7 +124,7 @@ def _merged(evaluation: Evaluation, name: str, subjects: Subjects, views: Views)
     given = np.take_along_axis(each[:, None], np.maximum(views, 0)[..., None], axis=2) * mask[..., None]
     flat = given.reshape(-1, *given.shape[2:]), mask.reshape(-1, mask.shape[2])
     merged = np.asarray(wide(flat, training=False)).reshape(*views.shape[:2], -1)
-    predictions = Predictions(origin, subjects.truth.subjects, views, merged.astype(np.float32), None, None)
+    predictions = Predictions(origin, subjects.truth.subjects, views, merged.astype(np.float32))
     predictions.save(file)
     return predictions
 
