@@ -25,8 +25,9 @@ class Oracle:
     was asked for what; each set that was asked for is kept.
     """
 
-    def __init__(self, yaws, num_views, takes_fewer=False, size=8):
+    def __init__(self, yaws, num_views, takes_fewer=False, size=8, moves=False):
         self.yaws, self.num_views, self.takes_fewer, self.size = yaws, num_views, takes_fewer, size
+        self.moves = moves
         self.face_model = FACE_MODEL
         self.asked = []
 
@@ -44,6 +45,7 @@ class Oracle:
                     FACE_MODEL.decode(coefficients),
                     rotation.quaternion_from_matrix(turns).astype(np.float32),
                     np.array([[n, 0, 500] for n in numbers], np.float32),
+                    np.array([[n, 2 * n] for n in numbers], np.float32) if self.moves else None,
                 )
             )
         return found
@@ -85,6 +87,20 @@ def test_one_photograph_goes_to_a_single_view_model_and_its_pose_to_the_photogra
     assert view.name == "a3.jpg"
     assert view.confidence == 0.97
     assert view.box.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("num_views", [1, 3])
+def test_each_photograph_keeps_the_expression_that_was_seen_in_it(num_views):
+    yaws = {0: 40.0, 1: -30.0, 2: 0.0, 3: 20.0}
+    (made,) = assemble([person("a", [0, 1, 2])], Models(Oracle(yaws, num_views, moves=True)), 1)
+    assert [view.name for view in made.views] == ["a1.jpg", "a2.jpg", "a0.jpg"]
+    assert made.expressions.tolist() == [[1, 2], [2, 4], [0, 0]]
+    (averaged,) = assemble([person("a", [0, 1, 2, 3])], Models(Oracle(yaws, 3, moves=True)), 4)
+    numbers = [int(view.name[1]) for view in averaged.views]
+    assert numbers == [1, 2, 3, 0]
+    assert averaged.expressions.tolist() == [[n, 2 * n] for n in numbers]
+    (neutral,) = assemble([person("a", [0, 1, 2])], Models(Oracle(yaws, num_views)), 1)
+    assert neutral.expressions is None
 
 
 @pytest.mark.parametrize(("order", "calls"), [([0, 1, 2], 1), ([2, 0, 1], 2)])

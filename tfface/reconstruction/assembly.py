@@ -47,12 +47,21 @@ class Models:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a model says of one photograph: the pose in its crop's camera, and weights [E], if it predicts any."""
+
+    quaternion: npt.NDArray[np.float32]
+    translation: npt.NDArray[np.float32]
+    expression: npt.NDArray[np.float32] | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Estimate:
-    """Coefficients [K], vertices [P, 3] and, by the number of a photograph, poses in its crop's camera."""
+    """Coefficients [K], vertices [P, 3] and what is seen by the number of a photograph."""
 
     coefficients: npt.NDArray[np.float32]
     vertices: npt.NDArray[np.float32]
-    poses: dict[int, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+    views: dict[int, _Seen]
 
 
 def assemble(people: Sequence[PersonCrops], models: Models, average: int) -> list[Reconstruction | ValueError]:
@@ -179,24 +188,33 @@ def _crops(person: PersonCrops) -> list[Crop]:
 
 
 def _mean(predictions: Sequence[tuple[tuple[int, ...], Prediction]]) -> _Estimate:
-    """The mean of predictions from different views of a person; a view's pose is that of the first that saw it."""
-    poses: dict[int, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = {}
+    """The mean of predictions from different views of a person; of a view it is the first's word that counts."""
+    seen: dict[int, _Seen] = {}
     for views, one in predictions:
         for place, view in enumerate(views):
-            poses.setdefault(view, (one.quaternions[place], one.translations[place]))
+            expression = None if one.expressions is None else one.expressions[place]
+            seen.setdefault(view, _Seen(one.quaternions[place], one.translations[place], expression))
     # The 3DMM is linear: the mean of the vertices belongs to the mean of the coefficients.
     coefficients = np.mean([one.coefficients for _, one in predictions], axis=0)
-    return _Estimate(coefficients, np.mean([one.vertices for _, one in predictions], axis=0), poses)
+    return _Estimate(coefficients, np.mean([one.vertices for _, one in predictions], axis=0), seen)
 
 
 def _reconstruction(person: PersonCrops, estimate: _Estimate, main: Predictor) -> Reconstruction:
-    views = [_view(person.found[index], *pose) for index, pose in estimate.poses.items()]
-    views.sort(key=lambda view: float(selection.yaws(view.quaternion)))
-    return Reconstruction(person.name, estimate.coefficients, estimate.vertices, main.face_model, tuple(views))
+    views = [(_view(person.found[index], seen), seen.expression) for index, seen in estimate.views.items()]
+    views.sort(key=lambda pair: float(selection.yaws(pair[0].quaternion)))
+    weights = [weights for _, weights in views if weights is not None]
+    return Reconstruction(
+        person.name,
+        estimate.coefficients,
+        estimate.vertices,
+        main.face_model,
+        tuple(view for view, _ in views),
+        np.stack(weights) if weights else None,
+    )
 
 
-def _view(cropped: CroppedFace, quaternion: npt.NDArray[np.float32], translation: npt.NDArray[np.float32]) -> View:
-    turned, moved = cropped.camera.pose_in_photograph(quaternion, translation)
+def _view(cropped: CroppedFace, seen: _Seen) -> View:
+    turned, moved = cropped.camera.pose_in_photograph(seen.quaternion, seen.translation)
     return View(
         name=cropped.photograph.name,
         pixels=cropped.photograph.pixels,

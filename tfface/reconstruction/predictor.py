@@ -30,12 +30,14 @@ class Prediction:
       vertices: [P, 3] mm, of `schema.VERTICES`.
       quaternions: [n, 4], of `schema.QUATERNIONS`, in the crops' cameras.
       translations: [n, 3] mm, of `schema.TRANSLATIONS`, in the crops' cameras.
+      expressions: [n, E], of `schema.EXPRESSIONS`; None of a model that predicts none.
     """
 
     coefficients: Array
     vertices: Array
     quaternions: Array
     translations: Array
+    expressions: Array | None = None
 
 
 class Predictor(Protocol):
@@ -93,13 +95,13 @@ def predictions(batch: Sequence[Sequence[Crop]], outputs: Mapping[str, npt.NDArr
     Raises:
       ValueError: If one is not finite.
     """
-    coefficients, vertices, quaternions, translations = (outputs[field.key] for field in schema.MODEL_OUTPUTS)
+    of_person = [outputs[field.key] for field in (schema.COEFFICIENTS, schema.VERTICES)]
+    of_views = [outputs.get(field.key) for field in (schema.QUATERNIONS, schema.TRANSLATIONS, schema.EXPRESSIONS)]
     found = []
     for row, crops in enumerate(batch):
-        one = Prediction(
-            coefficients[row], vertices[row], quaternions[row, : len(crops)], translations[row, : len(crops)]
-        )
-        if not all(np.isfinite(value).all() for value in vars(one).values()):
+        seen = (None if output is None else output[row, : len(crops)] for output in of_views)
+        one = Prediction(*(output[row] for output in of_person), *seen)
+        if not all(np.isfinite(value).all() for value in vars(one).values() if value is not None):
             raise ValueError("model: a prediction is not finite")
         found.append(one)
     return found

@@ -12,6 +12,7 @@ from tfface.reconstruction.loaded_model import open_face_model
 from tfface.reconstruction.predictor import Crop, Prediction, batches, predictions, unseen
 from tfface.serving import client
 
+_ASKED = (schema.COEFFICIENTS, schema.VERTICES, schema.QUATERNIONS, schema.TRANSLATIONS, schema.EXPRESSIONS)
 _SAME_FACE_MM = 0.05
 """Largest distance between the vertices of a server and those of the 3DMM that is said to be its model's."""
 
@@ -38,16 +39,18 @@ class ServedModel:
         self.face_model = open_face_model(face_model)
         self._client = client.Client(address, model=model)
         try:
-            inputs = self._client.signatures()["tensors"].inputs
+            signature = self._client.signatures()["tensors"]
         except grpc.RpcError as error:
             self._client.close()
             raise self._failure(error) from error
+        inputs = signature.inputs
         _, views, height, width, _ = (dim.size for dim in inputs[schema.IMAGES.key].tensor_shape.dim)
         if schema.INTRINSICS.key not in inputs or height != width:
             self._client.close()
             raise ValueError(f"server {address}: model {model}: expected one of square crops that predicts poses")
         self.num_views, self.size = int(views), int(height)
         self.takes_fewer = schema.VIEW_MASK.key in inputs
+        self._outputs = [field.key for field in _ASKED if field.key in signature.outputs]
 
     def __enter__(self) -> "ServedModel":
         return self
@@ -73,7 +76,7 @@ class ServedModel:
                     images,
                     intrinsics,
                     mask if self.takes_fewer else None,
-                    outputs=[f.key for f in schema.MODEL_OUTPUTS],
+                    outputs=self._outputs,
                 )
             except grpc.RpcError as error:
                 raise self._failure(error) from error
@@ -88,6 +91,13 @@ class ServedModel:
         if same:
             decoded = self.face_model.decode(prediction.coefficients)
             same = bool(np.abs(decoded - prediction.vertices).max() <= _SAME_FACE_MM)
+        if same and prediction.expressions is not None:
+            known = self.face_model.expressions
+            told, expected = prediction.expressions.shape[1], 0 if known is None else len(known)
+            if told != expected:
+                raise ValueError(
+                    f"face_model: server {self._address} predicts {told} expressions, this 3DMM has {expected}"
+                )
         if not same:
             raise ValueError(
                 f"face_model: server {self._address} predicts {prediction.vertices.shape[0]} vertices from "

@@ -25,13 +25,14 @@ def convert(model: keras.Model) -> bytes:
     """The LiteRT file of a single view model: float32, batch 1, built-in operations only.
 
     Its one signature, ``serving_default``, takes `schema.IMAGES` [1, H, W, 3] (0..255) and `schema.INTRINSICS`
-    [1, 3, 3] and gives `schema.MODEL_OUTPUTS`, poses as [1, 4] and [1, 3].
+    [1, 3, 3] and gives `schema.MODEL_OUTPUTS`, those of views without the dimension N: poses as [1, 4] and [1, 3].
 
     Raises:
       ValueError: If the model is not of a single view.
     """
     check(model)
-    height, width = FaceModel(model).image_size
+    face_model = FaceModel(model)
+    height, width = face_model.image_size
 
     @tf.function(
         input_signature=[
@@ -42,9 +43,10 @@ def convert(model: keras.Model) -> bytes:
     def predict(images: tf.Tensor, intrinsics: tf.Tensor) -> dict[str, tf.Tensor]:
         given = {schema.IMAGES.key: images[:, None], schema.INTRINSICS.key: intrinsics[:, None]}
         outputs = dict(model(given, training=False))
-        for key in (schema.QUATERNIONS.key, schema.TRANSLATIONS.key):
-            outputs[key] = outputs[key][:, 0]
-        return outputs
+        per_view = [head.output.key for head in face_model.regressor.heads if head.per_view]
+        if schema.POSED.key in outputs:
+            per_view.append(schema.POSED.key)
+        return outputs | {key: outputs[key][:, 0] for key in per_view}
 
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]

@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfface import schema
+from tfface.face import arkit
 from tfface.models import FaceModel
 from tfface.serving import images, signatures
 from tfface.version import __version__
@@ -24,7 +25,6 @@ _TRAINING_FLAGS = (
     "stages", "batch_size", "learning_rate", "schedule", "augment", "mirror", "seed",
 )  # fmt: skip
 _LIMITS = (
-    "Faces are neutral: the 3DMM has no expression.",
     "The absolute size of a head cannot be seen in one picture of unknown distance.",
     "Photographs are crops that the face fills; finding faces is the client's part.",
     f"Without intrinsics a camera is assumed, {signatures.ASSUMED_DISTANCE:.0f} mm from a face of mean apparent size.",
@@ -37,6 +37,7 @@ def describe(model: keras.Model, source: str, precision: str, differences: Mappi
     face_model = FaceModel(model)
     decoder = face_model.shape_decoder
     names, _ = signatures.landmarks(model)
+    expressions = _expressions(face_model)
     return {
         "name": model.name,
         "source": {"file": os.path.basename(source), "sha256": _sha256(source)},
@@ -61,8 +62,30 @@ def describe(model: keras.Model, source: str, precision: str, differences: Mappi
         },
         "training": _training(source),
         "largest_difference_from_keras": {key: float(value) for key, value in differences.items()},
-        "limits": list(_LIMITS),
+        "outputs": [field.key for field in schema.MODEL_OUTPUTS if field.key in model.output],
+        "expressions": expressions,
+        "limits": [_limit_of_expressions(expressions), *_LIMITS],
     }
+
+
+def _expressions(face_model: FaceModel) -> list[dict[str, str | None]]:
+    """Names of the weights of `schema.EXPRESSIONS` in their order, each with ARKit's; empty without such a head."""
+    moving = face_model.morphable_model.expressions
+    if schema.EXPRESSIONS.key not in face_model.network.output or moving is None:
+        return []
+    targets = arkit.recipes(moving.names)
+    of_part = {part: target for target in arkit.ARKIT for part in targets.get(target, {})}
+    return [{"name": name, "arkit": of_part.get(name)} for name in moving.names]
+
+
+def _limit_of_expressions(expressions: Sequence[Mapping[str, str | None]]) -> str:
+    if not expressions:
+        return "Faces are neutral: the model predicts no expression."
+    told = {expression["arkit"] for expression in expressions}
+    missing = [target for target in arkit.ARKIT if target not in told]
+    if len(missing) == len(arkit.ARKIT):
+        return "Expressions are those of the 3DMM, none of them ARKit's."
+    return f"Of ARKit's expressions {', '.join(missing) or 'none'} cannot be told."
 
 
 def _training(source: str) -> dict[str, Any] | None:
@@ -117,11 +140,16 @@ def markdown(card: Mapping[str, Any]) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for field in schema.MODEL_OUTPUTS:
-        lines.append(f"| `{field.key}` | {list(field.shape)} | {field.unit} | {field.frame} | {field.doc} |")
+        if field.key in card["outputs"]:
+            lines.append(f"| `{field.key}` | {list(field.shape)} | {field.unit} | {field.frame} | {field.doc} |")
     lines.append(
         f"| `{signatures.LANDMARKS_PX}` | ['B', 'N', {face['landmarks']}, 2] | px | pixel of the photograph sent "
         "| Landmarks of the predicted face in the predicted pose; names in assets/topology.json. |"
     )
+    if card["expressions"]:
+        lines += ["", "## Expressions", "", f"The weights of `{schema.EXPRESSIONS.key}`, in this order:", ""]
+        lines += ["| weight | ARKit |", "| --- | --- |"]
+        lines += [f"| {one['name']} | {one['arkit'] or '-'} |" for one in card["expressions"]]
     lines += ["", *schema.__doc__.strip().splitlines()[2:], "", "## Limits", ""]
     lines += [f"- {limit}" for limit in card["limits"]]
     lines += ["", "## Largest difference from the Keras model, in each output's unit", ""]

@@ -68,7 +68,10 @@ def make(model: keras.Model) -> dict[str, Callable[..., Any]]:
         given = {schema.IMAGES.key: crops, schema.INTRINSICS.key: intrinsics, schema.VIEW_MASK.key: mask}
         outputs = dict(face_model(given))
         if has_pose and vertex_indices:
-            points = tf.gather(outputs[schema.VERTICES.key], vertex_indices, axis=1)[:, None]
+            if schema.POSED.key in outputs:
+                points = tf.gather(outputs[schema.POSED.key], vertex_indices, axis=2)
+            else:
+                points = tf.gather(outputs[schema.VERTICES.key], vertex_indices, axis=1)[:, None]
             poses = (outputs[schema.QUATERNIONS.key], outputs[schema.TRANSLATIONS.key])
             px = camera.project(points, *poses, intrinsics)
             outputs[LANDMARKS_PX] = px if px_scale is None else px / px_scale
