@@ -2,6 +2,17 @@
 
 from tfface.fitting.adjustment import Adjustment, Settings, Start, adjust
 from tfface.fitting.priors import IdentityPrior
+from tfface.fitting.rig import Placement, Rig, place
 from tfface.fitting.surface_points import SurfacePoints
 
-__all__ = ["Adjustment", "IdentityPrior", "Settings", "Start", "SurfacePoints", "adjust"]
+__all__ = [
+    "Adjustment",
+    "IdentityPrior",
+    "Placement",
+    "Rig",
+    "Settings",
+    "Start",
+    "SurfacePoints",
+    "adjust",
+    "place",
+]

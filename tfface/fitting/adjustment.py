@@ -355,16 +355,9 @@ class _Problem:
         views = tuple(
             ViewState(
                 np.clip(view.expression + each[: self.num_weights], low, high),
-                _turn(each[-6:-3]) @ view.rotation,
+                rotation.matrix_from_vector(each[-6:-3]) @ view.rotation,
                 view.translation + each[-3:],
             )
             for view, each in zip(state.views, own, strict=True)
         )
         return _State(state.identity + step[: self.num_modes], state.log_focal + step[self.num_modes :], views)
-
-
-def _turn(vector: Array) -> Array:
-    """Rotation matrix of a rotation vector ``[3]`` in radians."""
-    angle = np.linalg.norm(vector)
-    half = np.sinc(angle / (2 * np.pi)) / 2  # sin(a / 2) / a, finite at zero
-    return rotation.matrix_from_quaternion(np.append(vector * half, np.cos(angle / 2)))

@@ -51,6 +51,24 @@ def matrix_from_quaternion(quaternion: npt.ArrayLike) -> Array:
     return np.stack(entries, axis=-1).reshape(*q.shape[:-1], 3, 3)
 
 
+def matrix_from_vector(vector: npt.ArrayLike) -> Array:
+    """Rotation matrix of a rotation vector: the axis, as long as the angle; exact and smooth at zero.
+
+    Args:
+      vector: [3], radians.
+
+    Returns:
+      [3, 3].
+
+    Raises:
+      ValueError: If the shape of `vector` is not [3].
+    """
+    v = _checked("vector", vector, (3,))
+    angle = np.linalg.norm(v)
+    half = np.sinc(angle / (2 * np.pi)) / 2  # sin(a / 2) / a, finite at zero
+    return matrix_from_quaternion(np.append(v * half, np.cos(angle / 2)))
+
+
 def quaternion_from_matrix(matrix: npt.ArrayLike) -> Array:
     """Unit quaternion of a rotation matrix, with w >= 0.
 
