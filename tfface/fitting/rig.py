@@ -129,25 +129,17 @@ def place(
         residuals, start, loss="soft_l1", f_scale=_ROBUST, x_scale=np.r_[[1.0] * 3, [distance] * 3, [1.0] * told]
     )
     x = solved.x
+    found = poses(x)
     deviation = np.inf
     if told:
-        found = poses(x)
-        off = _pose_errors(found, (turns, estimated))
-        # A linear estimate x = J^+ e of errors e, here of poses: the variance is the sum over poses' own.
-        row = np.linalg.pinv(solved.jac)[6].reshape(len(shown), -1)
-        variance = 0.0
-        for axis, expected in enumerate(off):
-            moved_by = (_projected(shown, *_nudged(found, axis), rig) - _projected(shown, *found, rig)) / _NUDGE
-            effects = np.einsum("nk,nk->n", row, (moved_by / size[:, None, None]).reshape(len(shown), -1))
-            variance += float(np.sum((effects * expected) ** 2))
-        deviation = float(np.sqrt(variance))
-    matrices, shifts = poses(x)
+        row = np.linalg.pinv(solved.jac)[6].reshape(len(shown), -1, 2) / size[:, None, None]
+        deviation = _scale_deviation(row, shown, found, _pose_errors(found, (turns, estimated)), rig)
     turn = rotation.matrix_from_vector(x[:3]) @ first_turn
     scale_found = 1 / (np.exp(x[6] if told else 0.0) * unit)
     return Placement(
         Transform(np.asarray(scale_found), turn, x[3:6] * scale_found),
-        np.asarray(rotation.quaternion_from_matrix(matrices)),
-        shifts,
+        np.asarray(rotation.quaternion_from_matrix(found[0])),
+        found[1],
         deviation,
     )
 
@@ -157,6 +149,17 @@ def _projected(points: Array, matrices: Array, shifts: Array, rig: Rig) -> Array
     points_cam = points @ np.swapaxes(matrices, -1, -2) + shifts[:, None]
     xy = points_cam[..., :2] / np.maximum(points_cam[..., 2:], schema.MIN_DEPTH)
     return xy @ np.swapaxes(rig.intrinsics[:, :2, :2], -1, -2) + rig.intrinsics[:, None, :2, 2]
+
+
+def _scale_deviation(row: Array, points: Array, poses: tuple[Array, Array], errors: Array, rig: Rig) -> float:
+    """What errors ``[6]`` of the poses do to the scale, which is `row` ``[N, Q, 2]`` times the points' errors in px."""
+    before = _projected(points, *poses, rig)
+    # Errors of the poses are independent: their effects add up squared.
+    variance = 0.0
+    for axis, error in enumerate(errors):
+        by_one = (_projected(points, *_nudged(poses, axis), rig) - before) / _NUDGE
+        variance += float(np.sum((np.einsum("nqk,nqk->n", row, by_one) * error) ** 2))
+    return float(np.sqrt(variance))
 
 
 def _nudged(poses: tuple[Array, Array], axis: int) -> tuple[Array, Array]:
