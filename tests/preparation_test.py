@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny_people
 
 from tfface import files
@@ -74,6 +75,16 @@ def test_records_project_onto_their_photographs():
                 tiny_people.decoded(view.image), subject.vertices, view.quaternion, view.translation, view.intrinsics
             )
             assert errors.max() < 0.05
+
+
+def test_features_stand_in_one_order():
+    """Else the same command writes other bytes in another process."""
+    contents = manifest.read(tiny_people.records_folder())
+    for shard in contents.shards["train"]:
+        for serialized in tf.data.TFRecordDataset(str(tiny_people.records_folder() / shard.file)).as_numpy_iterator():
+            names = list(tf.train.Example.FromString(serialized).features.feature)
+            entries = [serialized.index(b"\n" + bytes([len(name)]) + name.encode()) for name in sorted(names)]
+            assert entries == sorted(entries)
 
 
 def test_shapes_are_rigidly_aligned_to_the_mean():

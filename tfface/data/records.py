@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,17 @@ def parse(serialized: tf.Tensor, num_vertices: int, num_expressions: int = 0) ->
     return subject | ({"rotation": record["rotation"]} if num_expressions else {})
 
 
+class _SameBytes(tfds.core.writer.ExampleWriter):
+    """Writes each record with its features in one order; protobuf's is another in every process."""
+
+    def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> Any:
+        return super().write(path, ((key, _in_order(serialized)) for key, serialized in examples))
+
+
+def _in_order(serialized: bytes) -> bytes:
+    return tf.train.Example.FromString(serialized).SerializeToString(deterministic=True)
+
+
 class Faces(tfds.core.GeneratorBasedBuilder):
     """The data set of registered faces and photographs; `write` makes it from part files."""
 
@@ -136,6 +147,9 @@ class Faces(tfds.core.GeneratorBasedBuilder):
             for subject in subjects:
                 yield subject.subject, self._record(subject)
                 self._bar.update()
+
+    def _example_writer(self) -> tfds.core.writer.ExampleWriter:
+        return _SameBytes(file_format=self.info.file_format)
 
     def _record(self, subject: part_files.Subject) -> dict[str, Any]:
         """A subject in the layout of `features`."""
