@@ -68,3 +68,30 @@ def test_a_pose_is_told_in_apples_names():
     assert told["browInnerUp"] == pytest.approx(0.3)
     assert told["jawOpen"] == 0.25
     assert told["mouthSmileLeft"] == 0
+
+
+def test_weights_are_told_in_either_names():
+    told = {"browInnerUp": 0.4, "jawOpen": 0.3, "mouthSmile_L": 0.5, "mouthSmileRight": 0.6}
+    weights = dict(zip(ICT_LIKE, arkit.to_expressions(told, ICT_LIKE), strict=True))
+    shown = {name: round(float(weight), 5) for name, weight in weights.items() if weight}
+    assert shown == {
+        "browInnerUp_L": 0.4,
+        "browInnerUp_R": 0.4,
+        "jawOpen": 0.3,
+        "mouthSmile_L": 0.5,
+        "mouthSmile_R": 0.6,
+    }
+    for given, message in (
+        ({"tongueOut": 1.0}, "'tongueOut' is neither"),
+        ({"viseme_aa": 1.0}, "'viseme_aa' is neither"),
+        ({"browInnerUp": 0.4, "browInnerUp_R": 0.4}, "'browInnerUp_R' tells what 'browInnerUp' has told"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            arkit.to_expressions(given, ICT_LIKE)
+
+
+def test_a_shape_of_both_sides_is_not_taken_for_one():
+    assert "mouthSmileLeft" not in arkit.recipes(["mouthSmile", "jawOpen"])
+    assert arkit.recipes(["cheekPuffLeft", "cheekPuffRight"])["cheekPuff"] == {"cheekPuffLeft": 1, "cheekPuffRight": 1}
+    assert arkit.canonical_names("mouthSmile") == ("mouthSmile_L", "mouthSmile_R")
+    assert arkit.canonical_names("jawLeft") == ("jawLeft",)

@@ -90,3 +90,18 @@ def test_too_few_people_and_other_heads_are_refused():
         carrying.with_head(model, [(faces, heads)], moving, FACE)
     replaced = carrying.with_expressions(dataclasses.replace(model), moving.expressions.at(slice(len(FACE))), FACE)
     assert replaced.head is None
+
+
+def test_a_3dmm_of_registered_shapes_has_the_surface_of_its_prior():
+    faces, _ = linear_people()
+    corners = np.random.default_rng(7).uniform(0, 1, (len(FACE), 2)).astype(np.float32)
+    moves = Expressions(np.random.default_rng(6).normal(size=(2, *FACE.shape)), ("a", "b"))
+    prior = dataclasses.replace(
+        built(faces), expressions=moves, regions={"nose": [3, 4]}, uv=corners, uv_triangles=TEMPLATE.triangles
+    )
+    made = carrying.with_surface_of(built(faces, modes=2), prior)
+    assert made.num_modes == 2
+    assert made.expressions is prior.expressions
+    np.testing.assert_array_equal(made.regions["nose"], [3, 4])
+    np.testing.assert_array_equal(made.uv, prior.uv)
+    np.testing.assert_array_equal(made.uv_triangles, prior.uv_triangles)

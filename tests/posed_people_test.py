@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tfface import schema
+from tfface.face import arkit
 from tfface.geometry import camera, raycast, rotation
 from tfface.people import expression_sampler, ict, ict_head, people_source, photographer
 from tfface.people.photographer import appearance, framing, lighting, masks, posing, renderer, shading, unrolled_skin
@@ -24,7 +25,7 @@ def source(ict_facekit_dir, tmp_path_factory) -> ict.IctPeople:
 
 def _posed(source: ict.IctPeople, vertices: np.ndarray, **weights: float) -> np.ndarray:
     """Both sides of a shape have its weight."""
-    drawn = {one: weight for name, weight in weights.items() for one in expression_sampler.canonical_names(name)}
+    drawn = {one: weight for name, weight in weights.items() for one in arkit.canonical_names(name)}
     return posing.pose(source.head, vertices, expression_sampler.weight_vector(drawn, source.head.expressions.names))
 
 

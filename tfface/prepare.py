@@ -20,7 +20,7 @@ from tfface.data import preparation
 from tfface.data.splits import SPLITS
 from tfface.options import option, required
 from tfface.people import PeopleSource, open_source
-from tfface.people.options import PeopleOptions
+from tfface.people.options import MISSING_EXPRESSIONS, NEUTRAL, PeopleOptions
 from tfface.people.photographer.settings import EXPRESSIONS
 
 
@@ -42,6 +42,12 @@ class PreparationOptions(PeopleOptions):
         "What faces do in the photographs of --people=ict: nothing, or in each something else (smiles, talking mouths, "
         "blinks, brows, gaze), with its weights as truth.",
         choices=EXPRESSIONS,
+    )
+    missing_expressions: str = option(
+        NEUTRAL,
+        "What the face is in a photograph of --people=capture whose views.json tells no expression, beside a "
+        "--face_model with expressions.",
+        choices=MISSING_EXPRESSIONS,
     )
     modes: int = option(64, "Modes of the 3DMM (fewer if there are fewer training subjects).", lower=1)
     only_splits: Sequence[str] = option(
@@ -85,9 +91,16 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
             raise ValueError("people=capture: the flag --capture_dir must name the capture folder")
         from tfface.people.capture import CapturePeople
 
-        captured = CapturePeople(options.capture_dir, image_size=options.image_size)
-        left_out = {"left_out": list(captured.left_out)} if captured.left_out else {}
-        return captured, {"image_size": options.image_size, **left_out}
+        captured = CapturePeople(
+            options.capture_dir,
+            image_size=options.image_size,
+            face_model=options.face_model,
+            missing_expressions=options.missing_expressions,
+        )
+        told: dict[str, Any] = {"left_out": list(captured.left_out)} if captured.left_out else {}
+        if captured.template.expressions is not None:
+            told["missing_expressions"] = options.missing_expressions
+        return captured, {"image_size": options.image_size, **told}
     arguments = options.arguments()
     described: dict[str, Any] = {"image_size": options.image_size, "views": options.views}
     if options.people == "ict" and options.download:

@@ -113,16 +113,13 @@ def recipes(names: Sequence[str]) -> dict[str, Recipe]:
       By name of the target, weights by name of the 3DMM's expression; what cannot be made is left out. Without any
       expression of ARKit's names there is nothing.
     """
-    present = set(names)
+    given = {canonical_names(name): name for name in names}
     found: dict[str, Recipe] = {}
     for target in ARKIT:
-        base, side = _side(target)
-        options = [[target], [f"{base}_{side[:1]}"]] if side else [[target], [f"{target}_L", f"{target}_R"]]
-        options += [] if side else [[f"{target}Left", f"{target}Right"]]
-        for parts in options:
-            if present.issuperset(parts):
-                found[target] = dict.fromkeys(parts, 1.0)
-                break
+        wanted = canonical_names(target)
+        parts = (wanted,) if wanted in given else tuple((one,) for one in wanted)
+        if given.keys() >= set(parts):
+            found[target] = {given[part]: 1.0 for part in parts}
     if not found:
         return {}
     further = {}
@@ -160,8 +157,45 @@ def from_expressions(names: Sequence[str], weights: npt.ArrayLike) -> dict[str, 
     return {name: float(np.mean([values[part] for part in made[name]])) for name in ARKIT if name in made}
 
 
-def _side(target: str) -> tuple[str, str]:
-    for side in _BOTH:
-        if target.endswith(side) and target not in ("jawLeft", "jawRight", "mouthLeft", "mouthRight"):
-            return target.removesuffix(side), side
-    return target, ""
+def to_expressions(given: Mapping[str, float], names: Sequence[str]) -> npt.NDArray[np.float32]:
+    """The weights ``[E]`` of a 3DMM's expressions of some that are told by its own names or by ARKit's; others are 0.
+
+    Raises:
+      ValueError: If a name is neither, or tells what another has told.
+    """
+    made, index = recipes(names), {name: number for number, name in enumerate(names)}
+    weights = np.zeros(len(names), np.float32)
+    told: dict[str, str] = {}
+    for name, weight in given.items():
+        parts = (name,) if name in index else tuple(made[name]) if name in ARKIT and name in made else ()
+        if not parts:
+            raise ValueError(f"{name!r} is neither an expression of the 3DMM nor one of ARKit's that it has")
+        for part in parts:
+            if part in told:
+                raise ValueError(f"{name!r} tells what {told[part]!r} has told")
+            told[part] = name
+            weights[index[part]] = weight
+    return weights
+
+
+_WITHOUT_SIDES = ("jaw", "mouth")  # jawLeft moves the whole jaw to the left.
+SIDED = frozenset(
+    {target.removesuffix(side) for target in ARKIT for side in _BOTH if target.endswith(side)}
+    | {"browInnerUp", "cheekPuff"}
+) - set(_WITHOUT_SIDES)
+"""What each side of a face can do by itself; ARKit joins the two sides of the last two."""
+
+
+def canonical_names(name: str) -> tuple[str, ...]:
+    """ICT-FaceKit's names of an expression that is named as there or as in ARKit, which joins some sides.
+
+    Args:
+      name: Such as `eyeBlink_L`, `eyeBlinkLeft`, `browInnerUp` or `jawOpen`.
+
+    Returns:
+      One name, or both sides' of what has no sides in ARKit.
+    """
+    for ending, side in (("Left", "_L"), ("Right", "_R")):
+        if name.endswith(ending) and (stem := name.removesuffix(ending)) not in _WITHOUT_SIDES:
+            return (stem + side,)
+    return (f"{name}_L", f"{name}_R") if name in SIDED else (name,)

@@ -34,6 +34,20 @@ def with_expressions(model: MorphableModel, expressions: Expressions, template: 
     return dataclasses.replace(model, expressions=expressions.turned(turn), head=None)
 
 
+def with_surface_of(model: MorphableModel, prior: MorphableModel) -> MorphableModel:
+    """The 3DMM with expressions, regions and texture layout of the prior on which its shapes were laid.
+
+    Shapes that lie on the prior are moved by its expressions as it is moved.
+    """
+    return dataclasses.replace(
+        model,
+        expressions=prior.expressions,
+        regions={**prior.regions, **model.regions},
+        uv=prior.uv,
+        uv_triangles=prior.uv_triangles,
+    )
+
+
 def with_head(
     model: MorphableModel, people: Iterable[tuple[Array, Array]], template: Head, face: npt.ArrayLike
 ) -> MorphableModel:

@@ -4,6 +4,7 @@
 face, scaled to the size of the records, and the camera with it, exactly.
 """
 
+import dataclasses
 import io
 import math
 import os
@@ -16,9 +17,10 @@ from absl import logging
 from PIL import Image
 
 from tfface import schema
-from tfface.face import find_symmetry
+from tfface.face import MorphableModel, carrying, find_symmetry
 from tfface.geometry import alignment, camera, mesh
 from tfface.people import capture_check, capture_files
+from tfface.people.options import NEUTRAL
 from tfface.people.people_source import Template, View
 from tfface.people.photographer import PhotographySettings, framing
 
@@ -38,17 +40,30 @@ class CapturePeople:
 
     name = "capture"
 
-    def __init__(self, root: str | os.PathLike[str], *, image_size: int = 64) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        image_size: int = 64,
+        face_model: str | os.PathLike[str] | None = None,
+        missing_expressions: str = NEUTRAL,
+    ) -> None:
         """Checks the folder and makes the template: the mean of the registered meshes, upright and symmetric.
 
         Args:
           root: the capture folder.
           image_size: height and width of the crops, px.
+          face_model: 3DMM of the topology of the registered meshes, whose expressions, if it has any, views may have.
+          missing_expressions: one of `options.MISSING_EXPRESSIONS`, what a view is that tells no expression.
 
         Raises:
-          ValueError: listing the faults of the folder, or if its meshes have no left-right symmetry.
+          ValueError: listing the faults of the folder, or if its meshes have no left-right symmetry, or are of another
+            topology than the 3DMM.
         """
-        faults = capture_check.check(root)
+        model = None if face_model is None else MorphableModel.load(face_model)
+        known = None if model is None else model.expressions
+        self._reading = capture_files.ExpressionReading(known, missing_expressions)
+        faults = capture_check.check(root, self._reading)
         if faults:
             lines = [str(fault) for fault in faults[:_FAULTS_SHOWN]]
             if len(faults) > _FAULTS_SHOWN:
@@ -72,6 +87,14 @@ class CapturePeople:
             )
         self._image_size = image_size
         self._template = _make_template(self._folders[:_TEMPLATE_SUBJECTS])
+        if model is not None and known is not None:
+            if not np.array_equal(self._template.triangles, model.triangles):
+                raise ValueError(
+                    f"{face_model}: expected the topology of {self._folders[0] / capture_files.REGISTERED} "
+                    f"({len(self._template.triangles)} triangles), got another ({len(model.triangles)} triangles)"
+                )
+            turn = carrying.model_from_template(model, self._template.vertices).rotation.T
+            self._template = dataclasses.replace(self._template, expressions=known.turned(turn))
 
     @property
     def template(self) -> Template:
@@ -100,7 +123,7 @@ class CapturePeople:
         face: npt.NDArray[np.floating] = self.shape(index).astype(np.float64)
         if all(name in landmarks for name in schema.IBUG68):
             face = framing.framed_points(face[[landmarks[name] for name in schema.IBUG68]])
-        views = capture_files.read_views(self._folders[index] / capture_files.VIEWS)
+        views = capture_files.read_views(self._folders[index] / capture_files.VIEWS, self._reading)
         return [crop_view(view, face, self._image_size) for view in views]
 
 
@@ -133,6 +156,7 @@ def crop_view(view: capture_files.CapturedView, face: npt.NDArray[np.floating], 
         intrinsics=cropped.astype(np.float32),
         quaternion=view.quaternion.astype(np.float32),
         translation=view.translation.astype(np.float32),
+        expressions=view.expressions,
     )
 
 

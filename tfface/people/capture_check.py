@@ -49,7 +49,7 @@ class Fault:
         return f"{self.path}: {self.text}"
 
 
-def check(root: str | os.PathLike[str]) -> list[Fault]:
+def check(root: str | os.PathLike[str], reading: capture_files.ExpressionReading | None = None) -> list[Fault]:
     """Reads a capture folder as a whole.
 
     Photographs are decoded as far as it takes to find damage, at reduced size where the format allows. Of a subject
@@ -57,11 +57,12 @@ def check(root: str | os.PathLike[str]) -> list[Fault]:
 
     Args:
       root: the capture folder.
+      reading: of expressions; by default, there must be none.
 
     Returns:
       Every fault, in the order of the subjects; empty if training can begin.
     """
-    root = Path(root)
+    root, reading = Path(root), reading or capture_files.ExpressionReading()
     try:
         folders = capture_files.subject_folders(root)
     except ValueError as error:
@@ -78,7 +79,7 @@ def check(root: str | os.PathLike[str]) -> list[Fault]:
     faults += _same_names(folders)
     first: tuple[Path, mesh.Mesh] | None = None
     for folder in folders:
-        registered, found = _check_subject(folder)
+        registered, found = _check_subject(folder, reading)
         faults += found
         if registered is None:
             continue
@@ -143,7 +144,7 @@ def _same_names(folders: list[Path]) -> list[Fault]:
     ]
 
 
-def _check_subject(folder: Path) -> tuple[mesh.Mesh | None, list[Fault]]:
+def _check_subject(folder: Path, reading: capture_files.ExpressionReading) -> tuple[mesh.Mesh | None, list[Fault]]:
     """The registered mesh, if it can be read, and the faults of one subject."""
     faults = []
     registered = None
@@ -163,7 +164,7 @@ def _check_subject(folder: Path) -> tuple[mesh.Mesh | None, list[Fault]]:
         faults.append(_fault(error, path))
     path = folder / capture_files.VIEWS
     try:
-        views = capture_files.read_views(path)
+        views = capture_files.read_views(path, reading)
     except ValueError as error:
         return registered, [*faults, _fault(error, path)]
     repeated = [image for image, count in collections.Counter(view.image for view in views).items() if count > 1]

@@ -4,7 +4,9 @@
 - landmarks.json: {name of `schema.IBUG68`: [x, y, z]}, mm, in the same frame; where there is none, registered.json, the
   same of the registered mesh, which `tfface.build_model --complete` writes.
 - views.json: a list of {"image": path below the subject's folder, such as images/front.jpg, "intrinsics": 3x3, and
-  either "quaternion" and "translation" or "cam_from_model": 3x4}, from the same frame.
+  either "quaternion" and "translation" or "cam_from_model": 3x4}, from the same frame. Beside a 3DMM with expressions,
+  an entry may have "expressions": {name: weight}, by the 3DMM's names or ARKit's, or a list of all weights, or null
+  where they are unknown.
 - unregistered.json, only where the subject's scan could not be registered: {"status": ..., "reason": text}. The subject
   is left out, whatever else its folder holds; `tfface.build_model --complete` writes it and takes it away.
 """
@@ -23,10 +25,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from tfface import files, schema
+from tfface.face import Expressions, arkit
+from tfface.face.expressions import BLENDSHAPES
 from tfface.geometry import rotation
+from tfface.people.options import NEUTRAL, UNKNOWN
 
 REGISTERED, LANDMARKS, VIEWS = "registered.ply", "landmarks.json", "views.json"
 REGISTERED_LANDMARKS, UNREGISTERED = "registered.json", "unregistered.json"
+
+_EXPRESSIONS = "expressions"
 
 MAX_PIXELS = 1 << 27
 """A photograph whose header claims more pixels is refused before it is decoded."""
@@ -54,12 +61,53 @@ class CapturedView:
       intrinsics: [3, 3] float64, px_from_cam.
       quaternion: [4] float64, cam_from_source, unit length, w >= 0.
       translation: [3] float64, mm, cam_from_source.
+      expressions: [E] float32, as in `people_source.View`: of length 0 for a neutral face, None where unknown.
     """
 
     image: Path
     intrinsics: npt.NDArray[np.float64]
     quaternion: npt.NDArray[np.float64]
     translation: npt.NDArray[np.float64]
+    expressions: npt.NDArray[np.float32] | None = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpressionReading:
+    """How expressions in a views.json are understood.
+
+    Attributes:
+      known: those of the 3DMM; None if it has none, and nobody may tell any.
+      missing: one of `options.MISSING_EXPRESSIONS`, what a view is that tells none.
+    """
+
+    known: Expressions | None = None
+    missing: str = NEUTRAL
+
+    def weights(self, entry: Mapping[str, Any], where: str) -> npt.NDArray[np.float32] | None:
+        """Weights [E] of an entry, [0] for a neutral face, or None where they are unknown.
+
+        Raises:
+          ValueError: naming the fault.
+        """
+        if _EXPRESSIONS not in entry:
+            return None if self.missing == UNKNOWN else np.zeros(0, np.float32)
+        told, where = entry[_EXPRESSIONS], f"{where}: {_EXPRESSIONS}"
+        if self.known is None:
+            raise ValueError(f"{where}: expected none without a 3DMM that has expressions (--face_model)")
+        if told is None:
+            return None
+        if isinstance(told, Mapping):
+            values = {name: float(_numbers(weight, (), f"{where}: {name}")) for name, weight in told.items()}
+            try:
+                weights = arkit.to_expressions(values, self.known.names)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+        else:
+            weights = _numbers(told, (len(self.known),), where).astype(np.float32)
+        if self.known.kind == BLENDSHAPES and not ((weights >= 0) & (weights <= 1)).all():
+            wrong = int(np.flatnonzero((weights < 0) | (weights > 1))[0])
+            raise ValueError(f"{where}: {self.known.names[wrong]}: expected a weight in 0..1, got {weights[wrong]:.6g}")
+        return weights
 
 
 def subject_folders(root: Path) -> list[Path]:
@@ -125,8 +173,12 @@ def read_landmarks(path: Path) -> dict[str, npt.NDArray[np.float64]]:
     return {name: _numbers(point, (3,), f"{path}: {name}") for name, point in content.items()}
 
 
-def read_views(path: Path) -> list[CapturedView]:
+def read_views(path: Path, reading: ExpressionReading | None = None) -> list[CapturedView]:
     """Entries of a views.json.
+
+    Args:
+      path: of the file.
+      reading: of expressions; without it they are not looked at.
 
     Raises:
       ValueError: naming the file, the entry and the fault.
@@ -134,7 +186,12 @@ def read_views(path: Path) -> list[CapturedView]:
     content = read_json(path)
     if not isinstance(content, list) or not content:
         raise ValueError(f"{path}: expected a list of views, got {_shortened(content)}")
-    return [_view(entry, path.parent, f"{path}: view {number}") for number, entry in enumerate(content)]
+    views = []
+    for number, entry in enumerate(content):
+        where = f"{path}: view {number}"
+        view = _view(entry, path.parent, where)
+        views.append(view if reading is None else dataclasses.replace(view, expressions=reading.weights(entry, where)))
+    return views
 
 
 def _view(entry: Any, folder: Path, where: str) -> CapturedView:
@@ -228,10 +285,8 @@ def _fault_of(image: Image.Image) -> str | None:
 
 def _numbers(value: Any, shape: tuple[int, ...], where: str) -> npt.NDArray[np.float64]:
     if not _has_shape(value, shape):
-        raise ValueError(
-            f"{where}: expected {' x '.join(map(str, shape))} finite numbers, got {_shortened(value)}; none may reach "
-            f"{LARGEST_NUMBER:g}"
-        )
+        expected = f"{' x '.join(map(str, shape))} finite numbers" if shape else "a finite number"
+        raise ValueError(f"{where}: expected {expected}, got {_shortened(value)}; none may reach {LARGEST_NUMBER:g}")
     return np.array(value, np.float64)
 
 

@@ -24,6 +24,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tfface.face.arkit import SIDED, canonical_names
+
 Recipe = Mapping[str, tuple[float, float]]
 
 NEUTRAL_SHARE = 0.33
@@ -152,11 +154,6 @@ _RANDOM: Sequence[str] = (
     "noseSneer",
 )
 _OPPOSED = (("jawLeft", "jawRight"), ("mouthLeft", "mouthRight"), ("mouthPress", "jawOpen"), ("eyeWide", "eyeSquint"))
-_SIDED = frozenset(
-    {"browDown", "browInnerUp", "browOuterUp", "cheekPuff", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide"}
-    | {"mouthDimple", "mouthFrown", "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp"}
-    | {"noseSneer"}
-)
 
 RECIPES: Sequence[Sequence[Recipe]] = (_SMILES, _VISEMES, _EYES, _BROWS, _FEELINGS)
 """What both sides of a face do, by kind: smiles, visemes, eyes, brows, feelings."""
@@ -202,7 +199,7 @@ def _drawn(recipe: Recipe, rng: np.random.Generator, sides: str) -> dict[str, fl
         lean = rng.uniform(-0.5, 0.5)
     for name, (low, high) in recipe.items():
         weight = rng.uniform(low, high)
-        if name in _SIDED:
+        if name in SIDED:
             eyelid = name == "eyeBlink"  # Lids close together, or one of them does.
             for side in sides:
                 drawn[f"{name}_{side}"] = weight * (1 if eyelid else 1 + (lean if side == "L" else -lean))
@@ -219,21 +216,6 @@ def _random(rng: np.random.Generator) -> dict[str, float]:
             chosen.pop(dropped, None)
     drawn = _drawn(chosen, rng, sides="LR")
     return {name: weight**1.5 * (0.5 if name == "jawOpen" else 0.8) for name, weight in drawn.items()}
-
-
-def canonical_names(name: str) -> tuple[str, ...]:
-    """ICT-FaceKit's names of a blendshape that is named as there or as in Apple's ARKit; ARKit joins some sides.
-
-    Args:
-      name: such as `eyeBlink_L`, `eyeBlinkLeft`, `browInnerUp` or `jawOpen`.
-
-    Returns:
-      One name, or both sides' of a shape that has no sides in ARKit.
-    """
-    for ending, side in (("Left", "_L"), ("Right", "_R")):
-        if name.endswith(ending) and (stem := name.removesuffix(ending)) not in ("jaw", "mouth"):
-            return (stem + side,)
-    return (f"{name}_L", f"{name}_R") if name in _SIDED else (name,)
 
 
 def weight_vector(drawn: Mapping[str, float], names: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -6,6 +6,9 @@ from typing import Any
 from tfface.options import Options, option
 from tfface.people import SOURCES
 
+NEUTRAL, UNKNOWN = MISSING_EXPRESSIONS = "neutral", "unknown"
+"""What the face is in a photograph of a capture folder that tells no expression."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PeopleOptions(Options):

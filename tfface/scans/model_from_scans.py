@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tfface import files
 from tfface.data import manifest, splits
-from tfface.face import MorphableModel, build, find_symmetry
+from tfface.face import MorphableModel, build, carrying, find_symmetry
 from tfface.geometry import alignment, mesh
 from tfface.people import capture_files
 from tfface.scans import registering, scan_files
@@ -57,9 +57,9 @@ def build_model(
         modes=min(modes, len(shapes) - 1),
         reference=face.vertices,
     )
-    # The shapes are laid on the template, so that its expressions move them as they move it.
-    expressions = plan.template.expressions if isinstance(plan.template, MorphableModel) else None
-    model = dataclasses.replace(model, metadata={**model.metadata, "mirrored": mirrored}, expressions=expressions)
+    model = dataclasses.replace(model, metadata={**model.metadata, "mirrored": mirrored})
+    if isinstance(plan.template, MorphableModel):
+        model = carrying.with_surface_of(model, plan.template)
     model.save(plan.output / FACE_MODEL)
     files.write_json(plan.output / SUBJECTS, {"seed": seed, "mirrored": mirrored, **divided})
     return model, divided

@@ -10,6 +10,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
+from tfface.face import arkit
 from tfface.people import expression_sampler
 from tfface.people.photographer.head_model import EYES, HeadModel
 
@@ -144,7 +145,7 @@ def _eyes_of(head: HeadModel) -> tuple[_Eye, ...]:
     for side, mine in (("R", balls[~on_left]), ("L", balls[on_left])):
         if len(mine):
             directions = _turns(side)
-            names = [expression_sampler.canonical_names(name)[0] for name in head.expressions.names]
+            names = [arkit.canonical_names(name)[0] for name in head.expressions.names]
             turns = np.array([directions.get(name, (0.0, 0.0)) for name in names])
             closes = np.array([float(name == f"eyeBlink_{side}") for name in names])
             eyes.append(_Eye(mine, mine[_behind(head.template_vertices[mine])], turns, closes))
