@@ -21,6 +21,7 @@ LAYERS = {
     "files": 0,
     "options": 0,
     "fetching": 0,
+    "starter": 0,
     "geometry": 1,
     "face": 2,
     "people": 3,

@@ -40,6 +40,9 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "tfface", folder / "tfface", ignore=shutil.ignore_patterns("__pycache__"))
+    # The model to start with is carried as soon as it is there; a file in its place shows that here.
+    (folder / "tfface" / "assets").mkdir(exist_ok=True)
+    (folder / "tfface" / "assets" / "starter.keras").touch()
     build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
     built = _run(sys.executable, "-c", build, cwd=folder)
     assert built.returncode == 0, built.stderr
@@ -60,7 +63,7 @@ def test_the_wheel_carries_every_file_of_the_package_and_the_licence(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     }
     carried = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert carried == sources
+    assert carried == sources | {"tfface/assets/starter.keras"}
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+from tfface import starter
 from tfface.version import __version__
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def _register_layers(_: Any) -> None:
 def load(path: str | os.PathLike[str]) -> "keras.Model":
     """Opens a trained model (``.keras``); the same as ``keras.saving.load_model`` after ``import tfface``.
 
+    ``tfface.load("starter")`` opens the model that the package carries.
+
     Keras' safe mode is on: a model with Python code in it is refused. Nevertheless, open only models whose maker you
     trust; SECURITY.md says why.
 
@@ -38,6 +41,9 @@ def load(path: str | os.PathLike[str]) -> "keras.Model":
       ValueError: If the file is not a Keras model.
     """
     import keras
+
+    if path == starter.NAME:
+        path = starter.path()
 
     if not os.path.isfile(path):
         raise FileNotFoundError(f"model: no such file: {os.fspath(path)}")

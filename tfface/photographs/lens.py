@@ -18,7 +18,7 @@ ASSUMED_FOV = 2 * math.degrees(math.atan(math.hypot(36.0, 24.0) / 2 / 50.0))
 """degrees along the diagonal: a lens of 50 mm on 35 mm film, "normal", 46.8 degrees. Nothing else being known, a wrong
 guess moves the face nearer or farther, by as much as the guess is wrong, and hardly changes its shape."""
 
-GIVEN, FROM_FOV, FROM_EXIF, ASSUMED = "given", "fov", "exif", "assumed"
+GIVEN, FROM_CAMERAS, FROM_FOV, FROM_EXIF, ASSUMED = "given", "cameras", "fov", "exif", "assumed"
 """Where intrinsics come from."""
 
 

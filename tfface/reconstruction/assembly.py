@@ -223,4 +223,6 @@ def _view(cropped: CroppedFace, seen: _Seen) -> View:
         translation=moved,
         box=cropped.face.box,
         confidence=cropped.face.confidence,
+        camera=cropped.given,
+        orientation=cropped.photograph.orientation,
     )

@@ -7,8 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface.photographs import face_crop, photograph, video
+from tfface.photographs.cameras import CameraSet, PosedCamera
+from tfface.photographs.cameras.distortion import undistort
 from tfface.photographs.detector import DetectedFace, Detector, find_faces
-from tfface.photographs.lens import Lens
+from tfface.photographs.lens import FROM_CAMERAS, Lens
 from tfface.photographs.photograph import Photograph
 from tfface.reconstruction.input_files import Person
 
@@ -31,6 +33,7 @@ class CroppedFace:
       camera: Of the crop.
       crop: [S, S, 3] uint8, RGB.
       crop_intrinsics: K [3, 3] of the crop.
+      given: The photograph's camera as it was given; None if none was.
     """
 
     photograph: Photograph
@@ -40,6 +43,7 @@ class CroppedFace:
     camera: face_crop.CropCamera
     crop: npt.NDArray[np.uint8]
     crop_intrinsics: Array
+    given: PosedCamera | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,6 +72,7 @@ class CropSettings:
       face: ``largest``, ``all``, or the number of a face, counted from 0 and from left to right.
       max_pixels: That a photograph may have.
       frames: Of a video, at most.
+      cameras: Of the photographs; None if none are given.
 
     Raises:
       ValueError: If the face is none of these.
@@ -79,6 +84,7 @@ class CropSettings:
     face: str
     max_pixels: int
     frames: int
+    cameras: CameraSet | None = None
 
     def __post_init__(self) -> None:
         if self.face not in (LARGEST, ALL) and not self.face.isdecimal():
@@ -116,13 +122,20 @@ def _is_video(path: Path) -> bool:
 
 def _in_photograph(path: Path, how: CropSettings) -> list[CroppedFace]:
     picture = photograph.read(path, how.max_pixels)
+    given = None if how.cameras is None else how.cameras.of(path)
+    if given is not None:
+        upright = given.upright((picture.pixels.shape[0], picture.pixels.shape[1]), picture.orientation)
+        pixels = undistort(picture.pixels, upright.intrinsics, upright.distortion)
+        picture = dataclasses.replace(picture, pixels=pixels)
     faces = find_faces(picture.pixels, how.detector)
     if not faces:
         raise ValueError(f"{path}: no face found")
-    return [_cropped(picture, face, how) for face in _chosen(faces, how.face, str(path))]
+    return [_cropped(picture, face, how, given) for face in _chosen(faces, how.face, str(path))]
 
 
 def _in_video(path: Path, how: CropSettings) -> list[CroppedFace]:
+    if how.cameras is not None:
+        raise ValueError(f"{path}: cameras are of photographs; name the frames that they were computed from")
     frames = video.read(path, how.max_pixels, how.frames)
     found = []
     for frame in frames:
@@ -147,11 +160,17 @@ def _chosen(faces: list[DetectedFace], which: str, where: str) -> list[DetectedF
     return [faces[int(which)]]
 
 
-def _cropped(picture: Photograph, face: DetectedFace, how: CropSettings) -> CroppedFace:
-    intrinsics, source = how.lens.intrinsics(picture)
+def _cropped(
+    picture: Photograph, face: DetectedFace, how: CropSettings, given: PosedCamera | None = None
+) -> CroppedFace:
+    if given is None:
+        intrinsics, source = how.lens.intrinsics(picture)
+    else:
+        upright_hw = picture.pixels.shape[0], picture.pixels.shape[1]
+        intrinsics, source = given.upright(upright_hw, picture.orientation).intrinsics, FROM_CAMERAS
     try:
         camera = face_crop.face_camera(face, intrinsics)
         crop, crop_intrinsics = face_crop.take(picture.pixels, intrinsics, camera, how.size)
     except ValueError as error:
         raise ValueError(f"{picture.name}: {error}") from error
-    return CroppedFace(picture, intrinsics, source, face, camera, crop, crop_intrinsics)
+    return CroppedFace(picture, intrinsics, source, face, camera, crop, crop_intrinsics, given)

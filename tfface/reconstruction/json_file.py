@@ -12,6 +12,7 @@ from tfface import schema, version
 from tfface.face import arkit
 from tfface.files import written
 from tfface.geometry import camera, rotation
+from tfface.reconstruction import scale, scene
 from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 FILE = "reconstruction.json"
@@ -62,11 +63,23 @@ def content(
         "conventions": schema.CONVENTIONS_VERSION,
         "face_model": model.digest(),
         schema.COEFFICIENTS.key: _numbers(reconstruction.coefficients),
+        "scale": _scale(reconstruction),
+        **({} if reconstruction.scene is None else {"scene": scene.content(reconstruction.scene)}),
         "landmarks": {
             name: {"vertex": int(model.landmarks[name]), "mm": _numbers(point)} for name, point in landmarks.items()
         },
         "photographs": photographs,
     }
+
+
+def _scale(reconstruction: Reconstruction) -> dict[str, Any]:
+    """Where the size comes from, its factor, and what it says of a distance that people measure, with a deviation."""
+    known = reconstruction.scale or scale.of_population(reconstruction.face_model)
+    told = {"from": known.source, "factor": float(f"{known.factor:.6g}"), "deviation": float(f"{known.deviation:.3g}")}
+    corners = scale.eye_corners(reconstruction.vertices, reconstruction.face_model, known)
+    if corners is None:
+        return told
+    return {**told, "eye_corners_mm": round(corners[0], 3), "deviation_mm": round(corners[1], 3)}
 
 
 def _photograph(view: View, landmarks: Mapping[str, npt.NDArray[np.floating]], source: str) -> dict[str, Any]:

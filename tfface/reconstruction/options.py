@@ -28,7 +28,9 @@ class ReconstructionOptions(Options):
         "Photographs, videos, patterns or folders; a folder of folders holds a person in each."
     )
     out: str = required("Folder to write: for one person its files, for several a folder for each, and results.jsonl.")
-    model: str | None = option(None, "A trained model (.keras), or its address, https://...#sha256=...")
+    model: str | None = option(
+        None, "A trained model (.keras), or its address, https://...#sha256=...; by default the one of the package."
+    )
     server: str = option(
         "", "host:port of a server's gRPC to ask instead of loading a model; name its --face_model too."
     )
@@ -41,6 +43,19 @@ class ReconstructionOptions(Options):
     face: str = option("largest", "Which face: largest, all, or its number from 0, from left to right.")
     fov: float = option(0.0, "Field of view along the diagonal in degrees; 0 asks the photograph.", lower=0, upper=180)
     intrinsics: str = option("", "JSON file with K: 3x3 for all photographs, or views.json of a capture folder.")
+    cameras: str = option(
+        "",
+        "Cameras of the photographs with their poses: a folder of COLMAP's (text or binary), nerfstudio's "
+        "transforms.json or views.json. Distortion is undone, poses are held, the face goes out in their frame too.",
+    )
+    scene_unit: float = option(
+        0.0, "Millimetres in the unit of the cameras' scene, which then tell the size; 0 if nobody knows.", lower=0
+    )
+    scale: str = option(
+        "",
+        "A distance on the face that was measured, which tells the size: pupils:63, eye_corners:90 or "
+        "LANDMARK,LANDMARK:MM. It yields to cameras in a known unit.",
+    )
     average: int = option(1, "Predictions from different choices of photographs to average; the paper's is 5.", lower=1)
     frames: int = option(30, "Frames of a video to look at, at most.", lower=1)
     max_pixels: int = option(

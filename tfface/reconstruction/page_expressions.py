@@ -60,7 +60,7 @@ def content(reconstruction: Reconstruction) -> dict[str, Any] | None:
     weights = reconstruction.expressions
     return {
         "counts": [len(index) for index in moving],
-        "scales": scales,
+        "scales": [scale * reconstruction.size for scale in scales],
         "index": np.concatenate([np.zeros(0, int), *moving]).astype("<u4"),
         "deltas": np.concatenate([np.zeros((0, 3)), *moves]).astype("<i2"),
         "sliders": _sliders(expressions, kept),

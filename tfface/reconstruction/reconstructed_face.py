@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 
 from tfface.face import MorphableModel
+from tfface.photographs.cameras import PosedCamera
+from tfface.reconstruction.scale import Scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +21,8 @@ class View:
       translation: ``[3]`` mm, of `schema.TRANSLATIONS`, in the photograph's camera.
       box: ``[4]`` left, top, right, bottom of the detected face in px.
       confidence: Of the detector, 0 to 1.
+      camera: As it was given, of the photograph as it is stored, in the frame of its scene; None if none was given.
+      orientation: EXIF orientation by which the stored photograph was turned.
     """
 
     name: str
@@ -28,6 +32,29 @@ class View:
     translation: np.ndarray
     box: np.ndarray
     confidence: float
+    camera: PosedCamera | None = None
+    orientation: int = 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SceneFrame:
+    """Where the model frame lies in the scene of given cameras: ``x_scene = scale rotation x_model + translation``.
+
+    Attributes:
+      scale: Scene's units a mm.
+      rotation: ``[3, 3]``.
+      translation: ``[3]``, scene's units.
+      cameras: Which of `cameras.FORMATS` the cameras were in.
+    """
+
+    scale: float
+    rotation: np.ndarray
+    translation: np.ndarray
+    cameras: str
+
+    def apply(self, points: np.ndarray) -> np.ndarray:
+        """Points ``[..., 3]`` of the model frame, mm, in the scene."""
+        return self.scale * points @ self.rotation.T + self.translation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +64,12 @@ class Reconstruction:
     Attributes:
       name: Of the person.
       coefficients: ``[K]``, of `schema.COEFFICIENTS`.
-      vertices: ``[P, 3]`` mm, of `schema.VERTICES`.
+      vertices: ``[P, 3]`` mm, of `schema.VERTICES`, times the factor of the scale.
       face_model: The 3DMM that both belong to: triangles, landmarks, symmetry.
       views: The photographs.
       expressions: ``[N, E]``, weights of the 3DMM's expressions in each photograph; without them, all are neutral.
+      scale: Where the size comes from; None for the population's mean, which the coefficients are of.
+      scene: Where the person is among given cameras; None if none were given.
     """
 
     name: str
@@ -49,10 +78,42 @@ class Reconstruction:
     face_model: MorphableModel
     views: tuple[View, ...]
     expressions: np.ndarray | None = None
+    scale: Scale | None = None
+    scene: SceneFrame | None = None
+
+    @property
+    def size(self) -> float:
+        """How much larger the person is than coefficients and weights say."""
+        return 1.0 if self.scale is None else self.scale.factor
 
     def posed(self, view: int) -> np.ndarray:
         """``[P, 3]`` mm, what a photograph shows: the vertices with its expression."""
         moving = self.face_model.expressions
         if self.expressions is None or moving is None:
             return self.vertices
-        return self.vertices + moving.displacement(np.asarray(self.expressions[view], np.float32))
+        return self.vertices + np.float32(self.size) * moving.displacement(
+            np.asarray(self.expressions[view], np.float32)
+        )
+
+    def whole_head(self, view: int | None = None) -> np.ndarray:
+        """``[V, 3]`` mm, the head of a 3DMM that has one; with the expression of a photograph, if one is named.
+
+        Raises:
+          ValueError: If the 3DMM has no head.
+        """
+        head = self.face_model.head
+        if head is None:
+            raise ValueError(f"{self.name}: expected a 3DMM with a head, got none")
+        weights = None
+        if view is not None and self.expressions is not None:
+            weights = np.asarray(self.expressions[view], np.float32)
+        return np.float32(self.size) * head.decode(np.asarray(self.coefficients, np.float32), weights)
+
+    def scaled(self, scale: Scale | None) -> "Reconstruction":
+        """The same person in another scale; the photographs show them as before, from farther away or nearer."""
+        factor = (1.0 if scale is None else scale.factor) / self.size
+        views = tuple(dataclasses.replace(view, translation=factor * view.translation) for view in self.views)
+        scene = None if self.scene is None else dataclasses.replace(self.scene, scale=self.scene.scale / factor)
+        return dataclasses.replace(
+            self, vertices=np.float32(factor) * self.vertices, views=views, scale=scale, scene=scene
+        )

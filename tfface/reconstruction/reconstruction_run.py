@@ -16,10 +16,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tfface import starter
 from tfface.photographs import photograph
 from tfface.photographs.detector import shared_mtcnn
 from tfface.photographs.lens import open_lens
-from tfface.reconstruction import json_file, model_file, outputs, page
+from tfface.reconstruction import json_file, model_file, outputs, page, scale, scene
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.cropping import ALL, CropSettings, PersonCrops, crop_faces
 from tfface.reconstruction.input_files import Person, find_people
@@ -83,13 +84,16 @@ def reconstruct(
       OSError: If the output cannot be written, or a server does not answer.
       ValueError: If an option is wrong, or a model, a 3DMM or a file of intrinsics is none.
     """
-    if bool(options.model) == bool(options.server):
-        raise ValueError("model: expected a model or a server, " + ("got both" if options.model else "got neither"))
+    if options.model and options.server:
+        raise ValueError("model: expected a model or a server, got both")
     if USDZ in options.outputs:
         avatar_usd.require()
     people = find_people(options.images, options.each)
     options = _with_local_models(options)
+    if options.cameras and (options.intrinsics or options.fov):
+        raise ValueError("cameras: expected them, or intrinsics or fov, got both")
     lens = open_lens(options.intrinsics, options.fov)
+    sizes = Sizes(scene.open_cameras(options.cameras, options.scene_unit), scale.parse(options.scale))
     settings = _settings(options)
     keys = {person.name: key_of(person, settings) for person in people}
     output = Path(options.out)
@@ -102,9 +106,12 @@ def reconstruct(
         if todo:
             bar.begin(LOADING)
             models = _open_models(options, stack)
-            how = CropSettings(models.main.size, shared_mtcnn(), lens, options.face, options.max_pixels, options.frames)
+            given = None if sizes.cameras is None else sizes.cameras.cameras
+            how = CropSettings(
+                models.main.size, shared_mtcnn(), lens, options.face, options.max_pixels, options.frames, given
+            )
             stack.enter_context(photograph.without_pillows_limit())
-            run = _Run(how, models, options, keys, bar, alone=len(people) == 1 and options.face != ALL)
+            run = _Run(how, models, options, sizes, keys, bar, alone=len(people) == 1 and options.face != ALL)
             for result in run.results(todo):
                 for fault in result.faults:
                     tell(fault)
@@ -113,8 +120,38 @@ def reconstruct(
     return Summary((*results.kept, *made), len(results.kept))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sizes:
+    """What is known of where and how large people are.
+
+    Attributes:
+      cameras: Of the photographs; None if none were given.
+      length: On a face; None if none was measured.
+    """
+
+    cameras: scene.GivenCameras | None
+    length: scale.KnownLength | None
+
+    def applied(self, person: Reconstruction) -> Reconstruction:
+        """The person in the poses of the cameras, and as large as what is known best says.
+
+        Raises:
+          ValueError: As `scene.placed` and `scale.of_length`.
+        """
+        if self.cameras is not None:
+            person = scene.placed(person, self.cameras)
+        if person.scale is None and self.length is not None:
+            person = person.scaled(scale.of_length(self.length, person.vertices, person.face_model))
+        return person
+
+
 def _with_local_models(options: ReconstructionOptions) -> ReconstructionOptions:
-    """ReconstructionOptions that name files of this machine; what they are not is fetched."""
+    """ReconstructionOptions that name files of this machine; what they are not is fetched.
+
+    With neither a model nor a server, the model of the package is taken.
+    """
+    if options.model == starter.NAME or not (options.model or options.server):
+        options = dataclasses.replace(options, model=str(starter.path()))
     given = {name: getattr(options, name) for name in ("model", "single_view_model", "face_model")}
     paths: dict[str, Any] = {name: model_file.local(path, name) for name, path in given.items() if path}
     return dataclasses.replace(options, **paths)
@@ -129,6 +166,7 @@ def _settings(options: ReconstructionOptions) -> dict[str, Any]:
     for name, path in named.items():
         if not os.path.isfile(path):
             raise FileNotFoundError(f"{name}: no such file: {path}")
+    given["scene"] = scene.stamps(options.cameras)
     return {**given, "files": [[os.path.getsize(path), os.stat(path).st_mtime_ns] for path in named.values()]}
 
 
@@ -160,12 +198,13 @@ class _Run:
         how: CropSettings,
         models: Models,
         options: ReconstructionOptions,
+        sizes: Sizes,
         keys: Mapping[str, str],
         progress: Progress,
         *,
         alone: bool,
     ):
-        self._how, self._models, self._options = how, models, options
+        self._how, self._models, self._options, self._sizes = how, models, options, sizes
         self._keys, self._progress, self._alone = keys, progress, alone
 
     def results(self, people: Sequence[Person]) -> Iterator[Result]:
@@ -214,6 +253,11 @@ class _Run:
         predicted: list[tuple[bool, Person, PersonCrops, Reconstruction | None]] = []
         for last, person, one in flat:
             made = next(assembled) if one.found else None
+            if isinstance(made, Reconstruction):
+                try:
+                    made = self._sizes.applied(made)
+                except ValueError as error:
+                    made = error
             if isinstance(made, ValueError):
                 one, made = dataclasses.replace(one, faults=(*one.faults, str(made))), None
             predicted.append((last, person, one, made))
@@ -239,6 +283,8 @@ class _Run:
         except ValueError as error:
             faults = (*seen.faults, f"{made.name}: {error}")
             return Result(made.name, person.name, FAILED, below, (), faults, key)
+        if made.scene is not None:
+            scene.write(made, folder)
         # Last, as it says that the folder is whole.
         json_file.write(made, folder, {one.photograph.name: one.intrinsics_from for one in seen.found}, gains)
         names = tuple(view.name for view in made.views)

@@ -1,6 +1,15 @@
 """Cameras of other programs: COLMAP's, nerfstudio's and a capture folder's, read and written."""
 
-from tfface.photographs.cameras.camera_files import COLMAP, COLMAP_BINARY, FORMATS, TRANSFORMS, VIEWS, read, write
+from tfface.photographs.cameras.camera_files import (
+    COLMAP,
+    COLMAP_BINARY,
+    FORMATS,
+    TRANSFORMS,
+    VIEWS,
+    located,
+    read,
+    write,
+)
 from tfface.photographs.cameras.distortion import Distortion
 from tfface.photographs.cameras.posed_camera import CameraSet, PosedCamera
 
@@ -13,6 +22,7 @@ __all__ = [
     "CameraSet",
     "Distortion",
     "PosedCamera",
+    "located",
     "read",
     "write",
 ]

@@ -31,27 +31,32 @@ def read(path: Path) -> tuple[CameraSet, str]:
       OSError: If a file cannot be read.
       ValueError: naming the file, if it is none of these or faulty.
     """
+    paths, how = located(path)
+    if how in (COLMAP, COLMAP_BINARY):
+        read_colmap = colmap.read_text if how == COLMAP else colmap.read_binary
+        return read_colmap(paths[0].parent), how
+    return (_read_views(paths[0]) if how == VIEWS else transforms.read(paths[0])), how
+
+
+def located(path: Path) -> tuple[list[Path], str]:
+    """The files that `read` reads, and in which of `FORMATS` they are; its arguments and errors are those of `read`."""
     if path.is_dir():
         for below in _BELOW:
-            for suffix, read_colmap, name in (
-                (".bin", colmap.read_binary, COLMAP_BINARY),
-                (".txt", colmap.read_text, COLMAP),
-            ):
-                if all((path / below / f"{part}{suffix}").is_file() for part in ("cameras", "images")):
-                    return read_colmap(path / below), name
-        for name in (TRANSFORMS_FILE, capture_files.VIEWS):
+            for suffix, how in ((".bin", COLMAP_BINARY), (".txt", COLMAP)):
+                found = [path / below / f"{part}{suffix}" for part in ("cameras", "images")]
+                if all(file.is_file() for file in found):
+                    return found, how
+        for name, how in ((TRANSFORMS_FILE, TRANSFORMS), (capture_files.VIEWS, VIEWS)):
             if (path / name).is_file():
-                return read(path / name)
+                return [path / name], how
         raise ValueError(
             f"{path}: expected cameras.bin and images.bin, or .txt, or {TRANSFORMS_FILE} or {capture_files.VIEWS}"
         )
     if not path.is_file():
         raise ValueError(f"{path}: no such file or folder")
     if path.suffix in (".bin", ".txt"):
-        return read(path.parent)
-    if isinstance(files.read_json(path), list):
-        return _read_views(path), VIEWS
-    return transforms.read(path), TRANSFORMS
+        return located(path.parent)
+    return [path], VIEWS if isinstance(files.read_json(path), list) else TRANSFORMS
 
 
 def write(folder: Path, cameras: CameraSet, how: str) -> None:

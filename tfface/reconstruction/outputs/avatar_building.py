@@ -48,19 +48,26 @@ def build(reconstruction: Reconstruction, skin: TexturedFace, pose: str = NEUTRA
     at_rest = np.asarray(skin.vertices, np.float32)
     if moving is not None and pose == PHOTOGRAPH and reconstruction.expressions is not None:
         shown = np.asarray(reconstruction.expressions[most_frontal(reconstruction)], np.float32)
-        at_rest = at_rest + moving.displacement(shown)
-    moved = {} if moving is None else targets(moving)
+        at_rest = at_rest + np.float32(reconstruction.size) * moving.displacement(shown)
+    moved = {} if moving is None else targets(moving, reconstruction.size)
     if head is not None:
         at_rest, moved = seated_eyes.seat(head, at_rest, moved)
     return Avatar(reconstruction.name, at_rest, tuple(parts), moved)
 
 
-def targets(expressions: Expressions) -> dict[str, Array]:
-    """Displacements ``[V, 3]``, mm, by the names that programs look for, or by the expressions' own."""
+def targets(expressions: Expressions, size: float = 1.0) -> dict[str, Array]:
+    """Displacements ``[V, 3]``, mm, by the names that programs look for, or by the expressions' own.
+
+    Args:
+      expressions: Of the 3DMM.
+      size: Of the person, `Reconstruction.size`.
+    """
     names, weights = arkit.weights_of_targets(expressions.names)
     if not names:
-        return dict(zip(expressions.names, expressions.deltas, strict=True))
-    return {name: expressions.displacement(row) for name, row in zip(names, weights, strict=True)}
+        return {
+            name: np.float32(size) * delta for name, delta in zip(expressions.names, expressions.deltas, strict=True)
+        }
+    return {name: np.float32(size) * expressions.displacement(row) for name, row in zip(names, weights, strict=True)}
 
 
 def most_frontal(reconstruction: Reconstruction) -> int:
@@ -83,8 +90,7 @@ def iris_color(reconstruction: Reconstruction, head: Head) -> Array:
     ]
     best = np.zeros((0, 3))
     for number, view in enumerate(reconstruction.views):
-        weights = None if reconstruction.expressions is None else reconstruction.expressions[number]
-        vertices = head.decode(reconstruction.coefficients, weights).astype(np.float64)
+        vertices = reconstruction.whole_head(number).astype(np.float64)
         ring = np.concatenate([_ring(vertices, side) for side in seated_eyes.sides(vertices, shell)])
         centre = -np.asarray(view.translation, np.float64) @ rotation.matrix_from_quaternion(
             np.asarray(view.quaternion, np.float64)

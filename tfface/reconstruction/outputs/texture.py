@@ -98,13 +98,8 @@ def bake_head(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> Textu
     head = reconstruction.face_model.head
     if head is None:
         raise ValueError(f"{reconstruction.name}: expected a 3DMM with a head, got none")
-    coefficients = np.asarray(reconstruction.coefficients, np.float32)
-    weights = reconstruction.expressions
-    posed = [
-        head.decode(coefficients, None if weights is None else np.asarray(weights[number], np.float32))
-        for number in range(len(reconstruction.views))
-    ]
-    return _bake(reconstruction, head.decode(coefficients), posed, _head_layout(head, size))
+    posed = [reconstruction.whole_head(number) for number in range(len(reconstruction.views))]
+    return _bake(reconstruction, reconstruction.whole_head(), posed, _head_layout(head, size))
 
 
 def paint(

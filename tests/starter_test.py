@@ -1,0 +1,42 @@
+"""The model that the package carries."""
+
+import json
+import shutil
+
+import pytest
+import serving_tiny
+from reconstruction_run_test import _red_squares_are_faces_and_models_are_opened_once, reconstruct, save  # noqa: F401
+
+import tfface
+from tfface import starter
+
+
+@pytest.fixture
+def carried(tmp_path, monkeypatch):
+    """A package that carries a tiny model."""
+    folder = tmp_path / "assets"
+    folder.mkdir()
+    shutil.copy(serving_tiny.keras_file(), folder / "starter.keras")
+    monkeypatch.setattr(starter, "FOLDER", folder)
+    return folder
+
+
+def test_the_starter_is_loaded_by_its_name(carried):
+    assert tfface.load("starter").count_params() == tfface.load(serving_tiny.keras_file()).count_params()
+
+
+def test_reconstruct_takes_the_starter_if_no_model_is_named(carried, tmp_path):
+    path = save(tmp_path / "a.png", (20, 20, 40))
+    for model in (None, "starter"):
+        assert reconstruct(tmp_path / str(model), path, model=model)[0].done == 1
+    reconstruct(tmp_path / "named", path)
+    found = [json.loads((tmp_path / name / "reconstruction.json").read_text()) for name in ("None", "starter", "named")]
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_package_without_it_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(starter, "FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"make model, in a checkout, makes one; or name yours, --model=PATH"):
+        tfface.load("starter")
+    with pytest.raises(FileNotFoundError, match="carries no model to start with"):
+        reconstruct(tmp_path / "out", save(tmp_path / "a.png", (20, 20, 40)), model=None)

@@ -1,0 +1,143 @@
+"""How large a person is: photographs alone do not tell, so something that is known has to."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface import schema
+from tfface.face import MorphableModel
+
+Array = npt.NDArray[np.floating]
+
+CAMERAS, GIVEN, POPULATION = "cameras", "given", "population"
+"""Where a scale comes from, the best first: camera positions in a known unit, a distance that somebody measured, or the
+mean of the population that the 3DMM was made of."""
+
+MEASURED_MM = 1.0
+"""mm, standard deviation of a distance between points of a face that somebody measured."""
+
+_EYE = tuple(range(6))
+LENGTHS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "eye_corners": ((schema.EYE_OUTER_RIGHT,), (schema.EYE_OUTER_LEFT,)),
+    "pupils": (tuple(f"eye_right_{i}" for i in _EYE), tuple(f"eye_left_{i}" for i in _EYE)),
+}
+"""Distances by name: between the outer corners of the eyes, and between the pupils, as opticians measure it; the ends
+are means of landmarks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much larger a person is than the 3DMM says.
+
+    Attributes:
+      source: Where it comes from.
+      factor: By which shapes and distances are larger.
+      deviation: Its relative standard deviation.
+    """
+
+    source: str
+    factor: float
+    deviation: float
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownLength:
+    """A distance on a person's face that somebody measured.
+
+    Attributes:
+      ends: The landmarks at both ends; of several, their mean.
+      mm: The distance.
+    """
+
+    ends: tuple[tuple[str, ...], tuple[str, ...]]
+    mm: float
+
+
+def parse(text: str) -> KnownLength | None:
+    """The distance that an option names: ``pupils:63``, ``eye_corners:90`` or ``landmark,landmark:mm``; None if empty.
+
+    Raises:
+      ValueError: If it is none of these.
+    """
+    if not text:
+        return None
+    name, _, number = text.rpartition(":")
+    try:
+        mm = float(number)
+    except ValueError:
+        mm = math.nan
+    first, _, second = name.partition(",")
+    ends = LENGTHS.get(name, ((first,), (second,)))
+    if not 1 < mm < 1000 or not all(landmark in schema.IBUG68 for end in ends for landmark in end):
+        raise ValueError(
+            f"scale: expected {', '.join(f'{known}:MM' for known in LENGTHS)} or LANDMARK,LANDMARK:MM, with the names "
+            f"of schema.IBUG68 and 1 to 1000 mm, got {text!r}"
+        )
+    return KnownLength(ends, mm)
+
+
+def of_population(face_model: MorphableModel) -> Scale:
+    """The population's mean size, as far as people differ in size."""
+    relative = _size_gradient(face_model)
+    return Scale(POPULATION, 1.0, float(np.linalg.norm(relative)))
+
+
+def of_length(known: KnownLength, vertices: Array, face_model: MorphableModel) -> Scale:
+    """The scale that gives a distance its length.
+
+    Args:
+      known: The distance.
+      vertices: ``[P, 3]``, mm, as the 3DMM says.
+      face_model: The 3DMM.
+
+    Raises:
+      ValueError: If the 3DMM lacks a landmark, or the distance is 0 on it.
+    """
+    distance = _length(known.ends, vertices, face_model)
+    if distance is None or not distance > 0:
+        raise ValueError("scale: the 3DMM lacks the landmarks of the distance")
+    return Scale(GIVEN, known.mm / distance, math.hypot(MEASURED_MM / known.mm, _shape_error(known.ends, face_model)))
+
+
+def eye_corners(vertices: Array, face_model: MorphableModel, scale: Scale) -> tuple[float, float] | None:
+    """Distance between the outer corners of the eyes and its standard deviation, mm; None without these landmarks.
+
+    Args:
+      vertices: ``[P, 3]``, mm, with the scale.
+      face_model: The 3DMM.
+      scale: That they have.
+    """
+    ends = LENGTHS["eye_corners"]
+    distance = _length(ends, vertices, face_model)
+    if distance is None or not distance > 0:
+        return None
+    return distance, distance * math.hypot(scale.deviation, _shape_error(ends, face_model))
+
+
+def _length(ends: tuple[tuple[str, ...], tuple[str, ...]], vertices: Array, face_model: MorphableModel) -> float | None:
+    if not all(name in face_model.landmarks for end in ends for name in end):
+        return None
+    points = [np.mean([vertices[face_model.landmarks[name]] for name in end], axis=0) for end in ends]
+    return float(np.linalg.norm(points[1] - points[0]))
+
+
+def _shape_error(ends: tuple[tuple[str, ...], tuple[str, ...]], face_model: MorphableModel) -> float:
+    """Relative deviation of a distance among people of one size: at most so much is wrong if the size is right."""
+    mean = np.asarray(face_model.mean, np.float64)
+    basis = np.asarray(face_model.scaled_basis, np.float64)
+    places = [[face_model.landmarks[name] for name in end] for end in ends]
+    between = mean[places[1]].mean(axis=0) - mean[places[0]].mean(axis=0)
+    moved = basis[:, places[1]].mean(axis=1) - basis[:, places[0]].mean(axis=1)
+    return float(np.linalg.norm(moved @ between / (between @ between) - _size_gradient(face_model)))
+
+
+def _size_gradient(face_model: MorphableModel) -> Array:
+    """``[K]``: relative change of the face's root mean square radius by each coefficient, at the mean."""
+    mean = np.asarray(face_model.mean, np.float64)
+    basis = np.asarray(face_model.scaled_basis, np.float64)
+    centred = mean - mean.mean(axis=0)
+    # r^2 = mean |v|^2, hence dr / r = mean v . dv / r^2.
+    return np.einsum("pc,kpc->k", centred, basis) / np.square(centred).sum()

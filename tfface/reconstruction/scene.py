@@ -1,0 +1,140 @@
+"""A person in the scene of given cameras: in their poses, in their frame, and as files that lie in it."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface import fitting
+from tfface.files import write_json
+from tfface.geometry import mesh, rotation
+from tfface.photographs import cameras
+from tfface.photographs.cameras import CameraSet
+from tfface.reconstruction import scale
+from tfface.reconstruction.outputs.output_mesh import output_surface
+from tfface.reconstruction.reconstructed_face import Reconstruction, SceneFrame
+
+Array = npt.NDArray[np.floating]
+
+FOLDER, FACE, FRAME = "scene", "face.ply", "scene.json"
+_POINTS = 200
+"""Of the face, by which it is placed among the cameras."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GivenCameras:
+    """What a run was told about the cameras of its photographs.
+
+    Attributes:
+      cameras: As read.
+      how: Which of `cameras.FORMATS` they were in.
+      unit_mm: Millimetres in the scene's unit of length; None if nobody knows.
+    """
+
+    cameras: CameraSet
+    how: str
+    unit_mm: float | None
+
+
+def open_cameras(path: str, unit_mm: float) -> GivenCameras | None:
+    """What the options say; None if they name no cameras.
+
+    Args:
+      path: Of `cameras.read`; empty for none.
+      unit_mm: Millimetres in the scene's unit of length; 0 if the file tells, or nobody knows.
+
+    Raises:
+      OSError: If a file cannot be read.
+      ValueError: If it holds no cameras, or the unit is given without cameras or against what the file says.
+    """
+    if not path:
+        if unit_mm:
+            raise ValueError("scene_unit: expected it with cameras, got none")
+        return None
+    read, how = cameras.read(Path(path))
+    if unit_mm and read.unit_mm not in (None, unit_mm):
+        raise ValueError(f"scene_unit: {path} is in units of {read.unit_mm:g} mm, got {unit_mm:g}")
+    return GivenCameras(read, how, read.unit_mm or unit_mm or None)
+
+
+def stamps(path: str) -> list[list[int]]:
+    """Sizes and times of change of the files of cameras that an option names; a result depends on them."""
+    if not path:
+        return []
+    return [[file.stat().st_size, file.stat().st_mtime_ns] for file in cameras.located(Path(path))[0]]
+
+
+def placed(person: Reconstruction, given: GivenCameras) -> Reconstruction:
+    """A person in the poses of the given cameras, which stay as they are.
+
+    Where the unit of their scene is known, it tells how large the person is.
+
+    Args:
+      person: Whose photographs each have a camera.
+      given: The cameras.
+
+    Raises:
+      ValueError: If the cameras do not tell the unit of their scene and it is not known.
+    """
+    own = [view.camera for view in person.views]
+    known = [one for one in own if one is not None]
+    if len(known) != len(own):
+        raise ValueError(f"{person.name}: expected a camera for every photograph")
+    upright = [
+        one.upright((view.pixels.shape[0], view.pixels.shape[1]), view.orientation)
+        for one, view in zip(known, person.views, strict=True)
+    ]
+    rig = fitting.Rig(
+        np.stack([one.quaternion for one in upright]),
+        np.stack([one.translation for one in upright]),
+        np.stack([view.intrinsics for view in person.views]),
+    )
+    step = max(1, len(person.vertices) // _POINTS)
+    points = np.stack([person.posed(number)[::step] for number in range(len(own))])
+    found = fitting.place(
+        points,
+        np.stack([view.quaternion for view in person.views]),
+        np.stack([view.translation for view in person.views]),
+        rig,
+        scale=None if given.unit_mm is None else 1 / given.unit_mm,
+    )
+    in_scene = found.scene_from_model
+    size = person.scale
+    if given.unit_mm is not None and np.isfinite(found.scale_deviation):
+        size = scale.Scale(scale.CAMERAS, float(in_scene.scale) * given.unit_mm, found.scale_deviation)
+    # The model's millimetres become true ones; the photographs stay as they are.
+    views = [
+        dataclasses.replace(view, quaternion=quaternion, translation=translation)
+        for view, quaternion, translation in zip(person.views, found.quaternions, found.translations, strict=True)
+    ]
+    frame = SceneFrame(float(in_scene.scale), in_scene.rotation, in_scene.translation, given.how)
+    return dataclasses.replace(person, views=tuple(views), scene=frame).scaled(size)
+
+
+def write(person: Reconstruction, folder: Path) -> None:
+    """Writes the face and its cameras in the frame of the scene: `FACE`, `FRAME`, and the cameras in their format.
+
+    Raises:
+      ValueError: If the person is in no scene, or the format cannot say what a camera is.
+      OSError: If a file cannot be written.
+    """
+    frame = person.scene
+    if frame is None:
+        raise ValueError(f"{person.name}: is in no scene")
+    surface = output_surface(person.face_model)
+    vertices = frame.apply(np.asarray(person.vertices, np.float64)).astype(np.float32)
+    mesh.write_mesh(folder / FOLDER / FACE, mesh.Mesh(vertices, surface.triangles))
+    known = tuple(view.camera for view in person.views if view.camera is not None)
+    cameras.write(folder / FOLDER, CameraSet(known), frame.cameras)
+    write_json(folder / FOLDER / FRAME, content(frame))
+
+
+def content(frame: SceneFrame) -> dict[str, object]:
+    """What JSON says of it: ``x_scene = scale R(q) x_model + translation``."""
+    return {
+        "scale": frame.scale,
+        "quaternion": np.asarray(rotation.quaternion_from_matrix(frame.rotation), np.float64).tolist(),
+        "translation": np.asarray(frame.translation, np.float64).tolist(),
+        "cameras": frame.cameras,
+    }

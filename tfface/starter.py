@@ -1,0 +1,25 @@
+"""The model that the package carries, for who has none of their own yet."""
+
+import importlib.resources
+from pathlib import Path
+
+NAME = "starter"
+"""What `tfface.load` and ``--model`` call it."""
+
+FOLDER = Path(str(importlib.resources.files("tfface"))) / "assets"
+"""Of the package: the model and its card."""
+
+
+def path() -> Path:
+    """The file of the model.
+
+    Raises:
+      FileNotFoundError: If this installation carries none; the message says what to do.
+    """
+    file = FOLDER / f"{NAME}.keras"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"model: this installation carries no model to start with ({file.name}): make model, in a checkout, makes "
+            "one; or name yours, --model=PATH"
+        )
+    return file
