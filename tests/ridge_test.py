@@ -231,7 +231,7 @@ def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(reco
     assert "shape" in said
     assert "quaternion" not in said, "the poses come with the single view model"
     ours, theirs = (FaceModel(keras.saving.load_model(path)).regressor for path in (single, merged))
-    for head in HEADS:
+    for head in ours.heads:
         hidden = [mlp.layers(each.mlp(head))[1].get_weights()[0] for each in (ours, theirs)]
         assert np.allclose(*hidden, atol=1e-6) == head.per_view, head.name
 
@@ -258,7 +258,7 @@ def test_heads_are_solved_again_after_a_stage_of_convolutions(records, tmp_path,
     assert told == [("ridge", 1), ("block3:2:0.01", 3), ("ridge", 4), ("heads:1:1e-09", 5)]
     assert history[2]["loss"] != history[1]["loss"]
     regressor = FaceModel(keras.saving.load_model(tmp_path / "run" / "last.keras")).regressor
-    for head in HEADS:
+    for head in regressor.heads:
         normalisation, _, output = mlp.layers(regressor.mlp(head))
         units = output.units
         kernel = np.asarray(output.kernel)

@@ -8,14 +8,14 @@ import pytest
 import tiny
 
 import tfface
-from tfface.models import HEADS, FaceModel, mlp, shrinking
+from tfface.models import FaceModel, mlp, shrinking
 from tfface.models.heads import SHAPE, TRANSLATION
 
 
 def model_with_idle_units(kind="multi_view"):
     """Three of the eight hidden units of every MLP lead to nothing."""
     model = tiny.randomized(tiny.build(kind))
-    for head in HEADS:
+    for head in FaceModel(model).regressor.heads:
         output = layers_of(model, head)[2]
         kernel, bias = output.get_weights()
         kernel[[1, 4, 6]] = 0
@@ -32,14 +32,14 @@ def predictions(model):
 
 
 def hidden_units(model):
-    return {head: layers_of(model, head)[1].units for head in HEADS}
+    return {head: layers_of(model, head)[1].units for head in FaceModel(model).regressor.heads}
 
 
 @pytest.mark.parametrize("kind", ["single_view", "multi_view"])
 def test_units_that_lead_to_nothing_go_and_nothing_changes(kind):
     model = model_with_idle_units(kind)
     small = shrinking.prune(model, 0.0)
-    assert hidden_units(small) == dict.fromkeys(HEADS, 5)
+    assert hidden_units(small) == dict.fromkeys(FaceModel(model).regressor.heads, 5)
     expected = predictions(model)
     for key, value in predictions(small).items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-5, atol=1e-4, err_msg=key)

@@ -72,7 +72,8 @@ FEATURES = Field(
 SUBJECT = Field("subject", ("B",), "string", "-", "-", "Subject id; a mirrored subject keeps its id.")
 
 MODEL_INPUTS = (IMAGES, INTRINSICS, VIEW_MASK)
-MODEL_OUTPUTS = (COEFFICIENTS, VERTICES, QUATERNIONS, TRANSLATIONS)
+MODEL_OUTPUTS = (COEFFICIENTS, VERTICES, QUATERNIONS, TRANSLATIONS, EXPRESSIONS, POSED)
+"""What a model says, as a dict by key; one without a head for it has no such key."""
 EXAMPLE = (SUBJECT, IMAGES, INTRINSICS, VIEW_MASK, VERTICES, QUATERNIONS, TRANSLATIONS)
 """What the pipeline yields, as a dict by key."""
 EXAMPLE_EXPRESSIONS = (EXPRESSIONS, EXPRESSIONS_KNOWN, POSED, DELTA_ROTATIONS)

@@ -234,6 +234,29 @@ def cameras(folder: str | os.PathLike[str], split: str, readable: np.ndarray | N
     return streams.in_order().map(as_it_is(of_subject))
 
 
+def expressions(folder: str | os.PathLike[str], split: str, readable: np.ndarray | None = None) -> tf.data.Dataset:
+    """The expressions of every subject of a split, in the order of the manifest, without its photographs.
+
+    Args:
+      folder: of records of people with expressions.
+      split: which subjects.
+      readable: [S, V] bool, which stored views can be used; all of them by default.
+
+    Returns:
+      A subject at a time, the weights [K, E] of those K views whose expression is known.
+
+    Raises:
+      ValueError: if a shard is damaged; it is named.
+    """
+    streams = RecordStreams.open(folder, split, readable)
+
+    def of_subject(_: tf.Tensor, position: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
+        subject = streams.parse(position, record)
+        return tf.boolean_mask(subject["expressions"], subject["expressions_known"] > 0)
+
+    return streams.in_order().map(as_it_is(of_subject))
+
+
 def single_views(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     """Every existing view of multi view batches as an example of its own: [B, 1, ...], the last batch maybe smaller."""
 
@@ -251,11 +274,18 @@ def single_views(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     return _sharded_by_element(batches.unbatch().flat_map(as_it_is(views)).batch(batch_size).prefetch(tf.data.AUTOTUNE))
 
 
-def with_mirror_images(batches: tf.data.Dataset, symmetry: np.ndarray | None) -> tf.data.Dataset:
-    """Each batch with its mirror image, decoded once for both; alone if the 3DMM's `symmetry` [P] is None."""
+def with_mirror_images(
+    batches: tf.data.Dataset, symmetry: np.ndarray | None, mirror_weights: np.ndarray | None = None
+) -> tf.data.Dataset:
+    """Each batch with its mirror image, decoded once for both; alone if the 3DMM's `symmetry` [P] is None.
+
+    Of people with expressions, `mirror_weights` [E, E] is that of `Expressions.mirror_matrix`.
+    """
 
     def both(batch: Mapping[str, tf.Tensor]) -> tuple[Mapping[str, tf.Tensor], ...]:
-        return (batch,) if symmetry is None else (batch, symmetrise.mirror_scene(batch, symmetry))
+        if symmetry is None:
+            return (batch,)
+        return (batch, symmetrise.mirror_scene(batch, symmetry, mirror_weights))
 
     return batches.map(as_it_is(both), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
 

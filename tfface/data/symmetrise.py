@@ -66,12 +66,25 @@ def mirror_scene(
     mirrored[schema.QUATERNIONS.key], mirrored[schema.TRANSLATIONS.key] = camera.flip_pose(
         example[schema.QUATERNIONS.key], example[schema.TRANSLATIONS.key]
     )
-    mirrored[schema.VERTICES.key] = mirror_vertices(example[schema.VERTICES.key], symmetry)
+    return mirrored | mirror_person(example, symmetry, mirror_weights)
+
+
+def mirror_person(
+    example: Mapping[str, Any], symmetry: np.ndarray, mirror_weights: np.ndarray | None = None
+) -> dict[str, Any]:
+    """What a mirror makes of the shapes and expressions of an example; see `mirror_scene`, which they are a part of.
+
+    Returns:
+      `schema.VERTICES` and, where there are expressions, `schema.EXPRESSIONS`, `schema.DELTA_ROTATIONS` and, if it is
+      there, `schema.POSED`.
+    """
+    mirrored = {schema.VERTICES.key: mirror_vertices(example[schema.VERTICES.key], symmetry)}
     if schema.EXPRESSIONS.key in example:
         if mirror_weights is None:
             raise ValueError("mirror_weights: expected a matrix [E, E] for scenes with expressions, got none")
         mirrored[schema.EXPRESSIONS.key] = example[schema.EXPRESSIONS.key] @ mirror_weights
-        mirrored[schema.POSED.key] = mirror_vertices(example[schema.POSED.key], symmetry)
+        if schema.POSED.key in example:
+            mirrored[schema.POSED.key] = mirror_vertices(example[schema.POSED.key], symmetry)
         turn, _ = camera.flip_pose(example[schema.DELTA_ROTATIONS.key], example[schema.DELTA_ROTATIONS.key][..., :3])
         mirrored[schema.DELTA_ROTATIONS.key] = turn
     return mirrored

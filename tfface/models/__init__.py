@@ -11,7 +11,7 @@ from tfface.models.kinds import MERGES, MODEL_KINDS
 
 if TYPE_CHECKING:
     from tfface.models.face_model import FaceModel, Halves
-    from tfface.models.heads import HEADS, CameraStatistics, Head
+    from tfface.models.heads import HEADS, CameraStatistics, ExpressionStatistics, Head
     from tfface.models.networks import NetworkOptions, multi_view, shape_only, single_view
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "MERGES",
     "MODEL_KINDS",
     "CameraStatistics",
+    "ExpressionStatistics",
     "FaceModel",
     "Halves",
     "Head",
@@ -31,7 +32,7 @@ __all__ = [
 
 _HOMES = {
     "face_model": ("FaceModel", "Halves"),
-    "heads": ("HEADS", "CameraStatistics", "Head"),
+    "heads": ("HEADS", "CameraStatistics", "ExpressionStatistics", "Head"),
     "networks": ("NetworkOptions", "multi_view", "shape_only", "single_view"),
 }
 

@@ -5,6 +5,7 @@ needs (the 3DMM, the statistics of the cameras, the version of the conventions) 
 file stands alone.
 """
 
+import abc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,23 +15,28 @@ from keras import ops
 from tensorflow_graphics.geometry.transformation import quaternion as tfg_quaternion
 
 from tfface import schema
+from tfface.face.expressions import BLENDSHAPES
 from tfface.geometry import rotation
 
 _MIN_W = 0.1
 """Half turns have no finite target; rotations beyond 169 degrees off the line of sight are held there."""
 
 Views = Mapping[str, np.ndarray]
-"""What is known of M views, by `schema` keys: shape ``[M, P, 3]``, pose and K."""
+"""What is known of M views, by `schema` keys: shape ``[M, P, 3]``, pose, K and, maybe, expressions."""
 
 
-class Decoder(keras.layers.Layer):
-    """A layer from a head's numbers, and the crops' K if it asks for it, to an output."""
+class Decoder(keras.layers.Layer, abc.ABC):
+    """A layer from a head's numbers, and what else it takes, to an output.
 
-    takes_intrinsics = False
+    Attributes:
+      takes: What it is called with beside the numbers, as far as the model has it: an input or another head's output.
+    """
 
+    takes: tuple[schema.Field, ...] = ()
+
+    @abc.abstractmethod
     def targets(self, views: Views) -> np.ndarray:
-        """What the head would have to say for this decoder to give the truth, ``[M, units]``."""
-        raise NotImplementedError
+        """What the head would have to say for this decoder to give the truth, ``[M, units]``; NaN if it is unknown."""
 
     def importance(self, units: int) -> np.ndarray:
         """What a squared error of each of the numbers weighs, ``[units]``: all the same unless they differ in kind."""
@@ -40,7 +46,7 @@ class Decoder(keras.layers.Layer):
 class PoseDecoder(Decoder):
     """A decoder from ``[B, N, units]`` and K ``[B, N, 3, 3]`` of crops of one size."""
 
-    takes_intrinsics = True
+    takes = (schema.INTRINSICS,)
 
     def __init__(self, image_size: Sequence[int], **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -171,114 +177,53 @@ class TranslationDecoder(PoseDecoder):
 
 
 @keras.saving.register_keras_serializable("tfface")
-class ShapeDecoder(Decoder):
-    """Eq. 1: coefficients ``[B, K]`` to vertices ``[B, P, 3]`` of a linear 3DMM in the model frame.
+class ExpressionDecoder(Decoder):
+    """Standardised numbers ``[B, N, E]`` to the weights of E expressions: ``w = mean + std * raw``.
 
-    The whole 3DMM travels with the layer: mean, basis and eigenvalues, and the triangles, landmarks and symmetry that
-    whoever receives the vertices needs.
+    Weights of blendshapes are held in 0..1. The gradient passes as if they were not: a weight that is held at 0 for a
+    face whose mouth is open must be able to leave it.
 
     Args:
-      num_vertices: P.
-      num_modes: K.
-      num_triangles: F.
-      landmarks: Vertex index by landmark name.
-      digest: Hash of the 3DMM, to compare with the one that records were made with.
-      conventions_version: `schema.CONVENTIONS_VERSION` at the time of training.
+      mean: of the weights over the training views, E numbers.
+      std: of the weights over the training views, E numbers.
+      extents: Root mean square over the vertices of what a weight of 1 moves, mm, E numbers.
+      kind: Of `tfface.face.Expressions`.
     """
 
-    def __init__(
-        self,
-        num_vertices: int,
-        num_modes: int,
-        num_triangles: int,
-        landmarks: Mapping[str, int] | None = None,
-        digest: str = "",
-        conventions_version: int = schema.CONVENTIONS_VERSION,
-        **kwargs: Any,
-    ):
-        super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
-        if conventions_version != schema.CONVENTIONS_VERSION:
-            raise ValueError(
-                f"conventions_version: this tfface follows version {schema.CONVENTIONS_VERSION}, the model was made "
-                f"with {conventions_version}"
-            )
-        self.num_vertices = num_vertices
-        self.num_modes = num_modes
-        self.num_triangles = num_triangles
-        self.landmarks = dict(landmarks or {})
-        self.digest = digest
-        self.conventions_version = conventions_version
-
-        def constant(name: str, shape: tuple[int, ...], dtype: str = "float32") -> Any:
-            return self.add_weight(name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False)
-
-        self.mean_shape = constant("mean", (num_vertices, 3))
-        self.basis = constant("basis", (num_modes, num_vertices, 3))
-        self.eigenvalues = constant("eigenvalues", (num_modes,))
-        self.triangles = constant("triangles", (num_triangles, 3), "int32")
-        self.symmetry = constant("symmetry", (num_vertices,), "int32")
-        self.built = True
-
-    @classmethod
-    def from_face_model(cls, face_model: Any, **kwargs: Any) -> "ShapeDecoder":
-        """A decoder that holds the given `tfface.face.MorphableModel`."""
-        num_modes, num_vertices, _ = np.shape(face_model.basis)
-        layer = cls(
-            num_vertices=num_vertices,
-            num_modes=num_modes,
-            num_triangles=len(face_model.triangles),
-            landmarks={name: int(index) for name, index in face_model.landmarks.items()},
-            digest=face_model.digest(),
-            **kwargs,
+    def __init__(self, mean: Sequence[float], std: Sequence[float], extents: Sequence[float], kind: str, **kwargs: Any):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.mean, self.std, self.extents = (
+            tuple(float(value) for value in numbers) for numbers in (mean, std, extents)
         )
-        layer.mean_shape.assign(face_model.mean)
-        layer.basis.assign(face_model.basis)
-        layer.eigenvalues.assign(face_model.eigenvalues)
-        layer.triangles.assign(face_model.triangles)
-        symmetry = face_model.symmetry if face_model.symmetry is not None else np.full(num_vertices, -1)
-        layer.symmetry.assign(symmetry)
-        return layer
+        self.kind = kind
 
-    def to_face_model(self) -> Any:
-        """The `tfface.face.MorphableModel` that the layer holds."""
-        from tfface.face import MorphableModel
+    def call(self, raw: Any) -> Any:
+        mean, std = (ops.convert_to_tensor(numbers, raw.dtype) for numbers in (self.mean, self.std))
+        weights = mean + std * raw
+        if self.kind != BLENDSHAPES:
+            return weights
+        return weights + ops.stop_gradient(ops.clip(weights, 0.0, 1.0) - weights)
 
-        symmetry = np.asarray(self.symmetry)
-        return MorphableModel(
-            mean=np.asarray(self.mean_shape),
-            basis=np.asarray(self.basis),
-            eigenvalues=np.asarray(self.eigenvalues),
-            triangles=np.asarray(self.triangles),
-            landmarks=dict(self.landmarks),
-            symmetry=symmetry if symmetry.min(initial=0) >= 0 else None,
-        )
-
-    def call(self, coefficients: Any) -> Any:
-        scaled = coefficients * ops.sqrt(self.eigenvalues)
-        flat = ops.matmul(scaled, ops.reshape(self.basis, (self.num_modes, -1)))
-        return self.mean_shape + ops.reshape(flat, (-1, self.num_vertices, 3))
-
-    def targets(self, views: Views) -> np.ndarray:
-        return self.to_face_model().encode(views[schema.VERTICES.key])
-
-    def importance(self, units: int) -> np.ndarray:
-        """The mm^2 of each mode: its eigenvalue."""
-        del units
-        return np.asarray(self.eigenvalues)
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        return (input_shape[0], self.num_vertices, 3)
+    def compute_output_shape(self, raw_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        return tuple(raw_shape)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "num_vertices": self.num_vertices,
-            "num_modes": self.num_modes,
-            "num_triangles": self.num_triangles,
-            "landmarks": self.landmarks,
-            "digest": self.digest,
-            "conventions_version": self.conventions_version,
+            "mean": self.mean,
+            "std": self.std,
+            "extents": self.extents,
+            "kind": self.kind,
         }
+
+    def targets(self, views: Views) -> np.ndarray:
+        known = views[schema.EXPRESSIONS_KNOWN.key][..., None] > 0
+        return np.where(known, (views[schema.EXPRESSIONS.key] - self.mean) / self.std, np.nan)
+
+    def importance(self, units: int) -> np.ndarray:
+        """The mm^2 that a deviation of each weight moves the face."""
+        del units
+        return np.square(np.multiply(self.std, self.extents))
 
 
 def against_ray(quaternions: np.ndarray, intrinsics: np.ndarray, image_size: Sequence[int]) -> np.ndarray:

@@ -9,9 +9,9 @@ import keras
 from tfface import schema
 from tfface.face import MorphableModel
 from tfface.models import kinds, layers, merge, regressor
-from tfface.models.decoders import ShapeDecoder
 from tfface.models.encoders import ENCODERS, HEADS, Encoder
-from tfface.models.heads import ROTATION, SHAPE, TRANSLATION, CameraStatistics
+from tfface.models.heads import EXPRESSION, ROTATION, SHAPE, TRANSLATION, CameraStatistics, ExpressionStatistics
+from tfface.models.shape_decoder import MorphableModelDecoder
 
 PREPROCESSING = "preprocessing"
 
@@ -91,15 +91,18 @@ class FaceModel:
         return schema.VIEW_MASK.key in self.network.input
 
     @property
-    def shape_decoder(self) -> ShapeDecoder:
+    def shape_decoder(self) -> MorphableModelDecoder:
         """The layer that holds the 3DMM: its digest, triangles and landmarks."""
         decoder = self.regressor.decoder(SHAPE)
-        assert isinstance(decoder, ShapeDecoder)
+        assert isinstance(decoder, MorphableModelDecoder)
         return decoder
 
     @property
     def morphable_model(self) -> MorphableModel:
-        """A copy of the 3DMM that the model carries."""
+        """A copy of the 3DMM that the model carries, with expressions, regions, texture layout and head if it has them.
+
+        It carries them whether it predicts expressions or not.
+        """
         return self.shape_decoder.to_face_model()
 
     @property
@@ -114,6 +117,19 @@ class FaceModel:
         rotation: Any = self.regressor.decoder(ROTATION)
         translation: Any = self.regressor.decoder(TRANSLATION)
         return CameraStatistics(rotation.scale, translation.mean, translation.std)
+
+    @property
+    def has_expressions(self) -> bool:
+        """Whether it predicts expressions: `schema.EXPRESSIONS` and `schema.POSED` of each view."""
+        return EXPRESSION in self.regressor.heads
+
+    @property
+    def expression_statistics(self) -> ExpressionStatistics | None:
+        """The standardisation of the head of expressions, for a model that starts from this one; None without one."""
+        if not self.has_expressions:
+            return None
+        decoder: Any = self.regressor.decoder(EXPRESSION)
+        return ExpressionStatistics(decoder.mean, decoder.std)
 
     @property
     def encoder_output(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfface import schema
 from tfface.face import MorphableModel
-from tfface.models import decoders
+from tfface.models import decoders, shape_decoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +34,45 @@ class CameraStatistics:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExpressionStatistics:
+    """Mean and deviation of the expression weights, E numbers each, which the head of expressions regresses by."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def measure(cls, weights: np.ndarray) -> "ExpressionStatistics":
+        """From the weights ``[M, E]`` of training views whose expressions are known."""
+        # A weight that hardly varies is hardly learnt.
+        std = np.maximum(weights.std(axis=0), 1e-2)
+        return cls(tuple(weights.mean(axis=0).tolist()), tuple(std.tolist()))
+
+
+@dataclasses.dataclass(frozen=True)
 class Setting:
-    """What the heads of a model are made for: its 3DMM, the size (height, width) of its crops in px, its cameras."""
+    """What the heads of a model are made for.
+
+    Attributes:
+      morphable_model: Its 3DMM.
+      image_size: (height, width) of its crops in px.
+      camera: Its cameras.
+      expressions: Of the expressions that it predicts; None if it predicts none.
+
+    Raises:
+      ValueError: If the statistics are not those of the 3DMM's expressions.
+    """
 
     morphable_model: MorphableModel
     image_size: tuple[int, int]
     camera: CameraStatistics = CameraStatistics()
+    expressions: ExpressionStatistics | None = None
+
+    def __post_init__(self) -> None:
+        if self.expressions is not None and len(self.expressions.mean) != self.morphable_model.num_expressions:
+            raise ValueError(
+                f"expressions: expected statistics of {self.morphable_model.num_expressions} weights, as the 3DMM has "
+                f"expressions, got {len(self.expressions.mean)}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +87,7 @@ class Head:
         person's numbers of the views', and a shape only model has no other.
       decoder: The layer, in a setting; `Decoder.targets` is its inverse.
       numbers: The key under which the numbers themselves are an output too, where they are one.
+      fits: Whether a model of a setting has it.
     """
 
     name: str
@@ -62,6 +96,7 @@ class Head:
     per_view: bool
     decoder: Callable[[Setting], decoders.Decoder]
     numbers: schema.Field | None = None
+    fits: Callable[[Setting], bool] = lambda _: True
 
     @property
     def mlp(self) -> str:
@@ -69,12 +104,27 @@ class Head:
         return f"{self.name}_mlp"
 
 
+def _shape_decoder(setting: Setting) -> decoders.Decoder:
+    kind = shape_decoder.ShapeDecoder if setting.expressions is None else shape_decoder.PosedShapeDecoder
+    return kind.from_face_model(setting.morphable_model, name=schema.VERTICES.key)
+
+
+def _expression_decoder(setting: Setting) -> decoders.Decoder:
+    statistics, expressions = setting.expressions, setting.morphable_model.expressions
+    assert statistics is not None
+    assert expressions is not None
+    extents = np.sqrt(np.square(expressions.deltas).sum(axis=2).mean(axis=1))
+    return decoders.ExpressionDecoder(
+        statistics.mean, statistics.std, extents.tolist(), expressions.kind, name=schema.EXPRESSIONS.key
+    )
+
+
 SHAPE = Head(
     name="shape",
     output=schema.VERTICES,
     units=lambda setting: len(setting.morphable_model.eigenvalues),
     per_view=False,
-    decoder=lambda setting: decoders.ShapeDecoder.from_face_model(setting.morphable_model, name=schema.VERTICES.key),
+    decoder=_shape_decoder,
     numbers=schema.COEFFICIENTS,
 )
 ROTATION = Head(
@@ -98,4 +148,12 @@ TRANSLATION = Head(
         name=schema.TRANSLATIONS.key,
     ),
 )
-HEADS = (SHAPE, ROTATION, TRANSLATION)
+EXPRESSION = Head(
+    name="expression",
+    output=schema.EXPRESSIONS,
+    units=lambda setting: setting.morphable_model.num_expressions,
+    per_view=True,
+    decoder=_expression_decoder,
+    fits=lambda setting: setting.expressions is not None,
+)
+HEADS = (SHAPE, ROTATION, TRANSLATION, EXPRESSION)

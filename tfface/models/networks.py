@@ -9,7 +9,7 @@ from tfface import schema
 from tfface.face import MorphableModel
 from tfface.models import encoders, layers, regressor
 from tfface.models.face_model import PREPROCESSING
-from tfface.models.heads import HEADS, CameraStatistics, Setting
+from tfface.models.heads import HEADS, CameraStatistics, ExpressionStatistics, Setting
 from tfface.models.kinds import MULTI_VIEW, SHAPE_ONLY, SINGLE_VIEW
 
 
@@ -51,7 +51,13 @@ class NetworkOptions:
         return height, width
 
 
-def single_view(face_model: MorphableModel, *, camera: CameraStatistics | None = None, **options: Any) -> keras.Model:
+def single_view(
+    face_model: MorphableModel,
+    *,
+    camera: CameraStatistics | None = None,
+    expressions: ExpressionStatistics | None = None,
+    **options: Any,
+) -> keras.Model:
     """The single view model of section 3.1.
 
     Before training it predicts the mean face, frontal and centred.
@@ -59,6 +65,7 @@ def single_view(face_model: MorphableModel, *, camera: CameraStatistics | None =
     Args:
       face_model: The 3DMM whose coefficients are regressed; stored inside the model.
       camera: Standardisation of the pose heads; measure it on the training views.
+      expressions: Standardisation of a head of expressions, measured likewise; None, the paper's, for no such head.
       **options: `NetworkOptions`: image_size, encoder and encoder_weights, _dtype, _output, hidden_units,
         dropout.
 
@@ -67,9 +74,11 @@ def single_view(face_model: MorphableModel, *, camera: CameraStatistics | None =
       `schema.MODEL_OUTPUTS`.
 
     Raises:
-      ValueError: If the size is too small, the dropout is no share, or the weights cannot be had.
+      ValueError: If the size is too small, the dropout is no share, the weights cannot be had, or the 3DMM has not the
+        expressions.
     """
-    network = _Network(NetworkOptions(**options), face_model, num_views=1, camera=camera or CameraStatistics())
+    camera = camera or CameraStatistics()
+    network = _Network(NetworkOptions(**options), face_model, num_views=1, camera=camera, expressions=expressions)
     return network.build(SINGLE_VIEW)
 
 
@@ -79,6 +88,7 @@ def multi_view(
     num_views: int = 3,
     merge: str = "concat",
     camera: CameraStatistics | None = None,
+    expressions: ExpressionStatistics | None = None,
     **options: Any,
 ) -> keras.Model:
     """The multi view model of section 3.2; start it from a trained single view model with `FaceModel.initialize`.
@@ -89,6 +99,7 @@ def multi_view(
       merge: ``add``, ``concat``, ``mean``, ``max`` or ``attention``; the last three take fewer than N views through
         `schema.VIEW_MASK`, an input that only they have.
       camera: Standardisation of the pose heads.
+      expressions: Standardisation of a head of expressions, which each view has of its own; None for no such head.
       **options: `NetworkOptions`, as for `single_view`.
 
     Returns:
@@ -98,7 +109,8 @@ def multi_view(
     Raises:
       ValueError: If the merge is unknown, N < 1, or as `single_view`.
     """
-    network = _Network(NetworkOptions(**options), face_model, num_views, merge, camera or CameraStatistics())
+    camera = camera or CameraStatistics()
+    network = _Network(NetworkOptions(**options), face_model, num_views, merge, camera, expressions)
     return network.build(f"{MULTI_VIEW}_{merge}")
 
 
@@ -141,6 +153,7 @@ class _Network:
     num_views: int
     merge: str | None = None
     camera: CameraStatistics | None = None
+    expressions: ExpressionStatistics | None = None
     average_pooling: bool = False
 
     def build(self, name: str) -> keras.Model:
@@ -151,7 +164,7 @@ class _Network:
         architecture = encoders.ENCODERS[options.encoder]
         encoder = architecture.build(size, options.encoder_weights, options.encoder_dtype, options.encoder_output)
         rest = regressor.build(
-            Setting(self.face_model, size, self.camera or CameraStatistics()),
+            Setting(self.face_model, size, self.camera or CameraStatistics(), self.expressions),
             encoder.output_shape[1:],
             heads=[head for head in HEADS if self.camera is not None or not head.per_view],
             num_views=self.num_views,

@@ -32,12 +32,12 @@ def build(
     dropout: float,
     average_pooling: bool = False,
 ) -> keras.Model:
-    """From the features of N views to a shape and, with the heads for it, N poses.
+    """From the features of N views to a shape and, with the heads for it, N poses and expressions.
 
     Args:
       setting: What the heads are made for; its 3DMM is stored inside.
       feature_shape: ``(h, w, c)`` of each view's features.
-      heads: In the order in which their weights are drawn.
+      heads: In the order in which their weights are drawn; those that do not fit the setting are left out.
       num_views: N.
       merge: A kind of merge block, or None for a single view.
       hidden_units: Of each MLP.
@@ -53,7 +53,8 @@ def build(
     folded = layers.FoldViews(name="fold_views")(features)
     if average_pooling:
         folded = keras.layers.GlobalAveragePooling2D(name=_AVERAGE_POOLING)(folded)
-    for head in heads:
+    said: dict[Head, Any] = {}
+    for head in (head for head in heads if head.fits(setting)):
         units = head.units(setting)
         numbers = mlp.build(head.mlp, folded.shape[1:], units, hidden_units, dropout)(folded)
         numbers = layers.UnfoldViews(num_views, name=f"{head.mlp}_views")(numbers)
@@ -65,14 +66,18 @@ def build(
             else:
                 mask = layers.AllViews(name="all_views")(numbers)
             numbers = merge_block(merge, num_views, units, hidden_units)([numbers, mask])
+        said[head] = numbers
+    for head in sorted(said, key=lambda head: not head.per_view):  # a person's decoder may take what the views' say
         if head.numbers is not None:
-            outputs[head.numbers.key] = numbers
+            outputs[head.numbers.key] = said[head]
         decoder = head.decoder(setting)
-        if decoder.takes_intrinsics and schema.INTRINSICS.key not in inputs:
+        if schema.INTRINSICS in decoder.takes and schema.INTRINSICS.key not in inputs:
             inputs[schema.INTRINSICS.key] = keras.Input((num_views, 3, 3), name=schema.INTRINSICS.key)
-        needed = (inputs[schema.INTRINSICS.key],) if decoder.takes_intrinsics else ()
-        outputs[head.output.key] = decoder(numbers, *needed)
-    return keras.Model(inputs, outputs, name=NAME)
+        given = {**inputs, **outputs}
+        decoded = decoder(said[head], *(given[field.key] for field in decoder.takes))
+        outputs |= decoded if isinstance(decoded, dict) else {head.output.key: decoded}
+    ordered = {field.key: outputs[field.key] for field in schema.MODEL_OUTPUTS if field.key in outputs}
+    return keras.Model(inputs, ordered, name=NAME)
 
 
 class Regressor:
@@ -127,7 +132,11 @@ class Regressor:
         """What each head would have to say, ``[M, units]``, for its decoder to give the truth.
 
         Args:
-          views: `schema.VERTICES` ``[M, P, 3]``, `schema.QUATERNIONS` ``[M, 4]``, `schema.TRANSLATIONS` ``[M, 3]`` and
-            `schema.INTRINSICS` ``[M, 3, 3]`` of M views, as far as the heads need them.
+          views: `schema.VERTICES` ``[M, P, 3]``, `schema.QUATERNIONS` ``[M, 4]``, `schema.TRANSLATIONS` ``[M, 3]``,
+            `schema.INTRINSICS` ``[M, 3, 3]``, `schema.EXPRESSIONS` ``[M, E]`` and `schema.EXPRESSIONS_KNOWN` ``[M]`` of
+            M views, as far as the heads need them.
+
+        Returns:
+          Numbers by head; NaN where they are not known.
         """
         return {head: self.decoder(head).targets(views) for head in self.heads}

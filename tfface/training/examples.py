@@ -12,6 +12,7 @@ from tqdm import tqdm
 from tfface import files, models, schema
 from tfface.data import augmentation as augmentations
 from tfface.data import inspection, manifest, pipeline, records
+from tfface.data.posing import Posing
 from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
 from tfface.training.feature_cache import CacheSpec, FeatureCache, Origin, digest_of
@@ -56,6 +57,7 @@ class Examples:
         seed: int = 0,
         overfit_one_batch: bool = False,
         max_unreadable: float = 0.01,
+        expressions: bool = True,
     ):
         """Opens records, holds their files against the manifest, and looks at every photograph and number in them.
 
@@ -68,6 +70,7 @@ class Examples:
           seed: Of order, views, mirroring and augmentation.
           overfit_one_batch: Whether every step, and validation, sees the first batch.
           max_unreadable: Share of a split's photographs that may be unreadable; they are told and left out.
+          expressions: Whether expressions are learnt; without them, batches of cached features lack them.
 
         Raises:
           ValueError: If the records or their 3DMM are not what the manifest says, if subjects have numbers that are not
@@ -79,6 +82,11 @@ class Examples:
         if files.sha256(face_model) != self.manifest.face_model:
             raise ValueError(f"records: {face_model} is not the 3DMM that these records were made with")
         self.face_model = MorphableModel.load(face_model)
+        self.posing: Posing | None = None
+        moves, symmetry = self.face_model.expressions, self.face_model.symmetry
+        if self.manifest.expressions and moves is not None and symmetry is not None:
+            self.posing = Posing(moves, symmetry)
+        self._learns_expressions = expressions
         self.folder = folder
         self._num_views = num_views
         self._batch_size = batch_size
@@ -127,6 +135,17 @@ class Examples:
         subjects = pipeline.cameras(self.folder, "train", self._inspected["train"].readable).take(_STATISTICS_SUBJECTS)
         quaternions, translations, intrinsics = map(np.concatenate, zip(*subjects.as_numpy_iterator(), strict=True))
         return models.CameraStatistics.measure(quaternions, translations, intrinsics, self.image_size)
+
+    def expression_statistics(self) -> models.ExpressionStatistics | None:
+        """Standardisation of a head of expressions, from the first few hundred training subjects.
+
+        None if the records are of neutral people, if expressions are not learnt, or if not one is known.
+        """
+        if self.posing is None or not self._learns_expressions:
+            return None
+        subjects = pipeline.expressions(self.folder, "train", self._inspected["train"].readable)
+        known = np.concatenate(list(subjects.take(_STATISTICS_SUBJECTS).as_numpy_iterator()))
+        return models.ExpressionStatistics.measure(known) if len(known) else None
 
     def sample(self, count: int) -> Mapping[str, tf.Tensor] | None:
         """The first validation subjects, to draw, by key of `schema.EXAMPLE`, [count, N, ...]; None if `count` is 0."""
@@ -221,6 +240,7 @@ class Examples:
             mirror=mirror,
             augment=augmentation,
             seed=self._seed,
+            expressions=len(self.manifest.expressions),
         )
 
         def versions(variant: int, part: tuple[int, int]) -> tf.data.Dataset:
@@ -235,13 +255,15 @@ class Examples:
                 subjects=part,
                 readable=self._inspected[split].readable,
             )
-            return pipeline.with_mirror_images(batches, self.face_model.symmetry if mirror else None)
+            mirror_weights = None if self.posing is None else self.posing.mirror_matrix
+            return pipeline.with_mirror_images(batches, self.face_model.symmetry if mirror else None, mirror_weights)
 
         if frozen.base is not None and frozen.above_base is not None:
             origin = self._cache(split, frozen.base, cache_dir, variants, mirror, together).origin(frozen.above_base)
         else:
             origin = Origin(frozen.lower, schema.IMAGES.key, versions)
-        return FeatureCache.build(cache_dir, spec, origin, self.face_model, **together)
+        posing = self.posing if self._learns_expressions else None
+        return FeatureCache.build(cache_dir, spec, origin, self.face_model, posing=posing, **together)
 
 
 def _endless(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -2,7 +2,8 @@
 
 A cache holds, for every subject of a split, `copies` versions of each view: the crop as it is, augmented variants of
 it, and the mirror image of each. Features are float16 (bfloat16 activations fit into it), poses and intrinsics go with
-each copy, and the shapes stand once a subject, mirrored where a batch asks for it.
+each copy. The shape and, of people who move, the weights of the views stand once a subject; batches mirror them and
+pose the shape.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from tfface import schema
 from tfface.data import selection, symmetrise
+from tfface.data.posing import Posing
 from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
 from tfface.training.array_files import Progress, RowWriter, create_array, open_array
@@ -56,6 +58,8 @@ _PER_VIEW = {
     schema.TRANSLATIONS.key: (3,),
     schema.VIEW_MASK.key: (),
 }
+_OF_COPY = (schema.FEATURES.key, *_PER_VIEW)
+"""What stands once a copy; all else stands once a subject."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +77,8 @@ class CacheSpec:
     mirror: bool
     augment: str
     seed: int
+    expressions: int = 0
+    """E; 0 for records of neutral people."""
 
     @property
     def copies(self) -> int:
@@ -90,6 +96,16 @@ class CacheSpec:
         return f"{self.split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
+def _per_subject(spec: CacheSpec, face_model: MorphableModel) -> dict[str, tuple[int, ...]]:
+    """Shapes of what a cache holds once a subject."""
+    shapes: dict[str, tuple[int, ...]] = {schema.VERTICES.key: (face_model.num_vertices, 3)}
+    if spec.expressions:
+        shapes[schema.EXPRESSIONS.key] = (spec.views, spec.expressions)
+        shapes[schema.EXPRESSIONS_KNOWN.key] = (spec.views,)
+        shapes[schema.DELTA_ROTATIONS.key] = (4,)
+    return shapes
+
+
 def digest_of(network: keras.Model) -> str:
     """Hash of a network's weights, shapes and precision."""
     described = [network.input_shape, network.output_shape, network.output.dtype]
@@ -102,10 +118,17 @@ def digest_of(network: keras.Model) -> str:
 class FeatureCache:
     """Cached features of one split; build it with `FeatureCache.build`."""
 
-    def __init__(self, spec: CacheSpec, arrays: Mapping[str, np.memmap], symmetry: np.ndarray | None):
+    def __init__(
+        self,
+        spec: CacheSpec,
+        arrays: Mapping[str, np.memmap],
+        symmetry: np.ndarray | None,
+        posing: Posing | None = None,
+    ):
         self.spec = spec
         self._arrays = arrays
         self._symmetry = symmetry
+        self._posing = posing
 
     @classmethod
     def build(
@@ -115,6 +138,7 @@ class FeatureCache:
         origin: Origin,
         face_model: MorphableModel,
         *,
+        posing: Posing | None = None,
         worker: Worker = (0, 1),
         barrier: Callable[[], None] = lambda: None,
         stop: StopRequest | None = None,
@@ -126,6 +150,7 @@ class FeatureCache:
           spec: What to hold.
           origin: What to compute it from.
           face_model: Says how many vertices a shape has and how they mirror.
+          posing: How weights pose the people; without it, batches leave out what `spec` holds of expressions.
           worker: (index, number of workers); each computes its part of the subjects.
           barrier: Waits until every worker has come to it.
           stop: Asked between batches whether to go on.
@@ -143,7 +168,7 @@ class FeatureCache:
         leading = (spec.subjects, spec.copies, spec.views)
         layout = {schema.FEATURES.key: ((*leading, *origin.network.output_shape[1:]), "float16")}
         layout |= {key: ((*leading, *shape), "float32") for key, shape in _PER_VIEW.items()}
-        layout[schema.VERTICES.key] = ((spec.subjects, face_model.num_vertices, 3), "float32")
+        layout |= {key: ((spec.subjects, *shape), "float32") for key, shape in _per_subject(spec, face_model).items()}
         files = {key: os.path.join(path, f"{key}.npy") for key in layout}
         for key, (shape, dtype) in layout.items():
             create_array(files[key], shape, dtype)
@@ -155,7 +180,7 @@ class FeatureCache:
         barrier()
         if not Progress(path, spec.subjects, spec.copies, worker).done.all():
             raise ValueError(f"cache: {path}: a part is missing; all workers must share this folder")
-        return cls(spec, {key: open_array(files[key], *layout[key]) for key in layout}, face_model.symmetry)
+        return cls(spec, {key: open_array(files[key], *layout[key]) for key in layout}, face_model.symmetry, posing)
 
     def origin(self, network: keras.Model) -> Origin:
         """What a cache at a higher cut can be computed from; `network` leads from these features there."""
@@ -163,10 +188,9 @@ class FeatureCache:
         def batches(variant: int, part: tuple[int, int]) -> Iterator[Versions]:
             for first in range(*part, _SUBJECTS_A_BATCH):
                 rows = slice(first, min(first + _SUBJECTS_A_BATCH, part[1]))
-                shapes = self._arrays[schema.VERTICES.key][rows]
+                people = {key: array[rows] for key, array in self._arrays.items() if key not in _OF_COPY}
                 yield [
-                    {key: self._arrays[key][rows, copy] for key in (schema.FEATURES.key, *_PER_VIEW)}
-                    | {schema.VERTICES.key: shapes}
+                    {key: self._arrays[key][rows, copy] for key in _OF_COPY} | people
                     for copy in self.spec.copies_of(variant)
                 ]
 
@@ -219,13 +243,14 @@ class FeatureCache:
         """Every view that exists, in every copy, each with its subject's shape; `batch_size` subjects at a time.
 
         Yields:
-          `schema.FEATURES` ``[M, h, w, c]``, `schema.VERTICES` ``[M, P, 3]`` and pose and K ``[M, ...]``.
+          `schema.FEATURES` ``[M, h, w, c]``, `schema.VERTICES` ``[M, P, 3]``, pose and K ``[M, ...]`` and, of people
+          who move, `schema.EXPRESSIONS` ``[M, E]`` and `schema.EXPRESSIONS_KNOWN` ``[M]``.
         """
         for copy in range(self.spec.copies):
             for first in range(0, self.spec.subjects, batch_size):
                 subjects = np.arange(first, min(first + batch_size, self.spec.subjects))
                 every = np.broadcast_to(np.arange(self.spec.views), (len(subjects), self.spec.views))
-                batch = self._gather(subjects, np.full(len(subjects), copy), every)
+                batch = self._gather(subjects, np.full(len(subjects), copy), every, posed=False)
                 exists = batch.pop(schema.VIEW_MASK.key) > 0
                 vertices = np.repeat(batch.pop(schema.VERTICES.key), exists.sum(axis=1), axis=0)
                 yield {**{key: array[exists] for key, array in batch.items()}, schema.VERTICES.key: vertices}
@@ -237,26 +262,42 @@ class FeatureCache:
     def _mask(self, copies: np.ndarray) -> np.ndarray:
         return self._arrays[schema.VIEW_MASK.key][np.arange(len(copies)), copies]
 
-    def _gather(self, subjects: np.ndarray, copies: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
+    def _gather(
+        self, subjects: np.ndarray, copies: np.ndarray, views: np.ndarray, posed: bool = True
+    ) -> dict[str, np.ndarray]:
         rows, columns = subjects[:, None], copies[:, None]
-        exists = views >= 0
-        taken = {
-            key: self._arrays[key][rows, columns, np.maximum(views, 0)] for key in (schema.FEATURES.key, *_PER_VIEW)
-        }
+        exists, views = views >= 0, np.maximum(views, 0)
+        taken = {key: self._arrays[key][rows, columns, views] for key in _OF_COPY}
         taken[schema.VIEW_MASK.key] = taken[schema.VIEW_MASK.key] * exists
-        vertices = np.array(self._arrays[schema.VERTICES.key][subjects])
+        person = {schema.VERTICES.key: np.array(self._arrays[schema.VERTICES.key][subjects])}
+        if self._posing is not None:
+            for key in (schema.EXPRESSIONS.key, schema.EXPRESSIONS_KNOWN.key):
+                person[key] = np.array(self._arrays[key][rows, views])
+            person[schema.DELTA_ROTATIONS.key] = np.array(self._arrays[schema.DELTA_ROTATIONS.key][subjects])
+            if posed:
+                person[schema.POSED.key] = self._posing.posed(
+                    *(person[field.key] for field in (schema.VERTICES, schema.EXPRESSIONS, schema.DELTA_ROTATIONS))
+                )
         mirrored = copies >= self.spec.variants
         if self._symmetry is not None and mirrored.any():
-            vertices[mirrored] = symmetrise.mirror_vertices(vertices[mirrored], self._symmetry)
-        return {**taken, schema.VERTICES.key: vertices}
+            weights = None if self._posing is None else self._posing.mirror_matrix
+            chosen = {key: array[mirrored] for key, array in person.items()}
+            for key, array in symmetrise.mirror_person(chosen, self._symmetry, weights).items():
+                person[key][mirrored] = array
+        return {**taken, **person}
 
     def _dataset(self, batches: Callable[[], Iterator[Any]], num_views: int) -> tf.data.Dataset:
+        vertices = self._arrays[schema.VERTICES.key].shape[1:]
+        of_view = {key: self._arrays[key].shape[3:] for key in _OF_COPY}
+        of_person = {schema.VERTICES.key: vertices}
+        if self._posing is not None:
+            of_view |= {schema.EXPRESSIONS.key: (self.spec.expressions,), schema.EXPRESSIONS_KNOWN.key: ()}
+            of_view[schema.POSED.key] = vertices
+            of_person[schema.DELTA_ROTATIONS.key] = (4,)
+        shapes = {key: (num_views, *shape) for key, shape in of_view.items()} | of_person
         signature = {
-            key: tf.TensorSpec(
-                (None, *array.shape[1:]) if key == schema.VERTICES.key else (None, num_views, *array.shape[3:]),
-                array.dtype,
-            )
-            for key, array in self._arrays.items()
+            key: tf.TensorSpec((None, *shape), self._arrays[key].dtype if key in self._arrays else tf.float32)
+            for key, shape in shapes.items()
         }
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -290,7 +331,8 @@ def _fill(
         for key in _PER_VIEW:
             arrays[key].write_copy(begin, copy, np.asarray(batch[key]))
         if copy == 0:
-            arrays[schema.VERTICES.key].write(begin, np.asarray(batch[schema.VERTICES.key]))
+            for key in arrays.keys() - set(_OF_COPY):
+                arrays[key].write(begin, np.asarray(batch[key]))
 
     def mark(copies: range, end: int) -> None:
         for array in arrays.values():

@@ -61,7 +61,11 @@ def training_objective(model_kind: str, virtual_views: int = 0, seed: int = 0) -
 
 
 def measures(batch: Batch, outputs: Batch, loss: Objective) -> dict[str, tf.Tensor]:
-    """The measures of a validation, each a sum over the batch, ``[]``, beside ``count`` (subjects) and ``views``."""
+    """The measures of a validation, each a sum over the batch, ``[]``, beside ``count`` (subjects) and ``views``.
+
+    ``expression_mm`` is how far the predicted expression displaces the vertices otherwise than the true one, over the
+    views whose expression is known (``known_views``).
+    """
     true_shape, predicted_shape = batch[schema.VERTICES.key], outputs[schema.VERTICES.key]
     view_mask = batch[schema.VIEW_MASK.key]
     sums = {
@@ -80,17 +84,29 @@ def measures(batch: Batch, outputs: Batch, loss: Objective) -> dict[str, tf.Tens
         }
         for key, value in per_view.items():
             sums[key] = tf.reduce_sum(tf.where(view_mask > 0, value, tf.zeros_like(value)))
+    if schema.POSED.key in outputs and schema.POSED.key in batch:
+        known = view_mask * batch[schema.EXPRESSIONS_KNOWN.key]
+        moved, predicted = (
+            tensors[schema.POSED.key] - tensors[schema.VERTICES.key][:, None] for tensors in (batch, outputs)
+        )
+        sums["known_views"] = tf.reduce_sum(known)
+        sums["expression_mm"] = tf.reduce_sum(known * tf.reduce_mean(tf.norm(moved - predicted, axis=-1), axis=-1))
     return sums
 
 
-PER_VIEW = frozenset({"reprojection_px", "rotation_deg", "translation_mm"})
-"""Measures that are means over views; the others are means over subjects."""
+_COUNTS = {
+    "reprojection_px": "views",
+    "rotation_deg": "views",
+    "translation_mm": "views",
+    "expression_mm": "known_views",
+}
+"""What measures are means over; those that are not named, over subjects."""
 
 
 def means(sums: Mapping[str, float]) -> dict[str, float]:
     """The mean measures from their sums over a split."""
     return {
-        key: value / max(sums["views" if key in PER_VIEW else "count"], 1.0)
+        key: value / max(sums[_COUNTS.get(key, "count")], 1.0)
         for key, value in sums.items()
-        if key not in {"count", "views"}
+        if key not in {"count", "views", "known_views"}
     }

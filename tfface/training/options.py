@@ -11,6 +11,7 @@ from tfface.options import Options, option, required
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 AUTO = "auto"
 """Of ``--encoder_dtype``: the precision that is the fastest here."""
+EXPRESSIONS_AUTO, EXPRESSIONS_NONE = "auto", "none"
 SCHEDULES = ("constant", "cosine")
 HEAD_STARTS = ("zeros", "ridge")
 BEST_BY = ("similarity_mm", "rigid_mm", "reprojection_px", "loss")
@@ -29,6 +30,11 @@ class TrainingOptions(Options):
     model_kind: str = option(kinds.SINGLE_VIEW, "Which network.", choices=kinds.MODEL_KINDS)
     num_views: int = option(3, "Views of a multi view model.", lower=1, upper=64)
     merge: str = option("concat", "Merge block of a multi view model.", choices=kinds.MERGES)
+    expressions: str = option(
+        EXPRESSIONS_AUTO,
+        "auto learns the expression of every view from records of people who move; none is the paper's neutral model.",
+        choices=(EXPRESSIONS_AUTO, EXPRESSIONS_NONE),
+    )
     hidden_units: int = option(256, "Hidden units of each MLP.", lower=1)
     dropout: float = option(
         0.0, "Share of its standardised features that a training step hides from each MLP.", lower=0, upper=0.99

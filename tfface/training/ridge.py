@@ -5,6 +5,7 @@ thousand people, the MLPs then have more parameters than the photographs can hol
 penalty chosen on the validation split, costs seconds, and Eq. 2 goes on from there.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from scipy.linalg import blas
 
 from tfface import schema
 from tfface.models import mlp
+from tfface.models.decoders import Decoder
 from tfface.models.heads import Head
 from tfface.models.regressor import Regressor
 
@@ -25,9 +27,9 @@ SETS_OF_VIEWS = 3
 """Sets of N views of each copy of a subject, on an average, that the start of merged views is fitted to."""
 
 Views = Mapping[str, Any]
-"""`schema.FEATURES` ``[M, h, w, c]`` and, by `schema` keys, shape, pose and K of M views."""
+"""`schema.FEATURES` ``[M, h, w, c]`` and, by `schema` keys, shape, pose, K and, maybe, expressions of M views."""
 Example = tuple[np.ndarray, np.ndarray]
-"""Standardised features ``[M, D]`` and targets ``[M, T]``."""
+"""Standardised features ``[M, D]`` and targets ``[M, T]``, NaN where they are unknown."""
 
 _BLOCK = 1024  # rows: the normal equations are large, and each sum reads and writes all of them
 
@@ -156,19 +158,42 @@ def _fit(
     """Sets the heads' MLPs; each takes the penalty that explains the most of its targets on the validation examples."""
     widths = [regressor.mlp(head).output_shape[-1] for head in heads]
     columns = dict(zip(heads, np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1]), strict=True))
-    ridge = Ridge(regressor.standardiser().output_shape[-1], sum(widths))
-    for x, y in training:
-        ridge.add(x, y)
+    ridge, partly_known = _sums(training, regressor.standardiser().output_shape[-1], columns)
     x, y = (np.concatenate(parts) for parts in zip(*validation, strict=True))
-    weight = np.concatenate([regressor.decoder(head).importance(len(chosen)) for head, chosen in columns.items()])
-    spread = weight * np.sum(np.square(y - y.mean(axis=0)), axis=0)
     best: dict[str, float] = {}
     for penalty in PENALTIES:
-        kernel, bias, deviation = ridge.solve(penalty)
-        residual = weight * np.sum(np.square(y - x @ kernel - bias), axis=0)
+        solutions = {id(sums): sums.solve(penalty) for sums in (ridge, *partly_known.values())}
         for head, chosen in columns.items():
-            explained = float(1.0 - residual[chosen].sum() / spread[chosen].sum())
+            kernel, bias, deviation = (part[..., chosen] for part in solutions[id(partly_known.get(head, ridge))])
+            explained = _explained(regressor.decoder(head), y[:, chosen], x @ kernel + bias)
             if head.name not in best or explained > best[head.name]:
                 best[head.name] = explained
-                mlp.set_linear(regressor.mlp(head), kernel[:, chosen], bias[chosen], deviation[chosen])
+                mlp.set_linear(regressor.mlp(head), kernel, bias, deviation)
     return best
+
+
+def _explained(decoder: Decoder, wanted: np.ndarray, said: np.ndarray) -> float:
+    """The share of the variance of a head's targets ``[M, units]`` that ``said`` explains.
+
+    It is minus infinity where nothing varies among what is known.
+    """
+    known = np.isfinite(wanted).all(axis=1)
+    wanted, said, weight = wanted[known], said[known], decoder.importance(wanted.shape[1])
+    spread = weight @ np.sum(np.square(wanted - wanted.mean(axis=0)), axis=0) if len(wanted) else 0.0
+    return float(1.0 - weight @ np.sum(np.square(wanted - said), axis=0) / spread) if spread else -np.inf
+
+
+def _sums(
+    training: Iterable[Example], num_features: int, columns: Mapping[Head, np.ndarray]
+) -> tuple[Ridge, dict[Head, Ridge]]:
+    """The normal equations of all examples, and those of a head some of whose targets are unknown: of the others."""
+    ridge, partly_known = Ridge(num_features, sum(map(len, columns.values()))), dict[Head, Ridge]()
+    for x, y in training:
+        known = {head: np.isfinite(y[:, chosen]).all(axis=1) for head, chosen in columns.items()}
+        for head in (head for head in columns if head not in partly_known and not known[head].all()):
+            partly_known[head] = copy.deepcopy(ridge)  # up to here, all examples are the head's
+        numbers = np.nan_to_num(y)
+        ridge.add(x, numbers)
+        for head, sums in partly_known.items():
+            sums.add(x[known[head]], numbers[known[head]])
+    return ridge, partly_known

@@ -21,7 +21,7 @@ from tfface.training import strategy as strategies
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.examples import Examples, Frozen, StageBatches
 from tfface.training.logs import Logger, describe
-from tfface.training.options import AUTO, TrainingOptions
+from tfface.training.options import AUTO, EXPRESSIONS_NONE, TrainingOptions
 from tfface.training.run_directory import Position, RunDirectory
 from tfface.training.session import Session
 
@@ -89,6 +89,7 @@ def _train(
         seed=options.seed,
         overfit_one_batch=options.overfit_one_batch,
         max_unreadable=options.max_unreadable,
+        expressions=options.expressions != EXPRESSIONS_NONE,
     )
     asked, options, seconds = options.encoder_dtype, *_with_precision(options, plan, examples, run, strategy)
     start = options.initialize_from
@@ -197,6 +198,9 @@ def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
     if options.model_kind != "shape_only":
         standardised = source is not None and source.has_poses
         common["camera"] = source.camera_statistics if source and standardised else examples.camera_statistics()
+        common["expressions"] = examples.expression_statistics()
+        if source is not None and source.has_expressions and common["expressions"] is not None:
+            common["expressions"] = source.expression_statistics
     if options.model_kind == "single_view":
         model = models.single_view(examples.face_model, **common)
     else:
