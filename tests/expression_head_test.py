@@ -25,7 +25,7 @@ STATISTICS = models.ExpressionStatistics((0.2, 0.1, 0.3), (0.25, 0.5, 0.2))
 TINY = {
     "encoder_weights": "none",
     "encoder_dtype": "float32",
-    "encoder_output": "block3_pool",
+    "encoder_output": "block5_pool",
     "hidden_units": 8,
     "batch_size": 4,
     "pictures": 0,
@@ -186,7 +186,6 @@ def test_ridge_fits_the_expressions_of_the_views_that_are_known():
     alone = ridge.start(whole, known, [views(0, 0.5)])["expression"]
     assert with_unknown == pytest.approx(alone, abs=1e-3)
     assert with_unknown > 0.8
-    del rng
 
 
 @pytest.fixture(scope="module")

@@ -251,6 +251,7 @@ class FeatureCache:
                 subjects = np.arange(first, min(first + batch_size, self.spec.subjects))
                 every = np.broadcast_to(np.arange(self.spec.views), (len(subjects), self.spec.views))
                 batch = self._gather(subjects, np.full(len(subjects), copy), every, posed=False)
+                batch.pop(schema.DELTA_ROTATIONS.key, None)
                 exists = batch.pop(schema.VIEW_MASK.key) > 0
                 vertices = np.repeat(batch.pop(schema.VERTICES.key), exists.sum(axis=1), axis=0)
                 yield {**{key: array[exists] for key, array in batch.items()}, schema.VERTICES.key: vertices}
