@@ -2,13 +2,14 @@
 
 import dataclasses
 import pathlib
+import types
 
 import numpy as np
 import pytest
 import tiny
 
 from tfface.drawing import document, expressions_report
-from tfface.evaluation import expressions, measures
+from tfface.evaluation import expression_pairs, expressions, measures
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measuring import Measured, Measurer
 from tfface.evaluation.predictions import Origin, Predictions
@@ -155,3 +156,36 @@ def test_the_report_sets_models_beside_each_other(tmp_path):
 def test_the_measure_is_among_those_of_pairs():
     assert "expression" in measures.OF_PAIRS
     assert [column.name for column in measures.columns(["expression"])] == ["posed_mm"]
+
+
+def test_networks_with_and_without_the_head_are_compared_row_by_row(tmp_path):
+    rng = np.random.default_rng(4)
+    errors = rng.uniform(2, 3, 8)
+
+    def row(name: str, model: str, factor: float, posed: float) -> Measured:
+        values = {"similarity_mm": factor * errors[:, None], "posed_mm": posed * errors[:, None]}
+        return Measured(name, model, values, np.zeros(1))
+
+    rows = [
+        row("Without Frontal", "Without", 1, 2),
+        row("Without", "Without", 1.1, 2),
+        row("SV Frontal", "SV", 0.9, 1),
+        row("SV Mean of 3", "SV", 0.8, 1),
+    ]
+    by_name = {one.name: one for one in rows}
+    results = types.SimpleNamespace(measured=rows, by_name=by_name, evaluation=types.SimpleNamespace(seed=0))
+    (pair,) = expression_pairs.compare(results, expression_pairs.parse(["Without:SV"], by_name.keys() | {"SV"}))
+    assert (pair["without"], pair["with"]) == ("Without Frontal", "SV Frontal")
+    assert pair["identity_ratio"] == pytest.approx(0.9)
+    assert pair["posed_ratio"] == pytest.approx(0.5)
+    assert pair["mean_difference"] == pytest.approx(-0.1 * errors.mean())
+    text = document.markdown(expressions_report.compared([pair]), tmp_path)
+    assert "0.900" in text
+    assert "0.500" in text
+    assert expressions_report.compared([]) == []
+
+
+@pytest.mark.parametrize("given", ["Without", "Without:", "Without:XY", "SV:Without:SV"])
+def test_pairs_are_names_of_models(given):
+    with pytest.raises(ValueError, match="expression_pairs: expected without:with, names of models, got"):
+        expression_pairs.parse([given], ["SV", "Without"])

@@ -165,7 +165,7 @@ def blocks(figures: Mapping[str, Any], pictures: Sequence[document.Picture]) -> 
     poses = _poses(figures)
     if poses is not None:
         made += [document.Heading("Poses"), poses]
-    made += expressions_report.blocks(figures)
+    made += expressions_report.blocks(figures) + expressions_report.compared(figures["expression_pairs"])
     made += _against_landmarks(figures)
     made.append(document.Heading("Figures"))
     made += pictures

@@ -42,6 +42,11 @@ class StudyOptions(Options):
         ("MV Shape-Concat",),
         "Multi view models that have a row for the mean of five predictions from different views.",
     )
+    expression_pairs: Sequence[str] = option(
+        (),
+        "Models of the same photographs without a head of expressions and with one, as name:name, to compare row by "
+        "row.",
+    )
     landmark_fits: Sequence[str] = option(
         ("map",),
         "Fits of the 3DMM to true landmarks beside the models; eos needs the extra eos.",

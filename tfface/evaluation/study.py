@@ -11,7 +11,7 @@ training, and how strongly the fits to landmarks trust the 3DMM is chosen here, 
 
 import dataclasses
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tfface import files, schema
 from tfface.drawing import document, table1_report
 from tfface.evaluation import (
     engine,
+    expression_pairs,
     landmark_rows,
     learning_curves,
     report,
@@ -78,6 +79,7 @@ def study(options: StudyOptions, *, progress: bool = True) -> Report:
     unknown = sorted(set(options.averaged) - set(paths))
     if unknown:
         raise ValueError(f"averaged: expected names of models, got {', '.join(unknown)}")
+    pairs = expression_pairs.parse(options.expression_pairs, paths)
     protocol = Table1(options)
     subjects = Subjects.open(options.records, options.split, batch_size=options.batch_size, limit=options.limit)
     with Evaluation.opened(
@@ -88,7 +90,8 @@ def study(options: StudyOptions, *, progress: bool = True) -> Report:
         protocols = [engine.mean_face, _floor, protocol.models, protocol.landmarks]
         results = evaluation.measured(protocols, table1.in_order)
         curves = view_counts.curves(evaluation, _many_views(options, subjects)) if options.many_views else None
-    return _written(options, results, protocol, curves)
+    compared = expression_pairs.compare(results, pairs)
+    return _written(options, results, {"left_out": protocol.left_out, "expression_pairs": compared}, curves)
 
 
 class Table1:
@@ -164,14 +167,16 @@ def _floor(evaluation: Evaluation) -> list[Row]:
     return [rows.floor(evaluation.subjects)]
 
 
-def _written(options: StudyOptions, results: Results, protocol: Table1, curves: view_counts.Curves | None) -> Report:
+def _written(
+    options: StudyOptions, results: Results, told: Mapping[str, Any], curves: view_counts.Curves | None
+) -> Report:
     """Writes `study.json`, `errors.csv`, `report.md`, `report.html` and the figures."""
     evaluation = results.evaluation
     folder, histories = evaluation.output, learning_curves.histories(evaluation.paths)
     content = {
         "format": FORMAT,
         **report.described(options, results, seed=options.seed),
-        "left_out": protocol.left_out,
+        **told,
         "statistics": {"confidence": statistics.CONFIDENCE, "resamples": statistics.RESAMPLES},
         "averaged_predictions": table1.AVERAGED_PREDICTIONS,
         "selected_yaws": list(schema.SELECTED_YAWS),
