@@ -1,7 +1,6 @@
 """Tests of the preparation: exact poses, the split, the 3DMM, interruptions, and the same bytes from any processes."""
 
 import dataclasses
-import fcntl
 import os
 import re
 import signal
@@ -165,12 +164,9 @@ def test_one_split_can_be_photographed_again_with_the_same_model(tmp_path):
 
 
 def test_two_processes_cannot_prepare_one_folder(tmp_path):
-    work = tmp_path / preparation.IN_PROGRESS
-    work.mkdir()
-    with open(work / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="another process is preparing this folder"):
-            prepare(tmp_path)
+    message = rf"in use by another run \(process {os.getpid()} on "
+    with files.held(tmp_path / preparation.IN_PROGRESS, "output"), pytest.raises(ValueError, match=message):
+        prepare(tmp_path)
 
 
 KILLED = """

@@ -1,12 +1,16 @@
 """Scans for tests: a head of known shape with another topology, in any pose, without the cost of the scanner."""
 
 import functools
+import os
+import signal
+import time
 
 import numpy as np
 
+from tfface.face.register import PreparedTemplate
 from tfface.geometry import alignment, mesh, rotation
 from tfface.people.anthropometric import AnthropometricPeople
-from tfface.scans import bust
+from tfface.scans import bust, registering
 
 PEOPLE = AnthropometricPeople(40, seed=3)
 
@@ -51,3 +55,21 @@ def subdivided(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray,
 def moved(scan: mesh.Mesh, motion: alignment.Transform) -> mesh.Mesh:
     """The scan in another frame."""
     return mesh.Mesh(motion.apply(np.asarray(scan.vertices, np.float64)), scan.triangles)
+
+
+class CrashingPlan(registering.Plan):
+    """Whoever registers a scan that can be read crashes, as a library written in C may."""
+
+    @property
+    def prepared(self) -> PreparedTemplate:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError("lives on")
+
+
+class EndlessPlan(registering.Plan):
+    """Whoever registers a scan that can be read never ends."""
+
+    @property
+    def prepared(self) -> PreparedTemplate:
+        time.sleep(3600)
+        raise AssertionError("an hour has passed")

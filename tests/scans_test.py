@@ -248,17 +248,6 @@ def test_what_is_finished_is_not_done_again(registered, capture):
         collection.register_collection(other, [], progress=False)
 
 
-def test_a_scan_that_ended_its_process_twice_is_not_tried_again(tmp_path, capture):
-    plan = Plan(scanned_people.template(), "mm", tmp_path, settings=QUICK)
-    scan = scan_files.find_scans(capture)[1]
-    (tmp_path / registering.RECORDS).mkdir()
-    (tmp_path / registering.RECORDS / f"{scan.subject}.attempt").write_text("2")
-    outcome = registering.register_file(plan, scan)
-    assert outcome.status == "failed"
-    assert outcome.fault == "ended the process that registered it, 2 times"
-    assert registering.finished(plan, scan) == outcome
-
-
 def test_the_3dmm_of_the_registered_scans_and_a_complete_capture_folder(registered, capture):
     plan, outcomes = registered
     built, divided = model_from_scans.build_model(plan, outcomes, modes=64, mirrored=True)

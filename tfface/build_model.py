@@ -4,7 +4,8 @@ r"""From raw scans to a 3DMM of one's own: registers every scan to a template, t
 
 OUTPUT holds report.html (the worst scan first), report.csv, meshes/ (registered), pictures/, and face_model.h5, built
 from the training split of the scans that were registered well, with model_report.html: its compactness, generalisation
-to the validation split, specificity and first modes. Stopped at any moment, the same command continues.
+to the validation split, specificity and first modes. Stopped at any moment, the same command continues;
+with --retry_failed it tries again what failed.
 """
 
 import dataclasses
@@ -46,6 +47,7 @@ class ModelBuildingOptions(Options):
     complete: bool = option(
         False, "Put registered.ply and its landmarks, or why there is none, into the scans' folders."
     )
+    retry_failed: bool = option(False, "Register again, too, what failed in an earlier run.")
     workers: int = option(0, "Worker processes; 0 means one a core.", lower=0)
     output: str = required("Folder to write; scans that are registered there are kept.")
     seed: int = option(0, "Seed of the division into splits and of the model's report.", lower=0)
@@ -56,7 +58,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     from tfface.drawing import face_model_report
-    from tfface.scans import collection, model_from_scans, registration_report, scan_files
+    from tfface.scans import collection, model_from_scans, registering, registration_report, scan_files
     from tfface.scans.registering import Plan
 
     try:
@@ -64,11 +66,15 @@ def main(argv: list[str]) -> None:
         scans = scan_files.find_scans(options.scans)
         plan = Plan(_template(options), options.unit, Path(options.output), options.detector)
         if options.beam:
+            if options.retry_failed:
+                registering.begin_again(plan, scans, retry_failed=True)
             from tfface.scans import beam
 
             outcomes = beam.register_collection(plan, scans, [f"--{argument}" for argument in options.beam])
         else:
-            outcomes = collection.register_collection(plan, scans, num_workers=options.workers or None)
+            outcomes = collection.register_collection(
+                plan, scans, num_workers=options.workers or None, retry_failed=options.retry_failed
+            )
         print(registration_report.summary(outcomes))
         print(f"{plan.output / registration_report.PAGE}: every scan, the worst first")
         if options.complete:

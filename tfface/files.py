@@ -5,14 +5,17 @@ and nothing is unpickled.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
 import math
 import os
 import re
+import socket
 import stat
 import struct
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +30,8 @@ MAX_JSON_BYTES = 1 << 26
 
 MAX_ARCHIVE_BYTES = 1 << 36
 """A NumPy archive may have so many bytes; read, it takes as many, and twice the largest array meanwhile."""
+
+_LOCK = ".lock"
 
 _NPY_HEADER_BYTES = 10_000
 
@@ -79,6 +84,60 @@ def sha256(path: str | os.PathLike[str]) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def held(folder: str | os.PathLike[str], option: str) -> Iterator[None]:
+    """Holds a folder for this process: makes it, and locks it until the end, however the process ends.
+
+    Args:
+      folder: that no other process may write meanwhile.
+      option: that names it, for messages.
+
+    Raises:
+      ValueError: If another process holds it, which is named.
+      OSError: naming the folder, if it cannot be written to.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+        lock = _locked(folder / _LOCK)
+    except OSError as error:
+        raise OSError(f"{option}: {folder} cannot be written to: {error}") from error
+    except _HeldError as error:
+        raise ValueError(f"{option}: {folder} is in use by another run ({error})") from None
+    with lock:
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        try:
+            yield
+        finally:
+            (folder / _LOCK).unlink(missing_ok=True)
+
+
+class _HeldError(Exception):
+    """Another process holds a lock; says which."""
+
+
+def _locked(path: Path) -> IO[str]:
+    """Opens a file that no other process has locked, and locks it."""
+    while True:
+        lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it before may have removed it between the two lines above.
+            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                return lock
+        except BlockingIOError:
+            lock.seek(0)
+            with lock:
+                raise _HeldError(lock.read().strip()) from None
+        except BaseException:
+            lock.close()
+            raise
+        lock.close()
 
 
 def name_of(title: str) -> str:

@@ -4,16 +4,14 @@ The folder holds, when it is finished, `manifest.json`, `face_model.h5` and the 
 being made, `in_progress/` keeps every finished step, so that an interrupted preparation continues.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +110,7 @@ def prepare(
         _refuse_other(out / manifest.FILE_NAME, finished.command, command)
         shutil.rmtree(work, ignore_errors=True)  # left if the end came between the manifest and this line
         return finished
-    work.mkdir(parents=True, exist_ok=True)
-    with _locked(work):
+    with files.held(work, "output"):
         if (work / "command.json").exists():
             _refuse_other(work / "command.json", json.loads((work / "command.json").read_text("utf-8")), command)
         else:
@@ -209,17 +206,6 @@ def _refuse_other(path: Path, before: Mapping[str, Any], after: Mapping[str, Any
             f"{path}: the folder was begun by another command; choose another folder or the same options. "
             f"Differences (there -> here):\n  " + "\n  ".join(lines)
         )
-
-
-@contextlib.contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Holds `work` for this process; the lock ends with the process, however that ends."""
-    with open(work / "lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{work}: another process is preparing this folder") from None
-        yield
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,17 @@
 """Spreading work over processes that know no TensorFlow, use one core each and never outlive the process that asked."""
 
 import concurrent.futures
+import concurrent.futures.process
 import contextlib
+import ctypes
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.context
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 Job = TypeVar("Job")
@@ -18,7 +22,22 @@ _JOBS_AHEAD = 4
 
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
+_PR_SET_PDEATHSIG = 1
+"""Of prctl(2): the signal that a process gets when the thread that started it ends."""
+
 _shared: Any = None  # What `pool` was told to share, in a worker process.
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended in the middle of its job, while the process that asked lived on.
+
+    Attributes:
+      processes: ids of those that ended by themselves: by a crash, or because the system took their memory back.
+    """
+
+    def __init__(self, processes: Sequence[int], causes: Sequence[str]):
+        super().__init__(f"a worker process ended in the middle of its work ({', '.join(causes) or 'no cause known'})")
+        self.processes = tuple(processes)
 
 
 Run = Callable[[Callable[[Any, Job], Result], Iterable[Job]], Iterator[Result]]
@@ -43,11 +62,12 @@ def pool(shared: Any, *, workers: int | None = None) -> Iterator[Run]:
 
     Raises:
       ValueError: if `workers` is not positive.
+      WorkerDiedError: if a process ends in the middle of a job; the other processes are ended then.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
-    context = multiprocessing.get_context("spawn")
+    context = _Context()
     with _single_threaded_children():
         executor = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start, initargs=(shared,))
 
@@ -64,8 +84,31 @@ def pool(shared: Any, *, workers: int | None = None) -> Iterator[Run]:
 
         try:
             yield run
+        except concurrent.futures.process.BrokenProcessPool as error:
+            executor.shutdown(wait=True)
+            dead = [process for process in context.started if process.exitcode not in (None, 0, -signal.SIGTERM)]
+            raise WorkerDiedError(
+                [process.pid or 0 for process in dead], [_cause(one.exitcode) for one in dead]
+            ) from error
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _Context(multiprocessing.context.SpawnContext):
+    """Starts fresh processes and remembers them."""
+
+    def __init__(self) -> None:
+        self.started: list[multiprocessing.process.BaseProcess] = []
+
+    def Process(self, *arguments: Any, **named: Any) -> multiprocessing.process.BaseProcess:  # type: ignore[override]  # noqa: N802
+        process = multiprocessing.context.SpawnProcess(*arguments, **named)
+        self.started.append(process)
+        return process
+
+
+def _cause(exit_code: int | None) -> str:
+    """How a process ended, in words."""
+    return signal.Signals(-exit_code).name if exit_code is not None and exit_code < 0 else f"exit code {exit_code}"
 
 
 def _call(function: Callable[[Any, Job], Result], job: Job) -> Result:
@@ -77,6 +120,9 @@ def _start(shared: Any) -> None:
     global _shared  # noqa: PLW0603
     _shared = shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # the system ends it then, even in the middle of a long call of a library
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The thread ends it elsewhere, and where the parent died before the line above.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

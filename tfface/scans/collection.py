@@ -18,41 +18,62 @@ PLAN = "plan.json"
 
 
 def register_collection(
-    plan: Plan, scans: Sequence[scan_files.ScanFile], *, num_workers: int | None = None, progress: bool = True
+    plan: Plan,
+    scans: Sequence[scan_files.ScanFile],
+    *,
+    num_workers: int | None = None,
+    progress: bool = True,
+    retry_failed: bool = False,
 ) -> list[Outcome]:
     """Registers scans and writes the report.
 
     Each scan is finished by itself, so that the same call continues an interrupted one. What does not depend on it: the
-    number of workers and the order of the scans.
+    number of workers and the order of the scans. A scan that crashes its process is tried `registering.MAX_CRASHES`
+    times; that a run was stopped from outside is held against no scan.
 
     Args:
       plan: how.
       scans: the collection.
       num_workers: number of processes, all cores by default.
       progress: whether to show what is done and the time left.
+      retry_failed: whether scans that failed in an earlier run are registered again.
 
     Returns:
       What became of each scan, in their order.
 
     Raises:
-      ValueError: if the folder was begun with another plan.
+      ValueError: if the folder was begun with another plan, or another process is at work in it.
+      workers.WorkerDiedError: if a process crashed that was at work on no scan.
     """
     begin(plan)
+    with files.held(plan.output, "output"):
+        registering.begin_again(plan, scans, retry_failed=retry_failed)
+        outcomes = _register_all(plan, scans, num_workers, progress)
+        registration_report.write(plan.output, outcomes)
+    return outcomes
+
+
+def _register_all(
+    plan: Plan, scans: Sequence[scan_files.ScanFile], num_workers: int | None, progress: bool
+) -> list[Outcome]:
     by_subject = {scan.subject: outcome for scan in scans if (outcome := registering.finished(plan, scan)) is not None}
     waiting = [scan for scan in scans if scan.subject not in by_subject]
     with tqdm.tqdm(
         total=len(scans), initial=len(by_subject), desc="scans", unit="scan", disable=not progress, smoothing=0.05
     ) as bar:
-        if waiting:
-            with workers.pool(plan, workers=num_workers) as run:
-                for outcome in run(registering.register_file, waiting):
-                    by_subject[outcome.subject] = outcome
-                    failed = sum(other.status == registering.FAILED for other in by_subject.values())
-                    bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
-                    bar.update()
-    outcomes = [by_subject[scan.subject] for scan in scans]
-    registration_report.write(plan.output, outcomes)
-    return outcomes
+        while waiting:
+            try:
+                with workers.pool(plan, workers=num_workers) as run:
+                    for outcome in run(registering.register_file, waiting):
+                        by_subject[outcome.subject] = outcome
+                        failed = sum(other.status == registering.FAILED for other in by_subject.values())
+                        bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
+                        bar.update()
+            except workers.WorkerDiedError as died:
+                if not registering.count_crashes(plan, waiting, died.processes):
+                    raise
+            waiting = [scan for scan in waiting if scan.subject not in by_subject]
+    return [by_subject[scan.subject] for scan in scans]
 
 
 def begin(plan: Plan) -> None:

@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ REGISTERED, DOUBTFUL, FAILED = "registered", "doubtful", "failed"
 MESHES, NEUTRAL, RECORDS, PICTURES = "meshes", "neutral", "scans", "pictures"
 """Folders of the output: registered meshes (PLY), the same without the expression that a scan shows, what became of
 each scan (JSON), pictures (JPEG)."""
+
+MAX_CRASHES = 2
+"""A scan that crashed its process so often, or made it take too much memory, is not tried again by itself."""
 
 _FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
 
@@ -130,19 +134,75 @@ def register_file(plan: Plan, scan: scan_files.ScanFile) -> Outcome:
     before = finished(plan, scan, digest)
     if before is not None:
         return before
-    attempt = plan.output / RECORDS / f"{scan.subject}.attempt"
-    attempt.parent.mkdir(parents=True, exist_ok=True)
-    attempts = int(attempt.read_text() or 0) if attempt.exists() else 0
-    if attempts >= 2:
-        outcome = Outcome(
-            scan.subject, FAILED, f"ended the process that registered it, {attempts} times", (), None, digest
-        )
+    crashes, running = _crashes_path(plan, scan), _running_path(plan, scan)
+    count = _number(crashes)
+    if count >= MAX_CRASHES:
+        fault = f"ended the process that registered it, {count} times"
+        outcome = Outcome(scan.subject, FAILED, fault, (), None, digest)
     else:
-        attempt.write_text(str(attempts + 1))
+        files.write_text(running, str(os.getpid()))
         outcome = _register(plan, scan, digest)
-    files.write_bytes(plan.output / RECORDS / f"{scan.subject}.json", json.dumps(outcome.to_json(), indent=1).encode())
-    attempt.unlink(missing_ok=True)
+    files.write_bytes(_record_path(plan, scan), json.dumps(outcome.to_json(), indent=1).encode())
+    crashes.unlink(missing_ok=True)
+    running.unlink(missing_ok=True)
     return outcome
+
+
+def begin_again(plan: Plan, scans: Sequence[scan_files.ScanFile], *, retry_failed: bool) -> None:
+    """Forgets which process was at work on scans when an earlier run was stopped, which is no fault of theirs.
+
+    Args:
+      plan: how.
+      scans: the files.
+      retry_failed: whether to forget, too, what failed: those scans are registered again.
+    """
+    for scan in scans:
+        _running_path(plan, scan).unlink(missing_ok=True)
+        outcome = finished(plan, scan) if retry_failed else None
+        if retry_failed:
+            _crashes_path(plan, scan).unlink(missing_ok=True)
+        if outcome is not None and outcome.status == FAILED:
+            _record_path(plan, scan).unlink()
+
+
+def count_crashes(plan: Plan, scans: Sequence[scan_files.ScanFile], processes: Sequence[int]) -> int:
+    """Notes which scans crashed the processes that registered them; after `MAX_CRASHES` a scan is not tried again.
+
+    Args:
+      plan: how.
+      scans: those that may have been under way.
+      processes: that crashed, while the process that asked lived on.
+
+    Returns:
+      How many of the scans it was.
+    """
+    crashed = 0
+    for scan in scans:
+        if _number(_running_path(plan, scan)) in processes:
+            files.write_text(_crashes_path(plan, scan), str(_number(_crashes_path(plan, scan)) + 1))
+            crashed += 1
+        _running_path(plan, scan).unlink(missing_ok=True)
+    return crashed
+
+
+def _record_path(plan: Plan, scan: scan_files.ScanFile) -> Path:
+    return plan.output / RECORDS / f"{scan.subject}.json"
+
+
+def _crashes_path(plan: Plan, scan: scan_files.ScanFile) -> Path:
+    """Holds how often the scan crashed its process."""
+    return plan.output / RECORDS / f"{scan.subject}.crashes"
+
+
+def _running_path(plan: Plan, scan: scan_files.ScanFile) -> Path:
+    """Holds the id of the process that is at work on the scan."""
+    return plan.output / RECORDS / f"{scan.subject}.running"
+
+
+def _number(path: Path) -> int:
+    """The number in a file, 0 without one."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return int(text) if text.isdecimal() else 0
 
 
 def finished(plan: Plan, scan: scan_files.ScanFile, digest: str | None = None) -> Outcome | None:
@@ -153,7 +213,7 @@ def finished(plan: Plan, scan: scan_files.ScanFile, digest: str | None = None) -
       scan: the files.
       digest: of both, if known.
     """
-    path = plan.output / RECORDS / f"{scan.subject}.json"
+    path = _record_path(plan, scan)
     if not path.exists():
         return None
     try:

@@ -9,11 +9,8 @@
 """
 
 import contextlib
-import fcntl
 import json
 import os
-import socket
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +19,7 @@ import tensorflow as tf
 
 from tfface import files
 
-_CONTENTS = {"records": "the records", "initialize_from": "the model to start from"}  # held by their checksums
+_CONTENTS = {"records": "records", "initialize_from": "model to start from"}  # held by their checksums
 
 
 class Position(tf.Module):
@@ -85,21 +82,7 @@ class RunDirectory:
         if not self.chief:
             yield
             return
-        try:
-            os.makedirs(self.path, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.path).close()
-            lock = open(self.file(".lock"), "a+", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise OSError(f"output: {self.path} cannot be written to: {error}") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                raise ValueError(f"output: {self.path} is in use by another run ({lock.read().strip()})") from None
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            lock.flush()
+        with files.held(self.path, "output"):
             yield
 
     def file(self, name: str) -> str:
@@ -137,19 +120,23 @@ class RunDirectory:
         if there is not None:
             given, known = json.loads(json.dumps([description["flags"], dict(defaults or {})]))
             held = {**known, **there["flags"]}
-            changed = [
+            flags = [
                 f"  --{name}: {held.get(name)!r} before, {given.get(name)!r} now"
                 for name in sorted({*held, *given} - ignored)
                 if held.get(name) != given.get(name)
             ]
-            changed += [
-                f"  content of {what}: {there[key]} before, {description.get(key)} now"
-                for key, what in _CONTENTS.items()
-                if key in there and there[key] != description.get(key)
-            ]
-            if changed:
+            contents = [key for key in _CONTENTS if key in there and there[key] != description.get(key)]
+            if flags or contents:
+                others = " and ".join([*(["flags"] if flags else []), *(_CONTENTS[key] for key in contents)])
+                changed = [
+                    *flags,
+                    *(
+                        f"  content of the {_CONTENTS[k]}: {there[k]} before, {description.get(k)} now"
+                        for k in contents
+                    ),
+                ]
                 raise ValueError(
-                    f"output: {self.path} holds a run with other flags; give another folder or the same flags:\n"
+                    f"output: {self.path} holds a run with other {others}; give another folder or the same {others}:\n"
                     + "\n".join(changed)
                 )
         elif self.chief:

@@ -1,0 +1,62 @@
+"""Commands of the package in processes of their own, which a test kills, limits and starves.
+
+`make test` kills each once. Ten times each:
+
+    TFFACE_KILLS=10 PYTHONPATH=. python -m pytest tests/faults_*_test.py
+"""
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+KILLS = int(os.environ.get("TFFACE_KILLS", "1"))
+PATIENCE = 900
+"""Seconds that a process may take; far more than it needs, but a busy machine is no fault."""
+
+_PATHS = [str(pathlib.Path(__file__).parents[1]), str(pathlib.Path(__file__).parent)]
+
+
+@contextlib.contextmanager
+def running(
+    *command: object, environment: Mapping[str, str] | None = None, log: pathlib.Path | None = None
+) -> Iterator[subprocess.Popen]:
+    """Starts a Python program in a session of its own; whatever the test does, it is gone in the end."""
+    paths = os.pathsep.join([*_PATHS, *filter(None, sys.path)])
+    with contextlib.ExitStack() as stack:
+        printed = stack.enter_context(log.open("ab")) if log else subprocess.DEVNULL
+        process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": paths, **(environment or {})},
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
+    """Waits for something that a living process does."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert process is None or process.poll() is None, f"ended with {process.returncode}"
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.002)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Kill -9, and waits for the end."""
+    process.kill()
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+
+
+def alive(process: int) -> bool:
+    """Whether a process lives on."""
+    return os.path.exists(f"/proc/{process}")
