@@ -5,16 +5,21 @@ import pathlib
 import types
 
 import numpy as np
+import posed_people
 import pytest
 import tiny
+from PIL import Image
 
+from tfface import models
+from tfface.data import manifest
 from tfface.drawing import document, expressions_report
-from tfface.evaluation import expression_pairs, expressions, measures
+from tfface.evaluation import expression_pairs, expressions, measures, measuring, table
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measuring import Measured, Measurer
+from tfface.evaluation.options import EvaluationOptions
 from tfface.evaluation.predictions import Origin, Predictions
 from tfface.evaluation.vertex_errors import vertex_error
-from tfface.face import Expressions
+from tfface.face import Expressions, MorphableModel
 from tfface.geometry import rotation
 
 NAMES = ("jawOpen", "mouthSmile_L", "mouthSmile_R", "cheekPuff")
@@ -189,3 +194,28 @@ def test_networks_with_and_without_the_head_are_compared_row_by_row(tmp_path):
 def test_pairs_are_names_of_models(given):
     with pytest.raises(ValueError, match="expression_pairs: expected without:with, names of models, got"):
         expression_pairs.parse([given], ["SV", "Without"])
+
+
+def test_models_with_and_without_the_head_are_evaluated_beside_each_other(tmp_path, monkeypatch):
+    records = posed_people.records_folder()
+    face = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
+    statistics = models.ExpressionStatistics((0.5,) * 3, (0.3,) * 3)
+    built = {
+        "SV": tiny.build("single_view", face=face, expressions=statistics),
+        "Neutral": tiny.build("single_view", face=face),
+    }
+    given = [f"{name}={path}" for name, path in tiny.saved(tmp_path, built).items()]
+    monkeypatch.setattr(measuring, "pool", tiny.serial_pool)
+    options = EvaluationOptions(str(records), given, str(tmp_path / "out"), split="train", examples=1)
+    evaluated = table.evaluate(options, progress=False)
+    rows = {row.name: row.values for row in evaluated.results.measured}
+    assert all(np.isfinite(values["posed_mm"]).all() for values in rows.values())
+    predictions = Predictions.load(tmp_path / "out" / "predictions" / "SV.npz")
+    assert predictions.expressions.shape == (*predictions.views.shape, 3)
+    written = evaluated.files[0].read_text("utf-8")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in written.splitlines()]
+    assert "posed, mm" in lines[0]
+    assert ["Weight", "SV"] in lines
+    assert any(line[:1] == ["smile"] and line[1] != "-" for line in lines)
+    shown = np.array(Image.open(evaluated.files[-1]))
+    assert shown.shape[1] > 1000
