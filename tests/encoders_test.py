@@ -29,6 +29,11 @@ def test_flags_can_ask_for_names_without_keras():
     assert "block5" in subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
 
+def test_the_decoders_may_be_what_is_imported_first():
+    """Importing Keras has tfface register its layers, those of a module that is just being imported among them."""
+    subprocess.run([sys.executable, "-c", "import tfface.models.decoders"], check=True, capture_output=True)
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_blocks_end_where_they_say_and_nothing_bypasses_their_end(name):
     encoder = ENCODERS[name]

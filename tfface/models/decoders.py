@@ -5,8 +5,7 @@ needs (the 3DMM, the statistics of the cameras, the version of the conventions) 
 file stands alone.
 """
 
-import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,30 +16,10 @@ from tensorflow_graphics.geometry.transformation import quaternion as tfg_quater
 from tfface import schema
 from tfface.face.expressions import BLENDSHAPES
 from tfface.geometry import rotation
+from tfface.models.decoder import Decoder, Views
 
 _MIN_W = 0.1
 """Half turns have no finite target; rotations beyond 169 degrees off the line of sight are held there."""
-
-Views = Mapping[str, np.ndarray]
-"""What is known of M views, by `schema` keys: shape ``[M, P, 3]``, pose, K and, maybe, expressions."""
-
-
-class Decoder(keras.layers.Layer, abc.ABC):
-    """A layer from a head's numbers, and what else it takes, to an output.
-
-    Attributes:
-      takes: What it is called with beside the numbers, as far as the model has it: an input or another head's output.
-    """
-
-    takes: tuple[schema.Field, ...] = ()
-
-    @abc.abstractmethod
-    def targets(self, views: Views) -> np.ndarray:
-        """What the head would have to say for this decoder to give the truth, ``[M, units]``; NaN if it is unknown."""
-
-    def importance(self, units: int) -> np.ndarray:
-        """What a squared error of each of the numbers weighs, ``[units]``: all the same unless they differ in kind."""
-        return np.ones(units)
 
 
 class PoseDecoder(Decoder):

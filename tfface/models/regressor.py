@@ -12,7 +12,7 @@ import numpy as np
 
 from tfface import schema
 from tfface.models import layers, mlp
-from tfface.models.decoders import Decoder, Views
+from tfface.models.decoder import Decoder, Views
 from tfface.models.heads import HEADS, SHAPE, Head, Setting
 from tfface.models.kinds import MERGES
 from tfface.models.merge import block_name, merge_block

@@ -10,7 +10,7 @@ from keras import ops
 from tfface import schema
 from tfface.face import MorphableModel
 from tfface.models import carried_parts
-from tfface.models.decoders import Decoder, Views
+from tfface.models.decoder import Decoder, Views
 
 
 class MorphableModelDecoder(Decoder):

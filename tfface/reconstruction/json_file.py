@@ -50,7 +50,11 @@ def content(
     """What the file says, of JSON types. Frames and units are those of `schema`; arguments are those of `write`."""
     model = reconstruction.face_model
     landmarks = {name: reconstruction.vertices[index] for name, index in model.landmarks.items()}
-    photographs = [_photograph(view, landmarks, intrinsics_from.get(view.name, "")) for view in reconstruction.views]
+    photographs = []
+    for number, view in enumerate(reconstruction.views):
+        posed = reconstruction.posed(number)  # what the photograph shows
+        points = {name: posed[index] for name, index in model.landmarks.items()}
+        photographs.append(_photograph(view, points, intrinsics_from.get(view.name, "")))
     if reconstruction.expressions is not None and model.expressions is not None:
         for photograph, weights in zip(photographs, reconstruction.expressions, strict=True):
             photograph[schema.EXPRESSIONS.key] = _expressions(model.expressions.names, weights)

@@ -15,7 +15,7 @@ from scipy.linalg import blas
 
 from tfface import schema
 from tfface.models import mlp
-from tfface.models.decoders import Decoder
+from tfface.models.decoder import Decoder
 from tfface.models.heads import Head
 from tfface.models.regressor import Regressor
 
