@@ -11,6 +11,7 @@ import numpy as np
 from tfface import schema
 from tfface.face import MorphableModel
 from tfface.models import decoders, shape_decoder
+from tfface.models.decoder import Decoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Head:
     output: schema.Field
     units: Callable[[Setting], int]
     per_view: bool
-    decoder: Callable[[Setting], decoders.Decoder]
+    decoder: Callable[[Setting], Decoder]
     numbers: schema.Field | None = None
     fits: Callable[[Setting], bool] = lambda _: True
 
@@ -104,12 +105,12 @@ class Head:
         return f"{self.name}_mlp"
 
 
-def _shape_decoder(setting: Setting) -> decoders.Decoder:
+def _shape_decoder(setting: Setting) -> Decoder:
     kind = shape_decoder.ShapeDecoder if setting.expressions is None else shape_decoder.PosedShapeDecoder
     return kind.from_face_model(setting.morphable_model, name=schema.VERTICES.key)
 
 
-def _expression_decoder(setting: Setting) -> decoders.Decoder:
+def _expression_decoder(setting: Setting) -> Decoder:
     statistics, expressions = setting.expressions, setting.morphable_model.expressions
     assert statistics is not None
     assert expressions is not None
