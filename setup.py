@@ -112,7 +112,11 @@ setuptools.setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=setuptools.find_packages(include=["tfface", "tfface.*"]),
-    package_data={"tfface": ["assets/*"], "tfface.reconstruction": ["page_assets/*"]},
+    package_data={
+        "tfface": ["assets/*"],
+        "tfface.reconstruction": ["page_assets/*"],
+        "tfface.studio": ["page_assets/*"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,

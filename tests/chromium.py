@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import NoAlertPresentException  # noqa: F401 - for who answers questions
 from selenium.webdriver.chrome.service import Service
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -87,7 +88,7 @@ class Browser:
 
     def open(
         self,
-        page: Path,
+        page: Path | str,
         width: int = 640,
         height: int = 480,
         *,
@@ -95,10 +96,10 @@ class Browser:
         phone: bool = False,
         before: str = "",
     ) -> None:
-        """Shows a file in a window of a size, with complaints and requests noted from here on.
+        """Shows a page in a window of a size, with complaints and requests noted from here on.
 
         Args:
-          page: The file.
+          page: The file, or an address.
           width: px, of the window.
           height: px, of the window.
           dark: Whether the system is set to dark colours.
@@ -116,8 +117,8 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         script = self.call("Page.addScriptToEvaluateOnNewDocument", source=before)["identifier"]
-        self._driver.get(page.resolve().as_uri())
-        self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
+        self._driver.get(page if isinstance(page, str) else page.resolve().as_uri())
+        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
         self.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
 
     def evaluate(self, expression: str) -> Any:
@@ -126,6 +127,31 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
+
+    @contextlib.contextmanager
+    def inside(self, selector: str) -> Iterator[Callable[[str], Any]]:
+        """Within a frame of the page: gives what evaluates an expression there, even if it is of another origin."""
+        self._driver.switch_to.frame(self._driver.find_element("css selector", selector))
+        try:
+            yield lambda expression: self._driver.execute_script(f"return {expression}")
+        finally:
+            self._driver.switch_to.default_content()
+
+    @contextlib.contextmanager
+    def another_tab(self, address: str) -> Iterator[None]:
+        """A second tab with a page, which everything here acts on until the context ends and the tab is closed."""
+        first = self._driver.current_window_handle
+        self._driver.switch_to.new_window("tab")
+        try:
+            self._driver.get(address)
+            yield
+        finally:
+            self._driver.close()
+            self._driver.switch_to.window(first)
+
+    def accept(self) -> None:
+        """Says yes to the question that the page asks."""
+        self._driver.switch_to.alert.accept()
 
     def wait(self, condition: str) -> None:
         """Waits until an expression is true."""

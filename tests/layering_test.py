@@ -36,6 +36,7 @@ LAYERS = {
     "training": 5,
     "evaluation": 5,
     "reconstruction": 5,
+    "studio": 5,
     "serving": 5,
 }
 STRANGERS = {"data", "models", "losses", "metrics"}  # they meet in the layer above, never each other

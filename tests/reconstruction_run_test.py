@@ -326,7 +326,7 @@ def test_the_steps_of_one_person_are_shown(tmp_path, capfd, monkeypatch):
     images, out = [save(tmp_path / "a.png", (20, 20, 40))], str(tmp_path / "out")
     reconstruction_run.reconstruct(ReconstructionOptions(images, out, **options))
     shown = capfd.readouterr().err
-    places = [shown.index(step) for step in progress._STEPS]
+    places = [shown.index(step) for step in progress.STEPS]
     assert places == sorted(places)
     assert "5/5" in shown
     reconstruction_run.reconstruct(ReconstructionOptions(images, out, **options))

@@ -1,6 +1,7 @@
 """A face found in a photograph, and its crop for a model: all that comes before the network."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,7 @@ class CropSettings:
       max_pixels: That a photograph may have.
       frames: Of a video, at most.
       cameras: Of the photographs; None if none are given.
+      told: Takes each face as it is found, in the thread that found it.
 
     Raises:
       ValueError: If the face is none of these.
@@ -85,6 +87,7 @@ class CropSettings:
     max_pixels: int
     frames: int
     cameras: CameraSet | None = None
+    told: Callable[["CroppedFace"], None] | None = None
 
     def __post_init__(self) -> None:
         if self.face not in (LARGEST, ALL) and not self.face.isdecimal():
@@ -173,4 +176,7 @@ def _cropped(
         crop, crop_intrinsics = face_crop.take(picture.pixels, intrinsics, camera, how.size)
     except ValueError as error:
         raise ValueError(f"{picture.name}: {error}") from error
-    return CroppedFace(picture, intrinsics, source, face, camera, crop, crop_intrinsics, given)
+    cropped = CroppedFace(picture, intrinsics, source, face, camera, crop, crop_intrinsics, given)
+    if how.told is not None:
+        how.told(cropped)
+    return cropped

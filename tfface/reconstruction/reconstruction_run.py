@@ -27,7 +27,7 @@ from tfface.reconstruction.input_files import Person, find_people
 from tfface.reconstruction.options import PAGE, USDZ, ReconstructionOptions
 from tfface.reconstruction.outputs import avatar_usd
 from tfface.reconstruction.predictor import Predictor
-from tfface.reconstruction.progress import FINDING, LOADING, PREDICTING, TEXTURE, Progress
+from tfface.reconstruction.progress import FINDING, LOADING, PREDICTING, TEXTURE, Progress, Watcher
 from tfface.reconstruction.progress import PAGE as PAGE_STEP
 from tfface.reconstruction.reconstructed_face import Reconstruction
 from tfface.reconstruction.results import DONE, FAILED, Result, Results, key_of
@@ -64,7 +64,12 @@ def _to_stderr(line: str) -> None:
 
 
 def reconstruct(
-    options: ReconstructionOptions, *, progress: bool = True, tell: Callable[[str], None] = _to_stderr
+    options: ReconstructionOptions,
+    *,
+    progress: bool = True,
+    tell: Callable[[str], None] = _to_stderr,
+    models: Models | None = None,
+    watcher: Watcher | None = None,
 ) -> Summary:
     """Reconstructs people from their photographs.
 
@@ -74,6 +79,8 @@ def reconstruct(
       options: What to do.
       progress: Whether to show a bar: of people, or of the steps for one person alone.
       tell: Takes each of those lines; by default they go to standard error.
+      models: Those that the options name, if they are open already.
+      watcher: Follows the steps for one person alone, and the faces that are found.
 
     Returns:
       The outcome for each person.
@@ -89,7 +96,7 @@ def reconstruct(
     if USDZ in options.outputs:
         avatar_usd.require()
     people = find_people(options.images, options.each)
-    options = _with_local_models(options)
+    options = with_local_models(options)
     if options.cameras and (options.intrinsics or options.fov):
         raise ValueError("cameras: expected them, or intrinsics or fov, got both")
     lens = open_lens(options.intrinsics, options.fov)
@@ -102,13 +109,21 @@ def reconstruct(
         finished = {result.person for result in results.kept}
         todo = [person for person in people if person.name not in finished]
         made: list[Result] = []
-        bar = stack.enter_context(Progress(len(people), len(finished), progress))
+        bar = stack.enter_context(Progress(len(people), len(finished), progress, watcher))
         if todo:
             bar.begin(LOADING)
-            models = _open_models(options, stack)
+            if models is None:
+                models = open_models(options, stack)
             given = None if sizes.cameras is None else sizes.cameras.cameras
             how = CropSettings(
-                models.main.size, shared_mtcnn(), lens, options.face, options.max_pixels, options.frames, given
+                models.main.size,
+                shared_mtcnn(),
+                lens,
+                options.face,
+                options.max_pixels,
+                options.frames,
+                given,
+                None if watcher is None else watcher.face,
             )
             stack.enter_context(photograph.without_pillows_limit())
             run = _Run(how, models, options, sizes, keys, bar, alone=len(people) == 1 and options.face != ALL)
@@ -145,7 +160,7 @@ class Sizes:
         return person
 
 
-def _with_local_models(options: ReconstructionOptions) -> ReconstructionOptions:
+def with_local_models(options: ReconstructionOptions) -> ReconstructionOptions:
     """ReconstructionOptions that name files of this machine; what they are not is fetched.
 
     With neither a model nor a server, the model of the package is taken.
@@ -170,7 +185,14 @@ def _settings(options: ReconstructionOptions) -> dict[str, Any]:
     return {**given, "files": [[os.path.getsize(path), os.stat(path).st_mtime_ns] for path in named.values()]}
 
 
-def _open_models(options: ReconstructionOptions, stack: contextlib.ExitStack) -> Models:
+def open_models(options: ReconstructionOptions, stack: contextlib.ExitStack) -> Models:
+    """Opens the models that options name; what has to be closed is left to the stack.
+
+    Raises:
+      FileNotFoundError: If there is no such model or 3DMM.
+      ValueError: If one is none.
+      OSError: If a server does not answer.
+    """
     from tfface.reconstruction.loaded_model import LoadedModel
 
     def opened(path: str) -> Predictor:

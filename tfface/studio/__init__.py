@@ -1,0 +1,1 @@
+"""The page of this machine on which photographs are dropped: uploads, a queue, events, results."""
