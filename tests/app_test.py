@@ -16,6 +16,7 @@ import reconstruction_run_test
 import tiny
 from PIL import Image
 
+from tfface import models
 from tfface.reconstruction import reconstruction_run
 from tfface.studio import server
 from tfface.studio.gallery import Gallery, RefusedError
@@ -32,7 +33,10 @@ def photograph(*squares, kind="PNG"):
 def app(tmp_path_factory):
     """The application on a free port, with a tiny model that smiles and a detector of red squares."""
     folder = tmp_path_factory.mktemp("app")
-    (path,) = tiny.saved(folder, {"model": tiny.build("single_view", face=page_scene.moving().face_model)}).values()
+    face_model = page_scene.moving().face_model
+    statistics = models.ExpressionStatistics((0.2,) * 4, (0.2,) * 4)
+    model = tiny.build("single_view", face=face_model, expressions=statistics)
+    (path,) = tiny.saved(folder, {"model": model}).values()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reconstruction_run, "shared_mtcnn", lambda: reconstruction_run_test.detector)
         running = server.App(
