@@ -303,6 +303,8 @@ async function loadImages() {
   await Promise.all(images.map((image) => image.decode()));
 }
 
+// Within another page, which names the person itself.
+document.documentElement.classList.toggle("embedded", window.parent !== window);
 paintColors();
 loadImages().then(() => {
   start();

@@ -41,7 +41,8 @@ async function drop(files) {
   let id = null;
   try {
     ({ id } = await (await ask("POST", "/people")).json());
-    shown = id;
+    show(id);
+    element("person").scrollIntoView({ block: "nearest" });
     let taken = 0;
     for (const file of files) {
       say(`Taking ${file.name}`);
