@@ -8,6 +8,7 @@ import posed_people
 import pytest
 import tensorflow as tf
 import tiny
+from tiny_people import TinyPeople
 
 import tfface
 from tfface import models, schema
@@ -271,6 +272,18 @@ def test_several_views_take_the_head_over_and_merge_identity_alone(records, sing
         _options(records, tmp_path / "shape", **{**changes, "model_kind": "shape_only", "initialize_from": trained})
     )
     assert set(tfface.load(shape).output) == {schema.COEFFICIENTS.key, schema.VERTICES.key}
+
+
+def test_neutral_records_leave_the_head_as_it_is(records, single, tmp_path):
+    """The same people, photographed without expressions; their 3DMM is that of the others."""
+    folder = str(tmp_path / "neutral")
+    recipe = preparation.Recipe(face_model=f"{records}/{manifest.FACE_MODEL_NAME}")
+    preparation.prepare(TinyPeople(20), folder, recipe, num_workers=1, progress=False)
+    options = _options(folder, tmp_path / "run", stages=("heads:2:1e-2",), initialize_from=single)
+    before, after = (FaceModel(tfface.load(path)).regressor for path in (single, training_run.train(options)))
+    for head in before.heads:
+        weights = [np.concatenate([w.ravel() for w in each.mlp(head).get_weights()]) for each in (before, after)]
+        assert np.array_equal(*weights) == (head is heads.EXPRESSION), head.name
 
 
 def test_without_expressions_a_run_is_that_of_neutral_records(records, tmp_path):

@@ -81,7 +81,7 @@ def test_without_examples_it_says_so():
 def test_targets_are_what_the_decoders_turn_into_the_truth(records):
     network = _regressor(records)
     views = _views(network, 12)
-    raw = {head.name: numbers for head, numbers in network.targets(views).items()}
+    raw = {head.name: network.decoder(head).targets(views) for head in network.heads}
     intrinsics = views[schema.INTRINSICS.key]
     quaternions = network.decoder(heads.ROTATION)(raw["quaternion"].astype(np.float32), intrinsics)
     translations = network.decoder(heads.TRANSLATION)(raw["translation"].astype(np.float32), intrinsics)
@@ -128,7 +128,7 @@ def test_start_learns_what_the_features_hold(records):
     assert abs(explained["quaternion"]) < 0.2
     assert abs(explained["translation"]) < 0.2
     shape = network.mlp(heads.SHAPE)(validation[schema.FEATURES.key])
-    wanted = network.targets(validation)[heads.SHAPE]
+    wanted = network.decoder(heads.SHAPE).targets(validation)
     eigenvalues = _face_model(network).eigenvalues
     left = (eigenvalues * np.square(np.asarray(shape) - wanted)).sum()
     residual = left / (eigenvalues * np.square(wanted - wanted.mean(axis=0))).sum()

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfface import schema
 from tfface.models import layers, mlp
-from tfface.models.decoder import Decoder, Views
+from tfface.models.decoder import Decoder
 from tfface.models.heads import HEADS, SHAPE, Head, Setting
 from tfface.models.kinds import MERGES
 from tfface.models.merge import block_name, merge_block
@@ -127,16 +126,3 @@ class Regressor:
             feature_shape = self.network.input[schema.FEATURES.key].shape[2:]
             raise ValueError(f"regressor: MLPs on features {feature_shape} expected, not on averages")
         return mlp.standardiser(self.mlp(SHAPE))
-
-    def targets(self, views: Views) -> dict[Head, np.ndarray]:
-        """What each head would have to say, ``[M, units]``, for its decoder to give the truth.
-
-        Args:
-          views: `schema.VERTICES` ``[M, P, 3]``, `schema.QUATERNIONS` ``[M, 4]``, `schema.TRANSLATIONS` ``[M, 3]``,
-            `schema.INTRINSICS` ``[M, 3, 3]``, `schema.EXPRESSIONS` ``[M, E]`` and `schema.EXPRESSIONS_KNOWN` ``[M]`` of
-            M views, as far as the heads need them.
-
-        Returns:
-          Numbers by head; NaN where they are not known.
-        """
-        return {head: self.decoder(head).targets(views) for head in self.heads}

@@ -116,6 +116,12 @@ class Examples:
         return inspected
 
     @property
+    def keys(self) -> frozenset[str]:
+        """What batches hold that a model can learn: `schema.EXAMPLE` and, if they are learnt, the expressions."""
+        moving = schema.EXAMPLE_EXPRESSIONS if self.posing is not None and self._learns_expressions else ()
+        return frozenset(field.key for field in (*schema.EXAMPLE, *moving))
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of the crops, px."""
         return self.manifest.image_size

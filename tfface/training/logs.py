@@ -82,7 +82,8 @@ class Logger:
         assert self._sample is not None
         predicted = self._model({key: self._sample[key] for key in self._model.input})
         true = {key: np.asarray(value) for key, value in self._sample.items() if key != schema.SUBJECT.key}
-        shapes = np.asarray(predicted[schema.VERTICES.key])
+        num_views = true[schema.IMAGES.key].shape[1]
+        shapes, true_shapes = _shown(predicted, num_views), _shown(true, num_views)
         pose_keys = (schema.QUATERNIONS.key, schema.TRANSLATIONS.key)
         columns = []
         for subject, images in enumerate(true[schema.IMAGES.key]):
@@ -90,14 +91,23 @@ class Logger:
                 quaternion, translation = (true[key][subject, view] for key in pose_keys)
                 intrinsics = true[schema.INTRINSICS.key][subject, view]
                 truth = overlay.shaded(
-                    image, true[schema.VERTICES.key][subject], self._triangles, quaternion, translation, intrinsics
+                    image, true_shapes[subject, view], self._triangles, quaternion, translation, intrinsics
                 )
                 if schema.QUATERNIONS.key in predicted:
                     quaternion, translation = (np.asarray(predicted[key])[subject, view] for key in pose_keys)
-                ours = overlay.shaded(image, shapes[subject], self._triangles, quaternion, translation, intrinsics)
+                ours = overlay.shaded(
+                    image, shapes[subject, view], self._triangles, quaternion, translation, intrinsics
+                )
                 columns.append(np.concatenate([image.astype(np.uint8), ours, truth], axis=0))
         return np.concatenate(columns, axis=1)[None]
 
     @property
     def _triangles(self) -> np.ndarray:
         return np.asarray(FaceModel(self._model).shape_decoder.triangles)
+
+
+def _shown(scenes: Mapping[str, Any], num_views: int) -> np.ndarray:
+    """``[B, N, P, 3]``: what each of N views shows, the posed shape if there is one, else the neutral one."""
+    if schema.POSED.key in scenes:
+        return np.asarray(scenes[schema.POSED.key])
+    return np.repeat(np.asarray(scenes[schema.VERTICES.key])[:, None], num_views, axis=1)

@@ -86,13 +86,16 @@ class Ridge:
         return kernel, (mean_y - mean_x @ kernel).astype(np.float32), np.sqrt(np.maximum(variance, 0))
 
 
-def start(regressor: Regressor, training: Iterable[Views], validation: Iterable[Views]) -> dict[str, float]:
-    """Sets every MLP of a regressor to the ridge regression of its targets on the features of one view.
+def start(
+    regressor: Regressor, training: Iterable[Views], validation: Iterable[Views], heads: Sequence[Head] | None = None
+) -> dict[str, float]:
+    """Sets MLPs of a regressor to the ridge regression of their targets on the features of one view.
 
     Args:
       regressor: A regressor with poses.
       training: Views to fit.
       validation: Views that choose each MLP's penalty.
+      heads: Those whose MLPs are set; all by default.
 
     Returns:
       By name of the head, the share of its targets' variance that it explains on the validation views (of
@@ -101,13 +104,13 @@ def start(regressor: Regressor, training: Iterable[Views], validation: Iterable[
     Raises:
       ValueError: If the features are too many, or the hidden layers too narrow.
     """
-    standardise, heads = _standardiser(regressor), regressor.heads
+    standardise, heads = _standardiser(regressor), regressor.heads if heads is None else heads
     for head in heads:  # those that have been trained have each a standardisation of their own
         mlp.reset_normalisation(regressor.mlp(head))
 
     def example(views: Views) -> Example:
-        wanted = regressor.targets(views)
-        return standardise(views[schema.FEATURES.key]), np.concatenate([wanted[head] for head in heads], axis=-1)
+        wanted = [regressor.decoder(head).targets(views) for head in heads]
+        return standardise(views[schema.FEATURES.key]), np.concatenate(wanted, axis=-1)
 
     return _fit(regressor, heads, map(example, training), map(example, validation))
 

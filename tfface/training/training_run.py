@@ -198,9 +198,9 @@ def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
     if options.model_kind != "shape_only":
         standardised = source is not None and source.has_poses
         common["camera"] = source.camera_statistics if source and standardised else examples.camera_statistics()
-        common["expressions"] = examples.expression_statistics()
-        if source is not None and source.has_expressions and common["expressions"] is not None:
-            common["expressions"] = source.expression_statistics
+        if options.expressions != EXPRESSIONS_NONE:
+            kept = source.expression_statistics if source else None
+            common["expressions"] = kept or examples.expression_statistics()
     if options.model_kind == "single_view":
         model = models.single_view(examples.face_model, **common)
     else:
@@ -265,7 +265,7 @@ def _run_stage(index: int, session: Session) -> None:
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
             network,
-            network.trainable_variables,
+            _taught_variables(network, FaceModel(model), examples),
             objectives.objective(options.model_kind),
             optimizer,
             session.strategy,
@@ -283,6 +283,17 @@ def _run_stage(index: int, session: Session) -> None:
     checkpoints.save(int(position.total_steps.numpy()))
 
 
+def _taught_variables(network: keras.Model, model: FaceModel, examples: Examples) -> list[Any]:
+    """What a stage trains: a head stays as it is where the records do not hold what it says."""
+    untaught = {
+        id(variable)
+        for head in model.regressor.heads
+        if head.output.key not in examples.keys
+        for variable in model.regressor.mlp(head).trainable_variables
+    }
+    return [variable for variable in network.trainable_variables if id(variable) not in untaught]
+
+
 def _solve_heads(frozen: Frozen, batches: StageBatches, session: Session) -> None:
     """Sets the MLPs to the ridge regression of their targets on the features that the stage has cached.
 
@@ -296,7 +307,10 @@ def _solve_heads(frozen: Frozen, batches: StageBatches, session: Session) -> Non
             examples.cached_views(split, frozen, session.cache_dir, options.cached_variants)
             for split in ("train", "validation")
         )
-        explained |= ridge.start(model.regressor, tqdm(next(views), desc="ridge regression", unit="batch"), next(views))
+        training, validation = views
+        taught = [head for head in model.regressor.heads if head.output.key in examples.keys]
+        training = tqdm(training, desc="ridge regression", unit="batch")
+        explained |= ridge.start(model.regressor, training, validation, taught)
     if options.views > 1 or options.model_kind == "shape_only":
         if model.merge_is_trained:
             raise ValueError(
