@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--people", choices=("anthropometric", "ict"), default="ict")
     parser.add_argument("--ict_facekit", default=os.environ.get("ICT_FACEKIT_DIR"), help="checkout of ICT-FaceKit")
     parser.add_argument("--expressions", choices=("none", "sampled"), default="sampled")
+    parser.add_argument("--appearance", help="folder of MakeHuman's assets (docs/people.md); painted people without")
     parser.add_argument("--subjects", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--image_size", type=int, default=192)
@@ -64,7 +65,7 @@ def main() -> None:
     )
     options = {"num_subjects": arguments.subjects, "seed": arguments.seed, "settings": settings}
     if arguments.people == "ict":
-        options["directory"] = arguments.ict_facekit
+        options |= {"directory": arguments.ict_facekit, "appearance": arguments.appearance}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     _sheet(people.open_source(arguments.people, **options), arguments.image_size, arguments.columns).save(
         arguments.output

@@ -62,7 +62,7 @@ def test_exposure_meters_the_person_but_keeps_dark_skin_darker():
 
 def test_srgb_of_known_values():
     np.testing.assert_allclose(
-        sensor._srgb(np.array([0, 0.001, 0.2140, 1], np.float32)), [0, 0.01292, 0.5, 1], atol=1e-3
+        colours.srgb(np.array([0, 0.001, 0.2140, 1], np.float32)), [0, 0.01292, 0.5, 1], atol=1e-3
     )
 
 

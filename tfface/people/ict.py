@@ -74,6 +74,7 @@ class IctPeople:
         num_modes: int = NUM_MODES,
         truncation: float = 3.0,
         cache_dir: str | os.PathLike[str] | None = None,
+        appearance: str | os.PathLike[str] | None = None,
     ):
         """Opens the data; the first time, this reads the modes' files and takes about ten seconds for all of them.
 
@@ -85,9 +86,11 @@ class IctPeople:
           num_modes: how many of the 100 identity modes vary.
           truncation: the largest coefficient, in standard deviations.
           cache_dir: where the modes are kept in one file, ~/.cache/tfface (XDG_CACHE_HOME) if None.
+          appearance: a folder of MakeHuman's assets, from which people get skins, eyes, brows and hair; painted ones if
+            None. The first time, they are brought onto the head, which takes about half a minute.
 
         Raises:
-          ValueError: if files are missing or not those of ICT-FaceKit, or a number is out of range.
+          ValueError: if files are missing or not those of ICT-FaceKit or MakeHuman, or a number is out of range.
         """
         if num_subjects < 1:
             raise ValueError(f"num_subjects: expected at least 1, got {num_subjects}")
@@ -107,6 +110,11 @@ class IctPeople:
         self._seed = seed
         self._num_modes = num_modes
         self._truncation = truncation
+        self._assets: str | None = None
+        if appearance is not None:
+            from tfface.people.assets import baking  # needs the extra `scans`, which nothing else here does
+
+            self._assets = baking.baked_file(appearance, directory, self.head, cache)
 
     @property
     def template(self) -> people_source.Template:
@@ -148,7 +156,7 @@ class IctPeople:
     def views(self, index: int) -> list[people_source.View]:
         """The subject's photographs."""
         rng = np.random.default_rng([self._seed, self._checked(index), 1])
-        return photographer.photograph(self.head, self.head_shape(index), self._settings, rng)
+        return photographer.photograph(self.head, self.head_shape(index), self._settings, rng, self._assets)
 
     def _deformed(self, index: int, num_vertices: int) -> npt.NDArray[np.float32]:
         return ict_head.deformed(self._modes_file, self.coefficients(index), num_vertices)

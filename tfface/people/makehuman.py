@@ -44,6 +44,7 @@ class MakeHumanPeople(IctPeople):
         seed: int = 0,
         settings: photographer.PhotographySettings | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        appearance: str | os.PathLike[str] | None = None,
     ):
         """Opens both; the first time, MakeHuman's base head is registered, which takes about half a minute.
 
@@ -54,11 +55,14 @@ class MakeHumanPeople(IctPeople):
           seed: of shapes and photographs.
           settings: of the photographer; the default population if None.
           cache_dir: where what is computed is kept, ~/.cache/tfface (XDG_CACHE_HOME) if None.
+          appearance: as for `IctPeople`.
 
         Raises:
           ValueError: if files are missing or damaged, or a number is out of range.
         """
-        super().__init__(directory, num_subjects, seed=seed, settings=settings, cache_dir=cache_dir)
+        super().__init__(
+            directory, num_subjects, seed=seed, settings=settings, cache_dir=cache_dir, appearance=appearance
+        )
         self._makehuman = os.path.abspath(os.fspath(makehuman))
         folder = self._cache / f"makehuman-{self._digest()}"
         self._registered = str(folder / "registered.npy")

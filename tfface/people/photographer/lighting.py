@@ -14,6 +14,21 @@ _DAYLIGHT = 6500.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Lobe:
+    """A broad light without shadows: a window, a wall, what the ground throws back.
+
+    Attributes:
+      direction: [3], unit length, to the middle of the light, camera frame.
+      colour: [3].
+      power: 1 for half of the surroundings, more for a smaller light; above 1, it is mirrored in what shines.
+    """
+
+    direction: Array
+    colour: Array
+    power: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Lighting:
     """Directions point from the face to the light, camera frame. Colours are linear RGB, irradiance times albedo / pi.
 
@@ -24,6 +39,7 @@ class Lighting:
       shadows: whether the key light casts shadows.
       rim, rim_colour: [3] each, a second light without shadows.
       sky, ground: [3] each, the surroundings above and below.
+      lobes: other broad lights.
     """
 
     key: Array
@@ -34,6 +50,7 @@ class Lighting:
     rim_colour: Array
     sky: Array
     ground: Array
+    lobes: tuple[Lobe, ...] = ()
 
     @property
     def white(self) -> Array:

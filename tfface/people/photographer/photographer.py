@@ -8,19 +8,22 @@ import numpy.typing as npt
 from tfface import schema
 from tfface.geometry import rotation
 from tfface.people import expression_sampler
+from tfface.people.assets import wardrobe
 from tfface.people.people_source import View
 from tfface.people.photographer import (
     appearance,
     background,
     framing,
+    hair,
     headwear,
     lighting,
     posing,
     renderer,
     sensor,
     shading,
+    textured,
 )
-from tfface.people.photographer.head_model import HeadModel
+from tfface.people.photographer.head_model import HeadModel, Part
 from tfface.people.photographer.settings import SAMPLED, PhotographySettings
 from tfface.people.photographer.unrolled_skin import unroll
 
@@ -31,7 +34,11 @@ _GAZE_LIMIT = 4.5
 
 
 def photograph(
-    head: HeadModel, vertices: npt.ArrayLike, settings: PhotographySettings, rng: np.random.Generator
+    head: HeadModel,
+    vertices: npt.ArrayLike,
+    settings: PhotographySettings,
+    rng: np.random.Generator,
+    assets: str | None = None,
 ) -> list[View]:
     """Photographs a person from several sides: one look, and for each view another pose, camera, light and background.
 
@@ -43,6 +50,8 @@ def photograph(
       vertices: [V, 3], mm, source frame, the person's full head.
       settings: what varies, and how much.
       rng: source of all randomness; the same generator state gives the same bytes.
+      assets: the file of `people.assets.baking` for this head, whose skins, eyes and hair people get; None for painted
+        ones.
 
     Returns:
       `settings.num_views` views, by ascending yaw.
@@ -55,10 +64,17 @@ def photograph(
         raise ValueError(f"vertices: expected {head.template_vertices.shape} as in the template, got {vertices.shape}")
     unrolled = unroll(head)
     moods = rng.spawn(1)[0]
-    look = appearance.sample_appearance(unrolled, settings, rng)
-    worn = headwear.sample_headwear(head, vertices, look.hair, look.bald, settings, rng)
+    if assets is None:
+        look = appearance.sample_appearance(unrolled, settings, rng)
+    else:
+        look = textured.sample_textured(unrolled, wardrobe.wardrobe(assets), settings, rng)
+    shaven = look.bald or look.hair_style is not None
+    worn = headwear.sample_headwear(head, vertices, look.hair, shaven, settings, rng)
     moves = head.expressions is not None and settings.expressions == SAMPLED
     sitter = shading.Sitter.dressed(head, unrolled, look, worn)
+    if look.hair_style is not None and not any(piece.part == Part.CLOTH for piece in worn):
+        grown = hair.Hair.of(look.hair_style, head.template_vertices, vertices, look.hair)
+        sitter = dataclasses.replace(sitter, hair=grown)
     neutral = None if moves else shading.build_scene(sitter, vertices)
     views = []
     for yaw in framing.sample_yaws(settings, rng):

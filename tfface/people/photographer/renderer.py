@@ -87,6 +87,8 @@ def _sample(
         dark = scene.appearance.hair * np.float32(0.3) * (lighting.sky + lighting.key_colour)
         colour += kept[:, None] * (dark - colour)
         opacity += kept * (1 - opacity)
+    if scene.hair is not None:
+        scene.hair.over(colour, opacity, centre, directions, distance, cam_from_model.T, lighting)
     blocks = len(rows), len(places)
     return colour.reshape(*blocks, 3).mean(axis=1), opacity.reshape(blocks).mean(axis=1)
 

@@ -7,11 +7,10 @@ import numpy.typing as npt
 import scipy.ndimage
 from PIL import Image
 
+from tfface.people.photographer import colours
 from tfface.people.photographer.settings import PhotographySettings
 
 Array = npt.NDArray[np.float32]
-
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
 def expose(
@@ -32,7 +31,7 @@ def expose(
       [H, W, 3] float32, sRGB, 0..1.
     """
     strength = settings.camera
-    metered = float((picture @ _LUMINANCE * coverage).sum() / max(float(coverage.sum()), 1e-6))
+    metered = float((picture @ colours.LUMINANCE * coverage).sum() / max(float(coverage.sum()), 1e-6))
     target = 0.30 * np.exp(strength * rng.uniform(-0.35, 0.35))
     gain = (target / max(metered, 1e-3)) ** 0.6
     balance = white ** -rng.uniform(0.6, 1.0) * np.exp(strength * rng.uniform(-0.05, 0.05, 3))
@@ -47,7 +46,7 @@ def expose(
     above = np.maximum(exposed - knee, 0)
     exposed = np.minimum(exposed, knee) + (1 - knee) * (1 - np.exp(-above / (1 - knee)))
     contrast = np.exp(strength * rng.uniform(-0.12, 0.12))
-    return _srgb(np.clip(exposed, 0, 1)) ** np.float32(contrast)
+    return colours.srgb(np.clip(exposed, 0, 1)) ** np.float32(contrast)
 
 
 def _blur(picture: Array, strength: float, rng: np.random.Generator) -> Array:
@@ -66,13 +65,6 @@ def _blur(picture: Array, strength: float, rng: np.random.Generator) -> Array:
     kernel = np.exp(-(along**2) / (2 * max(longest, 0.2) ** 2) - across**2 / (2 * max(defocus, 0.2) ** 2))
     kernel = (kernel / kernel.sum()).astype(np.float32)
     return scipy.ndimage.convolve(picture, kernel[..., None], mode="nearest")
-
-
-def _srgb(linear: Array) -> Array:
-    """The transfer function of IEC 61966-2-1."""
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-6) ** (1 / 2.4) - 0.055).astype(
-        np.float32
-    )
 
 
 def encode(picture: Array, settings: PhotographySettings, rng: np.random.Generator) -> bytes:

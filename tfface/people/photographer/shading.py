@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.geometry import mesh, raycast
-from tfface.people.photographer import culling, framing, headwear, unrolled_skin
+from tfface.people.assets.wardrobe import EYE_REACH
+from tfface.people.photographer import culling, framing, headwear, illumination, unrolled_skin
 from tfface.people.photographer.appearance import PROFILE_STEP, Appearance
+from tfface.people.photographer.hair import Hair
 from tfface.people.photographer.head_model import HeadModel, Part
 from tfface.people.photographer.headwear import Headwear
 from tfface.people.photographer.lashes import Lashes
@@ -22,10 +24,10 @@ Array = npt.NDArray[np.float32]
 _NORMAL, _TEXEL, _AMBIENT, _EYE = slice(0, 3), slice(3, 5), 5, slice(6, 8)
 _SHADOW_OFFSET = 0.6
 """mm above the surface at which shadow rays start: more than smooth normals leave flat triangles."""
-# Light wanders below the skin and comes out red beyond the edge of the shade: a wrapped cosine, widest in red.
-_WRAP = np.array([0.22, 0.10, 0.06], np.float32)
 # Linear RGB of wet skin, which is thin and full of blood.
 _LINING, _GUMS = (0.28, 0.09, 0.08), (0.42, 0.15, 0.14)
+_IRIS_RADIUS = 5.9
+"""mm."""
 _OPEN_RAYS = 8
 _ENCLOSURE = 60.0
 """mm, up to which something keeps the light from the inside of a mouth."""
@@ -46,6 +48,7 @@ class Scene:
       enclosed: [T], where expressions change how much of the surroundings the surface sees; None on a head that is
         always neutral.
       lashes: what hangs before the surface and lets most of it through; None if nothing does.
+      hair: of the wardrobe's, or None.
     """
 
     caster: raycast.Raycaster
@@ -56,6 +59,7 @@ class Scene:
     gaze: Array
     enclosed: npt.NDArray[np.bool_] | None = None
     lashes: Lashes | None = None
+    hair: Hair | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,6 +75,7 @@ class Sitter:
       part: [T] int8.
       attributes: [V + W, 8], as in `Scene`, without normals.
       cloth: [3], linear RGB, colour of the cap.
+      hair: of the wardrobe's, or None.
     """
 
     head: HeadModel
@@ -81,6 +86,7 @@ class Sitter:
     part: npt.NDArray[np.int8]
     attributes: Array
     cloth: Array
+    hair: Hair | None = None
 
     @classmethod
     def dressed(
@@ -160,7 +166,7 @@ def build_posed_scene(sitter: Sitter, vertices: Array, shot: framing.Shot) -> Sc
 def _scene(sitter: Sitter, caster: raycast.Raycaster, part: npt.NDArray[np.int8], attributes: Array) -> Scene:
     attributes = attributes.copy()
     attributes[:, _NORMAL] = mesh.vertex_normals(caster.vertices, caster.triangles)
-    return Scene(caster, part, attributes, sitter.appearance, sitter.cloth, np.zeros(2, np.float32))
+    return Scene(caster, part, attributes, sitter.appearance, sitter.cloth, np.zeros(2, np.float32), hair=sitter.hair)
 
 
 def shade(
@@ -190,14 +196,14 @@ def shade(
     values = np.einsum("sc,sck->sk", hits.barycentric, corners)
     part = scene.part[hits.triangle]
     points = centre + hits.distance[:, None] * directions
-    view = -directions / _length(directions)
-    normals = values[:, _NORMAL] / _length(values[:, _NORMAL])
-    facing = _dot(normals, view)
+    view = -directions / illumination.length(directions)
+    normals = values[:, _NORMAL] / illumination.length(values[:, _NORMAL])
+    facing = illumination.dot(normals, view)
     # Headwear is seen from both sides; on skin, a smooth normal may turn away where the surface does not.
     inside_out = ((part == Part.HAIR) | (part == Part.CLOTH)) & (facing < 0)
     normals[inside_out] *= -1
     facing = np.where(inside_out, -facing, facing)
-    albedo, gloss, roughness = _surface(scene, part, values)
+    surface = albedo, *_ = _surface(scene, part, values)
     ambient = values[:, _AMBIENT]
     if scene.enclosed is not None:
         closed = np.flatnonzero(scene.enclosed[hits.triangle])
@@ -207,30 +213,13 @@ def shade(
     albedo[inside], ambient[inside] = albedo[inside] * 0.2, 0.1
     # Interpolated normals may turn away at silhouettes: they are bent back until n . v is at least 0.02.
     normals += np.maximum(0.02 - facing, 0)[:, None] * view
-    key, rim, up = ((model_from_cam @ d).astype(np.float32) for d in (lighting.key, lighting.rim, (0, -1, 0)))
-    # A hemisphere of sky above one of ground: the share of sky that a plane sees is (1 + n . up) / 2.
-    irradiance = lighting.ground + (0.5 + 0.5 * (normals @ up))[:, None] * (lighting.sky - lighting.ground)
-    irradiance = (irradiance + np.maximum(normals @ rim, 0)[:, None] * lighting.rim_colour) * ambient[:, None]
+    key = (model_from_cam @ lighting.key).astype(np.float32)
     cosine = normals @ key
     visible = np.ones(len(points), np.float32)
     if lighting.shadows:
-        lit = np.flatnonzero(cosine > -_WRAP[0])
-        visible[lit] = _key_visible(scene.caster, points[lit], normals[lit], key, lighting.key_radius * disc[lit])
-    # Wrapped cosine, (n . l + w) / (1 + w): a cheap stand-in for subsurface scattering, red reaching farthest.
-    irradiance += lighting.key_colour * (np.maximum(cosine[:, None] + _WRAP, 0) / (1 + _WRAP) * visible[:, None])
-    highlight = _highlight(normals, view, key, roughness) * gloss * visible * np.maximum(cosine, 0)
-    # Reflection of the sky at grazing angles, after Schlick with a lower power.
-    grazing = 0.03 * gloss * ambient * (1 - np.clip(facing, 0, 1)) ** 4
-    return albedo * irradiance + lighting.key_colour * highlight[:, None] + lighting.sky * grazing[:, None]
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return np.einsum("sk,sk->s", a, b)
-
-
-def _length(vectors: Array) -> Array:
-    """[S, 1], never 0."""
-    return np.sqrt(_dot(vectors, vectors) + np.float32(1e-12))[:, None]
+        lit = np.flatnonzero(cosine > -illumination.WRAP[0])
+        visible[lit] = _key_visible(scene, points[lit], normals[lit], key, lighting.key_radius * disc[lit])
+    return illumination.reflected(surface, normals, view, facing, ambient, visible, model_from_cam, lighting)
 
 
 def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[Array, Array, Array]:
@@ -243,6 +232,10 @@ def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[A
     if len(eye):
         radius = np.hypot(*(values[eye, _EYE] - scene.gaze).T) / PROFILE_STEP
         albedo[eye] = look.eye_profile[np.minimum(radius.astype(np.intp), len(look.eye_profile) - 1)]
+        if look.eye_picture is not None:
+            side = look.eye_picture.shape[0]
+            place = (values[eye, _EYE] - scene.gaze) / np.float32(2 * EYE_REACH * _IRIS_RADIUS) + np.float32(0.5)
+            albedo[eye] = sample_bilinear(look.eye_picture, place * side)
         gloss[eye], roughness[eye] = 1.5, 0.12
     inner = part == Part.INNER
     albedo[inner], gloss[inner] = (0.10, 0.02, 0.02), 0.2
@@ -273,12 +266,17 @@ def sample_bilinear(image: Array, xy: Array) -> Array:
     return top + down * (bottom - top)
 
 
-def _key_visible(caster: raycast.Raycaster, points: Array, normals: Array, key: Array, disc: Array) -> Array:
+def _key_visible(scene: Scene, points: Array, normals: Array, key: Array, disc: Array) -> Array:
     """1 where the key light reaches a point, 0 in its cast shadow, [S]; `disc` is [S, 2], the point of the light."""
     across = np.cross(key, (0.0, 1.0, 0.0) if abs(key[1]) < 0.9 else (1.0, 0.0, 0.0))
     across /= np.linalg.norm(across)
     axes = np.stack((across, np.cross(key, across))).astype(np.float32)
-    return (~caster.occluded(points + _SHADOW_OFFSET * normals, key + disc @ axes)).astype(np.float32)
+    origins, towards = points + _SHADOW_OFFSET * normals, key + disc @ axes
+    visible = ~scene.caster.occluded(origins, towards)
+    if scene.hair is not None:
+        lit = np.flatnonzero(visible)
+        visible[lit] = ~scene.hair.shades(origins[lit], towards[lit])
+    return visible.astype(np.float32)
 
 
 def _open_share(caster: raycast.Raycaster, points: Array, normals: Array, disc: Array) -> Array:
@@ -294,20 +292,3 @@ def _open_share(caster: raycast.Raycaster, points: Array, normals: Array, disc: 
     directions = normals[:, None, :] + np.float32(0.98) * turned
     blocked = caster.occluded((points + 0.3 * normals)[:, None, :], directions, _ENCLOSURE)
     return (1 - blocked.mean(axis=1)).astype(np.float32)
-
-
-def _highlight(normals: Array, view: Array, light: Array, roughness: Array) -> Array:
-    """Specular reflection over cosine of a GGX surface with Fresnel term 0.04 (Walter et al., EGSR 2007), [S].
-
-    Masking and the denominator 4 (n.l)(n.v) are together approximated by 1 / (4 (l.h)^2) (Kelemen, Szirmay-Kalos 2001).
-    """
-    half = view + light
-    half /= _length(half)
-    # GGX: D = alpha^2 / (pi ((n.h)^2 (alpha^2 - 1) + 1)^2), alpha = roughness^2; pi goes with the unit of light.
-    alpha2 = (roughness * roughness) ** 2
-    n_h = np.maximum(_dot(normals, half), 0)
-    l_h = np.maximum(half @ light, 0.1)
-    spread = alpha2 / (n_h * n_h * (alpha2 - 1) + 1) ** 2
-    # Schlick: F = F0 + (1 - F0) (1 - l.h)^5.
-    fresnel = 0.04 + 0.96 * (1 - l_h) ** 5
-    return np.minimum(fresnel * spread / (4 * l_h * l_h), 2.0)

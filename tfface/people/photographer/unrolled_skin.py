@@ -9,6 +9,7 @@ import scipy.spatial
 
 from tfface import schema
 from tfface.geometry import mesh, raycast
+from tfface.geometry.interpolation import smoothstep
 from tfface.people.photographer import masks
 from tfface.people.photographer.head_model import EYES, MOUTH, HeadModel, Part
 
@@ -105,6 +106,11 @@ def unroll(head: HeadModel) -> UnrolledSkin:
         enclosed=_enclosed(head, landmarks),
         fringe=_fringe(head),
     )
+
+
+def smooth_scalp(unrolled: UnrolledSkin) -> Array:
+    """Where hair grows on the head, 0..1 with a soft border, [Ht, Wt]."""
+    return smoothstep(-14, 2, unrolled.hairline)
 
 
 def _texel_points(

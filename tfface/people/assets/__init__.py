@@ -1,0 +1,1 @@
+"""Appearance from MakeHuman's assets: skins, eyes, brows and hair, brought from its base mesh onto a head once."""
