@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfface.people.photographer import PhotographySettings, background, lighting, sensor
+from tfface.people.photographer import PhotographySettings, background, colours, lighting, sensor
 
 SETTINGS = PhotographySettings()
 

@@ -20,12 +20,13 @@ from tfface.data import preparation
 from tfface.data.splits import SPLITS
 from tfface.options import option, required
 from tfface.people import PeopleSource, open_source
-from tfface.people.options import MISSING_EXPRESSIONS, NEUTRAL, PeopleOptions
+from tfface.people.ict import IctPeople
+from tfface.people.options import MISSING_EXPRESSIONS, NEUTRAL, LooksOptions
 from tfface.people.photographer.settings import EXPRESSIONS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PreparationOptions(PeopleOptions):
+class PreparationOptions(LooksOptions):
     """Whose photographs to prepare, and how."""
 
     command: ClassVar[str] = "tfface.prepare"
@@ -116,7 +117,10 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
         arguments["path"] = options.face_model
     if options.measures:
         arguments["shifts"] = described["measures"] = _shifts(options.measures)
-    return open_source(options.people, **arguments), described
+    source = open_source(options.people, **arguments)
+    if isinstance(source, IctPeople) and source.assets is not None:
+        described["appearance"] = os.path.basename(source.assets)
+    return source, described
 
 
 def _shifts(given: Sequence[str]) -> dict[str, float]:

@@ -126,6 +126,11 @@ class IctPeople:
         """What is rendered: face area, head and neck, eyeballs; and the inside of the mouth if people move."""
         return ict_head.head(*self._files)
 
+    @property
+    def assets(self) -> str | None:
+        """The file of skins, eyes, brows and hair, whose name tells its content; None for painted people."""
+        return self._assets
+
     def __len__(self) -> int:
         return self._num_subjects
 

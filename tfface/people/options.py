@@ -1,6 +1,7 @@
 """The options of synthetic people: flags that `tfface.prepare` and `tfface.simulate_scans` share."""
 
 import dataclasses
+import os
 from typing import Any
 
 from tfface.options import Options, option
@@ -44,3 +45,30 @@ class PeopleOptions(Options):
                 raise ValueError("people=makehuman: the flag --makehuman must name a folder of MakeHuman's data")
             given["makehuman"] = self.makehuman
         return given
+
+
+@dataclasses.dataclass(frozen=True)
+class LooksOptions(PeopleOptions):
+    """What people and their photographs look like. Nothing of it changes shapes, poses or expressions."""
+
+    appearance: str = option(
+        "painted",
+        "Skin, eyes, brows and hair: painted, or from a folder of MakeHuman's assets (docs/people.md); makehuman means "
+        "the folder that the variable MAKEHUMAN_ASSETS_DIR names. For --people=ict and --people=makehuman.",
+    )
+
+    def arguments(self) -> dict[str, Any]:
+        """As for people, with their looks.
+
+        Raises:
+          ValueError: If the people have no such looks, or nothing names a folder of assets.
+        """
+        given = super().arguments()
+        if self.appearance == "painted":
+            return given
+        if self.people not in ("ict", "makehuman"):
+            raise ValueError(f"appearance: expected painted with people={self.people}, got {self.appearance}")
+        folder = os.environ.get("MAKEHUMAN_ASSETS_DIR") if self.appearance == "makehuman" else self.appearance
+        if not folder:
+            raise ValueError("appearance=makehuman: the variable MAKEHUMAN_ASSETS_DIR must name a folder of assets")
+        return given | {"appearance": folder}

@@ -17,6 +17,7 @@ from tfface import files
 from tfface.face import import_model, register
 from tfface.face.registration.scan_surface import ScanSurface, barycentric
 from tfface.geometry import mesh, raycast
+from tfface.geometry.interpolation import smoothstep
 from tfface.people.assets import bending, folder
 from tfface.people.assets.folder import TexturedMesh
 from tfface.people.assets.wardrobe import EYE_REACH, LOW
@@ -25,7 +26,7 @@ from tfface.people.photographer.head_model import HeadModel, Part
 
 Array = npt.NDArray[np.floating]
 
-_VERSION = 4
+_VERSION = 7
 """Raised whenever the same files give something else, so that it is made anew."""
 _NUM_SKIN = 11248
 """The vertices of ICT-FaceKit's skin, face first."""
@@ -37,7 +38,11 @@ _EYE_CENTRE, _EYE_IRIS = np.array([302.5, 719.0]) / 1024, 121.0 / 1024
 """Middle of a pupil (x, y down) and radius of the iris in MakeHuman's pictures of eyes, as shares of their side."""
 _BROW_REACH = 8.0
 """mm between the skin and the mesh of a brow."""
+_BROW_MIDDLE = -4.5
+"""mm above the line of the brows' landmarks where the middle of a brow belongs."""
 _HAIR_RAYS = 24
+_ROOTED = 6.0
+"""mm between skin and hair that grows from it."""
 _OPAQUE = 0.5
 
 
@@ -64,7 +69,7 @@ def baked_file(
     if not baked.is_file():
         arrays = bake(root, ict_facekit, head)
         with files.written(baked) as path, open(path, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
     return str(baked)
 
 
@@ -85,14 +90,23 @@ def bake(root: pathlib.Path, ict_facekit: str | os.PathLike[str], head: HeadMode
     arrays = _baked_skins(root, _moved(base, bent), unrolled)
     arrays["brows"] = np.stack([_baked_brow(placed(pair[0]), pair[1], unrolled) for pair in folder.brows(root)])
     arrays["eyes"] = np.stack([_baked_eye(path) for path in folder.eyes(root)])
-    for number, pair in enumerate(folder.hair(root)):
-        style = _baked_hair(placed(pair[0]), pair[1], template, skin, unrolled)
+    styles = [(placed(path), picture) for path, picture in folder.hair(root)]
+    styles += [(_mirrored(hair), picture) for hair, picture in styles]
+    for number, (hair, picture) in enumerate(styles):
+        style = _baked_hair(hair, picture, template, skin, unrolled)
         arrays |= {f"hair{number}_{name}": array for name, array in style.items()}
     return arrays
 
 
 def _moved(textured: TexturedMesh, bent: bending.Bending) -> TexturedMesh:
     return TexturedMesh(bent(textured.vertices), textured.triangles, textured.uv, textured.uv_triangles)
+
+
+def _mirrored(textured: TexturedMesh) -> TexturedMesh:
+    """The parting on the other side."""
+    return TexturedMesh(
+        textured.vertices * (-1, 1, 1), textured.triangles[:, ::-1], textured.uv, textured.uv_triangles[:, ::-1]
+    )
 
 
 def _places(textured: TexturedMesh, points: Array) -> tuple[Array, Array]:
@@ -157,7 +171,8 @@ def _baked_brow(
     alpha = _sampled(folder.picture(picture, BROW_SIDE)[..., 3:].astype(np.float32), places)[:, 0]
     opacity = np.zeros(unrolled.shape, np.uint8)
     opacity[near] = np.where(met, alpha, 0)
-    return opacity
+    lower = _BROW_MIDDLE - np.average(unrolled.brow_across, weights=opacity)
+    return np.roll(opacity, -round(float(lower) / unrolled_skin.TEXEL), axis=0)
 
 
 def _baked_eye(path: pathlib.Path) -> npt.NDArray[np.float32]:
@@ -196,7 +211,8 @@ def _baked_hair(
     follows, weights = bending.binding(vertices, template)
     scalp = unrolled.texel_points.reshape(-1, 3)
     _, away = _places(hair, scalp)
-    covered = scipy.ndimage.gaussian_filter((away < 14).reshape(unrolled.shape).astype(np.float32), 2.0)
+    rooted = (away < _ROOTED).reshape(unrolled.shape).astype(np.float32)
+    covered = scipy.ndimage.gaussian_filter(rooted, 2.0) * smoothstep(-10, 4, unrolled.hairline)
     return {
         "vertices": vertices.astype(np.float32),
         "triangles": triangles,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.intp]
 
 BASE = "3dobjs/base.obj"

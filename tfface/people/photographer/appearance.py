@@ -43,6 +43,7 @@ class Appearance:
       canvas: [Ht, Wt, 4], colour of the unrolled skin and, last, the strength of its gloss.
       eye_profile: [R, 3], colour of the eye by distance from its optical axis, in steps of `PROFILE_STEP`.
       hair: [3], colour of the hair.
+      lashes: [3], of the lashes.
       gloss: strength of the skin's highlight.
       roughness: of the skin's surface, 0..1.
       bald: whether no volume of hair may grow on this head.
@@ -54,6 +55,7 @@ class Appearance:
     canvas: Array
     eye_profile: Array
     hair: Array
+    lashes: Array
     gloss: float
     roughness: float
     bald: bool
@@ -98,6 +100,7 @@ def sample_appearance(unrolled: UnrolledSkin, settings: PhotographySettings, rng
         canvas=canvas,
         eye_profile=eye_profile(dark, rng),
         hair=hair,
+        lashes=hair * np.float32(0.3),
         gloss=rng.uniform(0.2, 0.9),
         roughness=rng.uniform(0.36, 0.55),
         bald=bald,

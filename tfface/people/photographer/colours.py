@@ -17,6 +17,6 @@ def srgb(linear_colour: Array) -> Array:
     ).astype(np.float32)
 
 
-def linear(encoded: Array) -> Array:
+def linear(encoded: npt.NDArray[np.floating]) -> Array:
     """The inverse of `srgb`, for values 0..1."""
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float32)

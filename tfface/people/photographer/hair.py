@@ -37,13 +37,14 @@ class Hair:
     colour: Array
 
     @classmethod
-    def of(cls, style: HairStyle, template: Array, vertices: Array, colour: Array) -> "Hair":
-        """Puts a style on a person: template and vertices are [V, 3], mm."""
+    def of(cls, style: HairStyle, volume: float, template: Array, vertices: Array, colour: Array) -> "Hair":
+        """Puts a style on a person, lifted by `volume` mm; template and vertices are [V, 3], mm."""
         bent = style.on(template, vertices)
         normals = mesh.vertex_normals(bent, style.triangles)
         away = bent - vertices.mean(axis=0)
         away /= illumination.length(away)
         normals = np.where(illumination.dot(normals, away) < 0, np.float32(-1), np.float32(1))[:, None] * normals
+        bent = bent + volume * away
         # Hair is no surface: what it shows of the light is smoother than its cards.
         normals = normals + 0.7 * away
         return cls(raycast.Raycaster(bent, style.triangles), normals / illumination.length(normals), style, colour)

@@ -68,12 +68,13 @@ def photograph(
         look = appearance.sample_appearance(unrolled, settings, rng)
     else:
         look = textured.sample_textured(unrolled, wardrobe.wardrobe(assets), settings, rng)
-    shaven = look.bald or look.hair_style is not None
+    shaven = look.bald or assets is not None
     worn = headwear.sample_headwear(head, vertices, look.hair, shaven, settings, rng)
     moves = head.expressions is not None and settings.expressions == SAMPLED
     sitter = shading.Sitter.dressed(head, unrolled, look, worn)
     if look.hair_style is not None and not any(piece.part == Part.CLOTH for piece in worn):
-        grown = hair.Hair.of(look.hair_style, head.template_vertices, vertices, look.hair)
+        volume = float(rng.uniform(-1, 5))
+        grown = hair.Hair.of(look.hair_style, volume, head.template_vertices, vertices, look.hair)
         sitter = dataclasses.replace(sitter, hair=grown)
     neutral = None if moves else shading.build_scene(sitter, vertices)
     views = []

@@ -84,7 +84,7 @@ def _sample(
     opacity[found] = 1
     if scene.lashes is not None:
         kept = scene.lashes.opacity(centre, directions, distance)
-        dark = scene.appearance.hair * np.float32(0.3) * (lighting.sky + lighting.key_colour)
+        dark = scene.appearance.lashes * (lighting.sky + lighting.key_colour)
         colour += kept[:, None] * (dark - colour)
         opacity += kept * (1 - opacity)
     if scene.hair is not None:

@@ -16,13 +16,15 @@ from tfface.people.assets.wardrobe import HairStyle, Wardrobe
 from tfface.people.photographer import appearance, paint, skin
 from tfface.people.photographer.appearance import Appearance
 from tfface.people.photographer.settings import PhotographySettings
-from tfface.people.photographer.unrolled_skin import UnrolledSkin, smooth_scalp
+from tfface.people.photographer.unrolled_skin import UnrolledSkin
 
 Array = npt.NDArray[np.float32]
 
 _LONG_BELOW = 60.0
 """mm below the chin of the template from which on hair is long."""
-_LINER, _SHADOWS = (0.01, 0.008, 0.008), ((0.10, 0.05, 0.04), (0.05, 0.05, 0.07), (0.20, 0.10, 0.08), (0.12, 0.06, 0.10))
+_DARK_LASHES = np.array((0.06, 0.035, 0.02), np.float32)
+_LINER = np.array((0.01, 0.008, 0.008), np.float32)
+_SHADOWS = ((0.10, 0.05, 0.04), (0.05, 0.05, 0.07), (0.20, 0.10, 0.08), (0.12, 0.06, 0.10))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +65,22 @@ def sample_textured(
     if not bald and rng.random() < settings.hair_probability:
         style = _style(assets, unrolled, person, rng)
     if style is not None:
-        covered = style.covered.astype(np.float32) * np.float32(0.92 / 255)
+        covered = style.covered.astype(np.float32) * np.float32(0.85 / 255)
         window = paint.window_of(covered > 0)
         paint.cover(canvas, window, covered[window], hair * np.float32(0.6), 0.3)
     else:
-        paint.scalp(canvas, unrolled, hair, bald, middle, 2 * fine, rng)
+        paint.scalp(canvas, unrolled, hair, bald, middle, fine, rng)
     return Appearance(
         canvas=canvas,
         eye_profile=appearance.eye_profile(person.dark, rng),
         hair=hair,
-        gloss=rng.uniform(0.15, 0.9),
-        roughness=rng.uniform(0.33, 0.55),
+        gloss=rng.uniform(0.1, 0.55),
+        roughness=rng.uniform(0.38, 0.62),
         bald=bald,
         teeth=appearance.teeth(rng),
         eye_picture=_eye(assets, person, rng),
         hair_style=style,
+        lashes=np.minimum(hair, _DARK_LASHES) * np.float32(0.5),
     )
 
 
@@ -116,7 +119,7 @@ def _brows(
     opacity = np.roll(opacity, rng.integers(-2, 3), axis=0)
     window = paint.window_of(opacity > 0)
     alpha = opacity[window].astype(np.float32) / 255
-    alpha = np.clip(alpha ** np.float32(rng.uniform(0.6, 1.2)) * (1 + 0.3 * noise[window]), 0, 1)
+    alpha = np.clip(alpha ** np.float32(rng.uniform(0.45, 1.0)) * (1 + 0.3 * noise[window]), 0, 1)
     colour = hair * np.float32(rng.uniform(0.35, 0.8))
     if hair.mean() > 0.15:
         colour *= np.float32(rng.uniform(0.3, 0.9))
@@ -148,7 +151,9 @@ def _eye(assets: Wardrobe, person: _Person, rng: np.random.Generator) -> Array:
     radius = np.hypot(along, along[:, None]) * np.float32(2.3)
     iris = smoothstep(1.12, 1.02, radius)[..., None]
     if rng.random() < 0.3 + 0.7 * person.dark:
-        brown = np.array(((0.10, 0.05, 0.022), (0.028, 0.015, 0.009))[rng.random() < 0.4 + 0.4 * person.dark], np.float32)
+        brown = np.array(
+            ((0.10, 0.05, 0.022), (0.028, 0.015, 0.009))[rng.random() < 0.4 + 0.4 * person.dark], np.float32
+        )
         brightness = picture.mean(axis=-1, keepdims=True)
         typical = float((brightness * iris).sum() / iris.sum())
         picture += iris * (brown * np.clip(brightness / typical, 0, 2.0) - picture)
@@ -163,13 +168,13 @@ def _eye(assets: Wardrobe, person: _Person, rng: np.random.Generator) -> Array:
     return picture
 
 
-def _style(
-    assets: Wardrobe, unrolled: UnrolledSkin, person: _Person, rng: np.random.Generator
-) -> HairStyle | None:
-    """One of the styles: long ones mostly on women, shells of the photographer's own now and then."""
-    if not assets.hair or rng.random() < 0.15 + 0.25 * person.dark:
+def _style(assets: Wardrobe, unrolled: UnrolledSkin, person: _Person, rng: np.random.Generator) -> HairStyle | None:
+    """One of the styles, long ones mostly on women; None for a short crop that is painted on the scalp."""
+    if not assets.hair or rng.random() < (0.05 if person.female else 0.12 + 0.25 * person.dark):
         return None
     chin = unrolled.texel_points[..., 1].max() - _LONG_BELOW
     long = np.array([style.vertices[:, 1].max() > chin for style in assets.hair])
     shares = np.where(long == person.female, 1.0, 0.12)
+    # Photographs show eyes more often than these styles do.
+    shares *= [1 - 0.75 * float((style.covered[unrolled.eyes > 0] > 128).mean()) for style in assets.hair]
     return assets.hair[rng.choice(len(shares), p=shares / shares.sum())]
