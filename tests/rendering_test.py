@@ -37,6 +37,7 @@ def _look(canvas: np.ndarray | None = None) -> appearance.Appearance:
         canvas=canvas,
         eye_profile=np.zeros((200, 3), np.float32),
         hair=np.zeros(3, np.float32),
+        lashes=np.zeros(3, np.float32),
         gloss=0.0,
         roughness=0.5,
         bald=True,
