@@ -78,7 +78,7 @@ def test_paint_at_a_vertex_moves_with_it_to_where_the_posed_vertex_projects(sour
     canvas = np.zeros((*unrolled.shape, 4), np.float32)
     canvas[((unrolled.texel_points - head.template_vertices[place]) ** 2).sum(axis=-1) < 3.0**2] = 1
     look = appearance.Appearance(
-        canvas, np.zeros((200, 3), np.float32), np.zeros(3, np.float32), 0.0, 0.5, True, np.zeros(3, np.float32)
+        canvas, np.zeros((200, 3), np.float32), *np.zeros((2, 3), np.float32), 0.0, 0.5, True, np.zeros(3, np.float32)
     )
     room = lighting.Lighting(
         *(lighting.direction(0, 0), np.zeros(3, np.float32), 0.0, False),
