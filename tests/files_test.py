@@ -205,3 +205,34 @@ def test_changed_json_is_read_or_refused(tmp_path_factory, tree):
     path.write_bytes(fuzzing.dumped(tree))
     found = fuzzing.answer(files.read_json, path, 8)
     assert found is None or json.dumps(found, allow_nan=False)
+
+
+def test_what_a_terminal_may_show():
+    name = os.fsdecode(b"caf\xe9\x1b[2J") + "\u202egpj.exe\x7f\u2028\n"
+    assert files.printable(name) == r"caf\xe9\x1b[2J\u202egpj.exe\x7f\u2028\n"
+    assert files.printable(ValueError("Zoë:\n  ¶ 張"), lines=True) == "Zoë:\n  ¶ 張"
+
+
+def test_a_folder_is_held_by_one(tmp_path):
+    folder = tmp_path / "a" / "b"
+    message = rf"output: {folder} is in use by another run \(process {os.getpid()} on"
+    with files.held(folder, "output"), pytest.raises(ValueError, match=message):
+        files.held(folder, "output").__enter__()
+    assert not list(folder.iterdir())
+    with files.held(folder, "output"):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"output: .*file cannot be written to"):
+        files.held(tmp_path / "file", "output").__enter__()
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+    full = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.bin'"), files.written(path):
+        os.write(full, b"x")
+    os.close(full)
+    with pytest.raises(OSError, match=r"a\.bin cannot be written \(is the disk full\?\): no room"), files.written(path):
+        raise OSError("no room")
+    assert path.read_bytes() == b"before"

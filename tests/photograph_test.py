@@ -242,7 +242,12 @@ def test_intrinsics_from_a_file_are_of_the_stored_pixels(tmp_path):
     ("content", "fov", "message"),
     [
         ("[[1, 0, 0], [0, 1, 0]]", 0.0, "expected .*fx, 0, cx"),
-        ("[[-1, 0, 0], [0, 1, 0], [0, 0, 1]]", 0.0, "fx, fy > 0"),
+        ("[[-1, 0, 0], [0, 1, 0], [0, 0, 1]]", 0.0, "fx, fy of 1 to 1e"),
+        ("[[1e300, 0, 0], [0, 1, 0], [0, 0, 1]]", 0.0, "k.json: expected .*fx, fy of 1 to 1e"),
+        ("[[5, 0, -1e9], [0, 5, 0], [0, 0, 1]]", 0.0, "k.json: expected .*cx, cy below"),
+        (f"[[1{'0' * 400}, 0, 0], [0, 1, 0], [0, 0, 1]]", 0.0, "k.json: expected .*fx, 0, cx"),
+        ('[{"image": "a\\u0000.jpg", "intrinsics": 3}]', 0.0, r"k.json: view 0: 'a\\x00.jpg' is not a path"),
+        ('[{"image": "\\ud800.jpg", "intrinsics": 3}]', 0.0, "k.json: view 0: .* is not a path"),
         ('[{"intrinsics": 3}]', 0.0, "view 0: expected an object with the path of an image"),
         ('[{"image": "a.jpg"}]', 0.0, "view 0: intrinsics"),
         ("[[1, 0, NaN]]", 0.0, "not a JSON file"),
@@ -254,8 +259,9 @@ def test_bad_intrinsics_are_refused(tmp_path, content, fov, message):
     (tmp_path / "k.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         lens.open_lens(str(tmp_path / "k.json"), fov)
-    with pytest.raises(ValueError, match="between 0 and 180"):
-        lens.open_lens("", 180.0)
+    for degrees in (180.0, 1e-6):
+        with pytest.raises(ValueError, match=f"fov: expected 0.1 to 179 degrees, got {degrees}"):
+            lens.open_lens("", degrees)
 
 
 def _film(path, count, size=(64, 48)):

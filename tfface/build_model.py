@@ -9,7 +9,6 @@ with --retry_failed it tries again what failed.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -94,7 +93,7 @@ def main(argv: list[str]) -> None:
         )
         page = face_model_report.write(plan.output, built, measures)
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        sys.exit(f"tfface.build_model: {error}")
+        config.fail(ModelBuildingOptions, error)
     share = built.metadata["variance_share"]
     print(
         f"{plan.output / model_from_scans.FACE_MODEL}: {built.num_modes} modes of {built.num_vertices} vertices, "

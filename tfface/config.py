@@ -8,10 +8,11 @@ import contextlib
 import glob
 import os
 import sys
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from absl import flags
 
+from tfface import files
 from tfface.options import Option, Options, declared
 
 Group = TypeVar("Group", bound=Options)
@@ -74,6 +75,11 @@ def define(group: type[Options], given: flags.FlagValues = flags.FLAGS) -> None:
         # --help shows what belongs to the program itself, not to a module that it imports.
         given.register_key_flag_for_module(sys.argv[0], given[option.name])
     flags.mark_flags_as_required([option.name for option in declared(group) if option.required], given)
+
+
+def fail(group: type[Options], error: object) -> NoReturn:
+    """Ends a program with what is wrong on standard error, and exit code 1."""
+    sys.exit(f"{group.command}: {files.printable(error, lines=True)}")
 
 
 def values(group: type[Group], given: flags.FlagValues = flags.FLAGS) -> Group:

@@ -6,8 +6,6 @@ r"""Measures trained models on a split of the records that `tfface.prepare` wrot
 What is predicted and measured is kept in OUTPUT and made again only if models or records changed.
 """
 
-import sys
-
 from absl import app
 
 from tfface import config
@@ -23,7 +21,7 @@ def main(argv: list[str]) -> None:
     try:
         evaluated = table.evaluate(config.values(EvaluationOptions))
     except (ValueError, OSError) as error:
-        sys.exit(f"tfface.evaluate: {error}")
+        config.fail(EvaluationOptions, error)
     print(f"\n{evaluated.table}\n")
     for path in evaluated.files:
         print(path)

@@ -11,7 +11,7 @@ import sys
 
 from absl import app
 
-from tfface import config
+from tfface import config, files
 from tfface.evaluation import meshes
 from tfface.evaluation.meshes import MeshEvaluationOptions
 
@@ -23,13 +23,13 @@ def main(argv: list[str]) -> None:
     try:
         evaluated = meshes.evaluate(config.values(MeshEvaluationOptions))
     except (ValueError, OSError) as error:
-        sys.exit(f"tfface.evaluate_meshes: {error}")
+        config.fail(MeshEvaluationOptions, error)
     print(f"\n{evaluated.table}\n")
     for path in evaluated.files:
         print(path)
     if evaluated.faulty:
         for pair in evaluated.faulty:
-            print(f"{pair.id}: {'; '.join(pair.faults)}", file=sys.stderr)
+            print(files.printable(f"{pair.id}: {'; '.join(pair.faults)}"), file=sys.stderr)
         sys.exit(f"tfface.evaluate_meshes: {len(evaluated.faulty)} of {len(evaluated.pairs)} pairs have faults")
 
 

@@ -6,8 +6,6 @@ r"""Exports a trained model for TensorFlow Serving: a SavedModel in a numbered v
 What was written is loaded back and compared with the Keras model before it gets its number. See export/README.md.
 """
 
-import sys
-
 from absl import app
 
 from tfface import config
@@ -24,7 +22,7 @@ def main(argv: list[str]) -> None:
     try:
         exported = exporter.export(config.values(ExportOptions))
     except (ValueError, OSError, ServingError) as error:
-        sys.exit(f"tfface.export: {error}")
+        config.fail(ExportOptions, error)
     print(f"version {exported.version}: {exported.path}")
     for kind, differences in (("SavedModel", exported.differences), ("LiteRT", exported.litert_differences)):
         for key, difference in differences.items():

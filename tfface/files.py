@@ -16,6 +16,7 @@ import socket
 import stat
 import struct
 import tempfile
+import unicodedata
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,9 @@ def written(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a path beside `path` to write to, and moves what was written into place; a failure leaves the old file.
 
     The folder is made if it does not exist. The path beside it has the same suffix.
+
+    Raises:
+      OSError: naming the file, if the disk is full or it cannot be written otherwise.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +54,12 @@ def written(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield beside
         move_into_place(beside, path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        if error.errno is None:  # HDF5's, for one, are texts alone
+            raise OSError(f"{path} cannot be written (is the disk full?): {error}") from error
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -138,6 +148,36 @@ def _locked(path: Path) -> IO[str]:
             lock.close()
             raise
         lock.close()
+
+
+_UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories: control characters, halves of characters (bytes that are no UTF-8), line and paragraph ends."""
+_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of the text around them."""
+
+
+def printable(text: object, *, lines: bool = False) -> str:
+    """A text that a terminal, or a log of one entry a line, may show: names of files are other people's.
+
+    Args:
+      text: an error, or what else becomes a text.
+      lines: whether ends of lines stay.
+
+    Returns:
+      The text with escapes for control characters and for bytes that are no UTF-8.
+    """
+    return "".join(
+        _escaped(character)
+        if (unicodedata.category(character) in _UNSEEN or character in _TURNING) and not (lines and character == "\n")
+        else character
+        for character in str(text)
+    )
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    # Python reads a byte of a file name that is no UTF-8 as U+DC80..U+DCFF.
+    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else character.encode("unicode_escape").decode()
 
 
 def name_of(title: str) -> str:

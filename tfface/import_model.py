@@ -8,7 +8,6 @@ The result is in mm and in tfface's axes, with orthonormal modes, landmarks by i
 """
 
 import dataclasses
-import sys
 from typing import ClassVar
 
 from absl import app
@@ -50,7 +49,7 @@ def main(argv: list[str]) -> None:
         export_model(options.out, model)
         landmarks = export_model(options.export, model) if options.export else None
     except (ValueError, OSError) as error:
-        sys.exit(f"tfface.import_model: {error}")
+        config.fail(ImportOptions, error)
     symmetric = "symmetric" if model.symmetry is not None else "without left-right symmetry"
     missing = [name for name in schema.IBUG68 if name not in model.landmarks]
     known = f"{len(model.landmarks)} of {len(schema.IBUG68)} landmarks"

@@ -9,7 +9,6 @@ split (face_model.h5) and a manifest of everything that is in them (manifest.jso
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -76,7 +75,7 @@ def main(argv: list[str]) -> None:
         )
         made = preparation.prepare(source, options.output, recipe, num_workers=options.workers or None)
     except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"tfface.prepare: {error}")
+        config.fail(PreparationOptions, error)
     subjects = ", ".join(f"{split} {len(ids)}" for split, ids in made.subjects.items())
     print(f"{options.output}: {sum(made.views.values())} photographs of subjects: {subjects}")
 

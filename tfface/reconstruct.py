@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
         options = config.values(ReconstructionOptions)
         summary = reconstruction_run.reconstruct(options)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        sys.exit(f"tfface.reconstruct: {error}")
+        config.fail(ReconstructionOptions, error)
     before = f", {summary.reused} of them before" if summary.reused else ""
     print(f"{options.out}: {summary.done} of {len(summary.results)} reconstructed{before}")
     if not summary.sound:

@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
             model = MorphableModel.load(options.template)
         told = rigging.write(path.stem, model, cleaned, landmarks, colors, Path(options.out), options.texture_size)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        sys.exit(f"tfface.rig: {error}")
+        config.fail(RigOptions, error)
     for note in told["notes"]:
         print(f"{options.scan}: {note}")
     if told["doubt"]:

@@ -8,7 +8,6 @@ Ctrl-C end it after what is under way, --grace_seconds later at the latest.
 
 import logging
 import signal
-import sys
 import types
 
 from absl import app
@@ -40,7 +39,7 @@ def main(argv: list[str]) -> None:
             signal.signal(number, request_stop)
         serving.start()
     except (ValueError, OSError, ServingError) as error:
-        sys.exit(f"tfface.serve: {error}")
+        config.fail(ServerOptions, error)
     print(f"gRPC on {options.host}:{serving.port}", flush=True)
     if options.rest_port >= 0:
         print(f"REST on http://{options.host}:{serving.rest_port}/v1/models/", flush=True)

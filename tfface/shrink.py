@@ -8,7 +8,6 @@ SHA-256 stands beside it, in small.keras.sha256, as `sha256sum --check` reads it
 
 import dataclasses
 import os
-import sys
 from typing import ClassVar
 
 from absl import app
@@ -51,7 +50,7 @@ def main(argv: list[str]) -> None:
         differences = parity.differences(small, whole)
         checksum = fetching.write_checksum(given.out)
     except (ValueError, OSError) as error:
-        sys.exit(f"tfface.shrink: {error}")
+        config.fail(ShrinkingOptions, error)
     for name, difference in differences.items():
         print(f"{name}: largest difference {difference:.3g}")
     before, after = (os.path.getsize(path) / 1e6 for path in (given.model, given.out))

@@ -6,7 +6,6 @@ OUTPUT/SUBJECT holds scan.ply, images/ and views.json; OUTPUT/_truth the true sh
 """
 
 import dataclasses
-import sys
 from typing import ClassVar
 
 from absl import app
@@ -46,7 +45,7 @@ def main(argv: list[str]) -> None:
             num_workers=options.workers or None,
         )
     except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"tfface.simulate_scans: {error}")
+        config.fail(ScanSimulationOptions, error)
     print(f"{options.output}: scans and photographs of {options.subjects} people")
 
 

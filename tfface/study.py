@@ -8,8 +8,6 @@ bear the names of Table 1 (MV Add, MV Concat, MV Shape-Concat) stand beside the 
 at any moment, the same command continues.
 """
 
-import sys
-
 from absl import app
 
 from tfface import config
@@ -25,7 +23,7 @@ def main(argv: list[str]) -> None:
     try:
         report = study.study(config.values(StudyOptions))
     except (ValueError, OSError) as error:
-        sys.exit(f"tfface.study: {error}")
+        config.fail(StudyOptions, error)
     print(f"\n{report.table}\n")
     for path in report.files:
         print(path)

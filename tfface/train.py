@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     try:
         best = training_run.train(config.values(TrainingOptions), flagfile=config.flagfile(TrainingOptions))
     except (ValueError, OSError, ArithmeticError) as error:
-        sys.exit(f"tfface.train: {error}")
+        config.fail(TrainingOptions, error)
     except interruption.StoppedError as error:
         print(f"tfface.train: {error}", file=sys.stderr)
         sys.exit(interruption.EXIT_STOPPED)

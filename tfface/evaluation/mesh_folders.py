@@ -60,8 +60,9 @@ class MeshFile:
         read = _read_indices if self.landmarks.suffix.lower() == ".txt" else _read_names
         try:
             return dataclasses.replace(shape, landmarks=read(self.landmarks, shape))
-        except FileNotFoundError:
-            raise
+        except FileNotFoundError as error:
+            instead = "" if self.landmarks.suffix.lower() == ".txt" else ", and no landmarks.json beside it"
+            raise FileNotFoundError(f"{self.landmarks}: no such file of landmarks{instead}") from error
         except ValueError as error:
             text = str(error).removeprefix(f"{self.landmarks}: ")
             raise ValueError(f"{self.landmarks}: {text}") from error
@@ -121,8 +122,8 @@ def _file(folder: pathlib.Path, prefix: str, name: str, layout: str) -> MeshFile
     there = [path for path in candidates if path.is_file()]
     if len(there) > 1:
         raise ValueError(f"{folder}: one mesh for each id expected, got {', '.join(path.name for path in there)}.")
-    own = folder / f"{name}.json"
-    return MeshFile((there or candidates)[0], own if own.is_file() else folder / "landmarks.json")
+    own, shared = folder / f"{name}.json", folder / "landmarks.json"
+    return MeshFile((there or candidates)[0], shared if shared.is_file() and not own.is_file() else own)
 
 
 def _ids_of(folder: pathlib.Path, layout: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import os
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,12 @@ from tfface.people import capture_files
 from tfface.photographs.photograph import Photograph, upright_intrinsics
 
 Array = npt.NDArray[np.float64]
+
+FOV_BOUNDS = (0.1, 179.0)
+"""degrees along the diagonal, of a field of view that is given; no camera's is beyond, and computing stays finite."""
+
+FOCAL_BOUNDS = (1.0, capture_files.LARGEST_NUMBER)
+"""px, of focal lengths that are given; principal points are at most as far off as the larger."""
 
 ASSUMED_FOV = 2 * math.degrees(math.atan(math.hypot(36.0, 24.0) / 2 / 50.0))
 """degrees along the diagonal: a lens of 50 mm on 35 mm film, "normal", 46.8 degrees. Nothing else being known, a wrong
@@ -39,7 +47,7 @@ class Lens:
     def intrinsics(self, photograph: Photograph) -> tuple[Array, str]:
         """K [3, 3] of a photograph's upright pixels, and where it comes from."""
         size_hw = photograph.pixels.shape[0], photograph.pixels.shape[1]
-        given = self.by_path.get(Path(photograph.name).resolve(), self.matrix)
+        given = self.by_path.get(Path(os.path.realpath(photograph.name)), self.matrix)
         if given is not None:
             return upright_intrinsics(given, size_hw, photograph.orientation), GIVEN
         if self.fov is not None:
@@ -58,10 +66,10 @@ def open_lens(intrinsics: str, fov: float) -> Lens:
       fov: degrees along the diagonal; 0 if it is not known.
 
     Raises:
-      ValueError: If the file is neither, or the field of view is no angle between 0 and 180.
+      ValueError: If the file is neither, which is named, or a number is out of `FOV_BOUNDS` or `FOCAL_BOUNDS`.
     """
-    if fov and not 0 < fov < 180:
-        raise ValueError(f"fov: expected degrees between 0 and 180, got {fov}")
+    if fov and not FOV_BOUNDS[0] <= fov <= FOV_BOUNDS[1]:
+        raise ValueError(f"fov: expected {FOV_BOUNDS[0]:g} to {FOV_BOUNDS[1]:g} degrees, got {fov}")
     if intrinsics and fov:
         raise ValueError("fov: expected it or intrinsics, got both")
     if not intrinsics:
@@ -77,18 +85,25 @@ def _entry(path: Path, number: int, entry: Mapping[str, Any]) -> tuple[Path, Arr
     where = f"{path}: view {number}"
     if not isinstance(entry.get("image"), str):
         raise ValueError(f"{where}: expected an object with the path of an image, got keys {sorted(entry)}")
-    return (path.parent / entry["image"]).resolve(), _matrix(entry.get("intrinsics"), f"{where}: intrinsics")
+    try:
+        image = Path(os.path.realpath(path.parent / entry["image"]))
+    except ValueError as error:  # NUL, or half a character
+        raise ValueError(f"{where}: {entry['image'][:80]!r} is not a path: {error}") from error
+    return image, _matrix(entry.get("intrinsics"), f"{where}: intrinsics")
 
 
 def _matrix(value: Any, where: str) -> Array:
     try:
         matrix = np.array(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         matrix = np.full((3, 3), np.nan)
-    sound = matrix.shape == (3, 3) and np.isfinite(matrix).all() and (matrix[2] == (0, 0, 1)).all()
-    if not (sound and matrix[0, 0] > 0 and matrix[1, 1] > 0 and matrix[0, 1] == matrix[1, 0] == 0):
-        text = repr(value)
-        raise ValueError(f"{where}: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0, got {text[:80]}")
+    least, largest = FOCAL_BOUNDS
+    sound = matrix.shape == (3, 3) and (np.abs(matrix) <= largest).all() and (matrix[2] == (0, 0, 1)).all()
+    if not (sound and min(matrix[0, 0], matrix[1, 1]) >= least and matrix[0, 1] == matrix[1, 0] == 0):
+        raise ValueError(
+            f"{where}: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy of {least:g} to {largest:g} px and "
+            f"cx, cy below that, got {reprlib.repr(value)}"
+        )
     return matrix
 
 

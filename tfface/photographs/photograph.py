@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import math
 import struct
@@ -19,10 +20,17 @@ from tfface import files
 Picture = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
-"""What is opened, by Pillow's names; of pictures that move, the first."""
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm")
+"""What is opened, by Pillow's names; of pictures that move, the first. HEIF, too, where pillow-heif is installed."""
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm"),
+    *HEIF_SUFFIXES,
+)
 
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, struct.error, zlib.error)
+_DAMAGED = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, RuntimeError),
+    *(struct.error, zlib.error),
+)
 """What Pillow raises at files that are none, or damaged."""
 _WHITE = (255, 255, 255)
 _ORIENTATION, _EXIF = 0x0112, 0x8769
@@ -61,6 +69,17 @@ def without_pillows_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """What Pillow opens here."""
+    try:
+        import pillow_heif
+    except ModuleNotFoundError:
+        return FORMATS
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return (*FORMATS, "HEIF")
+
+
 def read(path: Path, max_pixels: int) -> Photograph:
     """Reads a photograph.
 
@@ -68,7 +87,7 @@ def read(path: Path, max_pixels: int) -> Photograph:
     transparent is laid on white.
 
     Args:
-      path: of a file of `FORMATS`.
+      path: of a file of `FORMATS`, or HEIF (HEIC), which the extra ``reconstruct`` reads.
       max_pixels: A file whose header claims more is refused before anything is decoded.
 
     Raises:
@@ -81,8 +100,9 @@ def read(path: Path, max_pixels: int) -> Photograph:
         raise ValueError(f"{path}: no such file") from None
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
+    formats = _formats()
     try:
-        with file, Image.open(file, formats=FORMATS) as image:
+        with file, Image.open(file, formats=formats) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise _RefusedError(f"expected at most {max_pixels} pixels, its header says {width} x {height}")
@@ -90,7 +110,9 @@ def read(path: Path, max_pixels: int) -> Photograph:
             upright = _turned(_rgb(image), orientation)
             return Photograph(str(path), np.asarray(upright), focal_px, orientation)
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: not a photograph that can be read ({', '.join(FORMATS)})") from None
+        heif = formats == FORMATS and path.suffix.lower() in HEIF_SUFFIXES
+        advice = "; HEIC needs pillow-heif: pip install tfface[reconstruct]" if heif else ""
+        raise ValueError(f"{path}: not a photograph that can be read ({', '.join(formats)}){advice}") from None
     except _RefusedError as error:
         raise ValueError(f"{path}: {error}") from None
     except Image.DecompressionBombError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tfface import files
 from tfface.photographs import face_crop, photograph, video
 from tfface.photographs.cameras import CameraSet, PosedCamera
 from tfface.photographs.cameras.distortion import undistort
@@ -101,7 +102,8 @@ def crop_faces(person: Person, how: CropSettings) -> list[PersonCrops]:
       One, or with ``all`` one for every face, named ``person-number``.
     """
     if not person.files:
-        return [PersonCrops(person.name, (), (f"{person.folder}: holds no photograph and no video",))]
+        fault = person.fault or "holds no photograph and no video"
+        return [PersonCrops(person.name, (), (files.printable(f"{person.folder}: {fault}"),))]
     if how.face == ALL and (len(person.files) > 1 or _is_video(person.files[0])):
         fault = f"{person.name}: face=all goes with one photograph a person: whose faces belong together is not known"
         return [PersonCrops(person.name, (), (fault,))]
@@ -109,14 +111,20 @@ def crop_faces(person: Person, how: CropSettings) -> list[PersonCrops]:
     faults: list[str] = []
     for path in person.files:
         try:
+            if not _is_text(path):  # neither JSON nor a page could name it
+                raise ValueError(f"{path}: its name is not UTF-8; rename it")
             found += _in_video(path, how) if _is_video(path) else _in_photograph(path, how)
         except ValueError as error:
-            faults.append(str(error))
+            faults.append(files.printable(error))
         except MemoryError:
-            faults.append(f"{path}: does not fit into memory")
+            faults.append(files.printable(f"{path}: does not fit into memory"))
     if how.face == ALL and len(found) > 1:
         return [PersonCrops(f"{person.name}-{number}", (one,), ()) for number, one in enumerate(found)]
     return [PersonCrops(person.name, tuple(found), tuple(faults))]
+
+
+def _is_text(path: Path) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in str(path))
 
 
 def _is_video(path: Path) -> bool:

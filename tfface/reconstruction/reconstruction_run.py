@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tfface import starter
+from tfface import files, starter
 from tfface.photographs import photograph
 from tfface.photographs.detector import shared_mtcnn
 from tfface.photographs.lens import open_lens
@@ -89,13 +89,14 @@ def reconstruct(
       FileNotFoundError: If there is no such model or 3DMM.
       ModuleNotFoundError: If the detector, what reads videos, or what writes USDZ is not installed.
       OSError: If the output cannot be written, or a server does not answer.
-      ValueError: If an option is wrong, or a model, a 3DMM or a file of intrinsics is none.
+      ValueError: If an option is wrong, a model, a 3DMM or a file of intrinsics is none, or another run is writing to
+        the output.
     """
     if options.model and options.server:
         raise ValueError("model: expected a model or a server, got both")
     if USDZ in options.outputs:
         avatar_usd.require()
-    people = find_people(options.images, options.each)
+    people = find_people(options.images, options.each, options.out)
     options = with_local_models(options)
     if options.cameras and (options.intrinsics or options.fov):
         raise ValueError("cameras: expected them, or intrinsics or fov, got both")
@@ -105,6 +106,7 @@ def reconstruct(
     keys = {person.name: key_of(person, settings) for person in people}
     output = Path(options.out)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(files.held(output, "out"))
         results = stack.enter_context(Results(output, keys))
         finished = {result.person for result in results.kept}
         todo = [person for person in people if person.name not in finished]

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -10,9 +11,8 @@ from typing import IO, Any
 
 from tfface.files import written
 from tfface.reconstruction import json_file
-from tfface.reconstruction.input_files import Person
+from tfface.reconstruction.input_files import RESULTS, Person
 
-FILE = "results.jsonl"
 DONE, FAILED = "done", "failed"
 
 
@@ -43,8 +43,12 @@ def key_of(person: Person, settings: Mapping[str, Any]) -> str:
     """A hash that changes when a file of a person does, by size or time of change, or the settings do."""
     files = []
     for path in person.files:
-        status = path.stat()
-        files.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
+        try:
+            status = path.stat()
+            changes = [status.st_size, status.st_mtime_ns]
+        except OSError:  # a fault of this photograph, which is told when it is read
+            changes = []
+        files.append([os.path.realpath(path), *changes])
     return hashlib.sha256(json.dumps([files, settings], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -63,7 +67,7 @@ class Results:
     """
 
     def __init__(self, output: Path, keys: Mapping[str, str]):
-        self.path = output / FILE
+        self.path = output / RESULTS
         self.kept = _still_good(output, _read(self.path), keys)
         with written(self.path) as beside:
             beside.write_text("".join(_line(result) for result in self.kept), encoding="utf-8")
