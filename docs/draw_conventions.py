@@ -34,25 +34,30 @@ LANDMARKS = HEAD[[PEOPLE.head.landmarks[name] for name in schema.IBUG68]]
 HALO = [withStroke(linewidth=3, foreground="white")]
 Array = npt.NDArray[np.floating]
 
+matplotlib.rcParams.update(
+    {
+        "font.size": 11,
+        "svg.hashsalt": "tfface",
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"],
+    }
+)
+
 
 def main() -> None:
     """Draws all of them."""
-    matplotlib.rcParams.update(
-        {
-            "font.size": 11,
-            "svg.hashsalt": "tfface",
-            "svg.fonttype": "none",
-            "font.family": "sans-serif",
-            "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"],
-        }
-    )
     FOLDER.mkdir(parents=True, exist_ok=True)
     for draw in (frames, frontal, yaw, pixel, crop, landmarks):
-        path = FOLDER / f"{draw.__name__}.svg"
-        FigureCanvasSVG(draw()).print_svg(str(path), metadata={"Date": None})
-        # Three digits behind the point are enough for a coordinate.
-        text = re.sub(r"(\.\d{3})\d+", r"\1", path.read_text(encoding="utf-8"))
-        path.write_text(text, encoding="utf-8")
+        save(draw(), FOLDER / f"{draw.__name__}.svg")
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a figure as SVG, the same bytes each time."""
+    FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
+    # Three digits behind the point are enough for a coordinate.
+    text = re.sub(r"(\.\d{3})\d+", r"\1", path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
 
 
 def frontal_camera(size: int, side_mm: float, distance: float) -> tuple[Array, Array, Array]:

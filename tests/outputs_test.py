@@ -12,7 +12,7 @@ from tfface.reconstruction import outputs
 from tfface.reconstruction.outputs import pictures
 from tfface.reconstruction.reconstructed_face import Reconstruction
 
-MESHES = {"face.glb", "face.obj", "face.mtl", "face.png", "face.ply"}
+MESHES = {"face.glb", "face.obj", "face.mtl", "face.png", "face_seen.png", "face.ply"}
 
 
 @functools.cache
@@ -39,6 +39,10 @@ def test_everything_is_there_and_nothing_else(written):
     assert names(folder) == expected
     assert {path.relative_to(folder).as_posix() for path in result.paths} == expected
     assert result.face.image.shape == (64, 64, 3)
+    seen = np.asarray(Image.open(folder / "face_seen.png"))
+    np.testing.assert_array_equal(seen, result.face.photographed)
+    assert seen.min() == 0
+    assert seen.max() == 255
 
 
 def test_maps_have_the_size_of_the_photograph_and_overlays_at_most_what_was_asked(written):

@@ -20,6 +20,9 @@ FILE_FROM_MODEL = np.diag([1e-3, -1e-3, -1e-3])
 """p_file = FILE_FROM_MODEL p_model."""
 
 OBJ, MTL, PNG, PLY = "face.obj", "face.mtl", "face.png", "face.ply"
+SEEN, HEAD_SEEN = "face_seen.png", "head_seen.png"
+"""Masks of textures, of `PNG` and of the head's in the GLB: white where photographs show the texel, black where it was
+completed."""
 
 
 def write_meshes(face: TexturedFace, folder: Path) -> list[Path]:
@@ -29,6 +32,13 @@ def write_meshes(face: TexturedFace, folder: Path) -> list[Path]:
       Their paths.
     """
     return [*write_obj(face, folder), write_ply(face, folder / PLY)]
+
+
+def write_mask(face: TexturedFace, path: Path) -> Path:
+    """Writes which texels photographs show."""
+    with written(path) as beside:
+        Image.fromarray(face.photographed).save(beside, "PNG")
+    return path
 
 
 def file_vertices(vertices: Array) -> Array:

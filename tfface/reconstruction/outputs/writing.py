@@ -41,7 +41,7 @@ def write(
     pose: str = NEUTRAL,
     overlay_size: int = 1280,
 ) -> Outputs:
-    """Writes a reconstruction: the head as GLB, the face as OBJ and PLY, and what else is wanted.
+    """Writes a reconstruction: the head as GLB, the face as OBJ and PLY, masks of what was seen, and what is wanted.
 
     See docs/reconstruction.md.
 
@@ -70,6 +70,9 @@ def write(
     avatar = avatar_building.build(reconstruction, skin, pose)
     avatar_glb.write(avatar, folder / GLB)
     paths = [folder / GLB, *mesh_files.write_meshes(face, folder)]
+    paths.append(mesh_files.write_mask(face, folder / mesh_files.SEEN))
+    if skin is not face:
+        paths.append(mesh_files.write_mask(skin, folder / mesh_files.HEAD_SEEN))
     if USDZ in wanted:
         avatar_usd.write(avatar, folder / USDZ_FILE)
         paths.append(folder / USDZ_FILE)
