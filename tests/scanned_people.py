@@ -7,7 +7,9 @@ import time
 
 import numpy as np
 
-from tfface.face.register import PreparedTemplate
+from tfface.face import MorphableModel, build
+from tfface.face.register import PreparedTemplate, RegistrationSettings
+from tfface.face.registration import smooth_prior
 from tfface.geometry import alignment, mesh, rotation
 from tfface.people.anthropometric import AnthropometricPeople
 from tfface.scans import bust, registering
@@ -19,6 +21,20 @@ def template() -> mesh.Mesh:
     """The mean face with its landmarks."""
     face = PEOPLE.template
     return mesh.Mesh(face.vertices, face.triangles, face.landmarks)
+
+
+def quick() -> RegistrationSettings:
+    """Settings of a smooth prior that is soon made."""
+    return RegistrationSettings(smooth=smooth_prior.SmoothPriorSettings(modes=60, samples=300))
+
+
+@functools.cache
+def prior() -> MorphableModel:
+    """A 3DMM of people none of whom is scanned."""
+    others = AnthropometricPeople(150, seed=8)
+    shapes = np.stack([others.shape(index) for index in range(len(others))])
+    face = PEOPLE.template
+    return build(shapes, face.triangles, face.landmarks, face.symmetry, modes=40, reference=face.vertices)
 
 
 def pose(seed: int) -> alignment.Transform:
