@@ -24,7 +24,7 @@ _SUBPACKAGES = ("evaluation", "face", "geometry", "losses", "metrics", "models",
 
 @wrapt.when_imported("keras")
 def _register_layers(_: Any) -> None:
-    for name in ("layers", "decoders", "shape_decoder", "merge"):
+    for name in ("layers", "decoders", "shape_decoder", "merge", "point_head"):
         importlib.import_module(f"tfface.models.{name}")
 
 

@@ -100,6 +100,55 @@ def virtual_projections(
     return _sum_over_views(tf.reduce_mean(tf.reduce_mean(squared, axis=-1), axis=-1), view_mask)
 
 
+MIN_DEVIATION = 0.05
+"""px. No point counts as known more surely: likelihoods stay finite at a perfect fit."""
+
+
+def point_likelihood(
+    true: tf.Tensor, points: tf.Tensor, deviations: tf.Tensor, view_mask: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Negative log likelihood of points whose errors are said to be Gaussian, isotropic, of predicted deviations.
+
+    ``L = sum_v mean_q ( ||x_vq - x^_vq||^2 / (2 sigma_vq^2) + 2 log sigma_vq )``, without the constant log 2 pi.
+
+    Args:
+      true: ``[B, N, Q, 2]``, px of the crop, where the points lie, whether they can be seen there or not.
+      points: ``[B, N, Q, 2]``, px, predicted.
+      deviations: ``[B, N, Q]``, px, predicted, along each axis; held above `MIN_DEVIATION`.
+      view_mask: ``[B, N]``, 1 where a view exists and its points are known; all are without it.
+
+    Returns:
+      ``[B]``, nats a point, summed over the views.
+    """
+    deviations = tf.maximum(deviations, MIN_DEVIATION)
+    squared = tf.reduce_sum(tf.math.squared_difference(true, points), axis=-1)
+    likelihoods = squared / (2 * tf.square(deviations)) + 2 * tf.math.log(deviations)
+    return _sum_over_views(tf.reduce_mean(likelihoods, axis=-1), view_mask)
+
+
+def with_likeliest_deviation(squared: tf.Tensor, view_mask: tf.Tensor) -> tf.Tensor:
+    """Eq. 2 as a negative log likelihood, to be added to `point_likelihood` with no weight.
+
+    Eq. 2 is that likelihood with one deviation sigma for all vertices of all views, but for a factor and a constant.
+    The likeliest one is what the batch has, ``sigma^2 = sum_b L_b / (2 sum_b N_b)`` with L_b what Eq. 2 says of the N_b
+    views of subject b; there the batch's mean becomes, a view, ``1 + log(sigma^2)``, whose gradient is that of Eq. 2
+    divided by ``2 sigma^2``: the direction of a step is that of Eq. 2, and its length does not depend on the unit of
+    the errors, as it does not in `point_likelihood`.
+
+    Args:
+      squared: ``[B]``, px^2, of `reprojection` or `virtual_projections`.
+      view_mask: ``[B, N]``, 1 where a view exists.
+
+    Returns:
+      ``[B]``, nats a vertex, summed over the views. The deviation is of the examples given: of a replica's.
+    """
+    views = tf.reduce_sum(view_mask, axis=-1)
+    variance = tf.reduce_sum(squared) / tf.maximum(2 * tf.reduce_sum(views), 1.0)
+    # Its own derivative is zero at the likeliest deviation.
+    variance = tf.stop_gradient(tf.maximum(variance, MIN_DEVIATION**2))
+    return squared / (2 * variance) + views * tf.math.log(variance)
+
+
 def vertex_mse(vertices: tf.Tensor, predicted_vertices: tf.Tensor) -> tf.Tensor:
     """Mean squared error of the shape, the objective of the shape only model (section 4.3).
 

@@ -89,3 +89,23 @@ def reprojection_error(true: Scene, predicted: Scene) -> tf.Tensor:
     """
     check_same_points(true, predicted)
     return tf.reduce_mean(tf.norm(true.project_rows() - predicted.project_rows(), axis=-2), axis=-1)
+
+
+def point_error(true: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
+    """Mean distance of predicted points from where they lie, both ``[B, N, Q, 2]``: ``[B, N]``, px."""
+    return tf.reduce_mean(tf.norm(true - points, axis=-1), axis=-1)
+
+
+def calibration(true: tf.Tensor, points: tf.Tensor, deviations: tf.Tensor) -> tf.Tensor:
+    """Whether predicted deviations are those of the errors: ``mean_q ||x_q - x^_q||^2 / (2 sigma_q^2)``.
+
+    Args:
+      true: ``[B, N, Q, 2]``, px.
+      points: ``[B, N, Q, 2]``, px.
+      deviations: ``[B, N, Q]``, px, along each axis.
+
+    Returns:
+      ``[B, N]``; about 1 if they are, more if errors are larger than is said.
+    """
+    squared = tf.reduce_sum(tf.math.squared_difference(true, points), axis=-1)
+    return tf.reduce_mean(squared / (2 * tf.square(deviations)), axis=-1)

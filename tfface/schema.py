@@ -26,7 +26,8 @@ analysis. ``vertices`` always means the neutral shape of the identity, ``posed``
 
 Tensors have their batch dimensions first; a dimension of views stands as ``[batch, views, ...]``. In shapes, B is the
 batch, N the number of views, P the number of vertices, K the number of modes, E the number of expressions, F the
-number of triangles.
+number of triangles, Q the
+number of points that are looked for.
 """
 
 import dataclasses
@@ -66,13 +67,18 @@ POSED = Field("posed", ("B", "N", "P", 3), "float32", "mm", "model", "What each 
 DELTA_ROTATIONS = Field(
     "delta_rotations", ("B", 4), "float32", "unit", "model", "Turns the 3DMM's deltas to the subject."
 )
+POINTS = Field("points", ("B", "N", "Q", 2), "float32", "px", "pixel", "Points of the posed surface, hidden ones too.")
+DEVIATIONS = Field("deviations", ("B", "N", "Q"), "float32", "px", "pixel", "Of each point, along each axis; above 0.")
 FEATURES = Field(
     "features", ("B", "N", "h", "w", "c"), "float32", "-", "-", "What the encoder says of a view, where it is cut."
+)
+DETAIL = Field(
+    "detail", ("B", "N", "h", "w", "c"), "float32", "-", "-", "What an earlier block of the encoder says of a view."
 )
 SUBJECT = Field("subject", ("B",), "string", "-", "-", "Subject id; a mirrored subject keeps its id.")
 
 MODEL_INPUTS = (IMAGES, INTRINSICS, VIEW_MASK)
-MODEL_OUTPUTS = (COEFFICIENTS, VERTICES, QUATERNIONS, TRANSLATIONS, EXPRESSIONS, POSED)
+MODEL_OUTPUTS = (COEFFICIENTS, VERTICES, QUATERNIONS, TRANSLATIONS, EXPRESSIONS, POSED, POINTS, DEVIATIONS)
 """What a model says, as a dict by key; one without a head for it has no such key."""
 EXAMPLE = (SUBJECT, IMAGES, INTRINSICS, VIEW_MASK, VERTICES, QUATERNIONS, TRANSLATIONS)
 """What the pipeline yields, as a dict by key."""

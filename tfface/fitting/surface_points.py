@@ -1,70 +1,17 @@
-"""Points that are fixed on the surface of a 3DMM: where each lies, and how identity and expression move it."""
+"""A 3DMM at points that are fixed on its surface: how identity and expression move them."""
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from tfface.face import MorphableModel
+from tfface.face.surface_points import SurfacePoints
+
+__all__ = ["LinearPoints", "SurfacePoints"]
 
 Array = npt.NDArray[np.floating]
-Indices = npt.NDArray[np.integer]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SurfacePoints:
-    """Q points, each a weighted mean of vertices: barycentric in a triangle, or a vertex by itself.
-
-    Attributes:
-      names: ``[Q]``, each once.
-      vertices: ``[Q, 3]``, indices of the 3DMM's vertices.
-      weights: ``[Q, 3]`` float64, whose rows sum to 1.
-
-    Raises:
-      ValueError: If the shapes do not agree, a name is there twice, an index is negative, or a row does not sum to 1.
-    """
-
-    names: tuple[str, ...]
-    vertices: Indices
-    weights: Array
-
-    def __post_init__(self) -> None:
-        expected = (len(self.names), 3)
-        vertices, weights = np.asarray(self.vertices), np.asarray(self.weights, np.float64)
-        for name, array in (("vertices", vertices), ("weights", weights)):
-            if array.shape != expected:
-                raise ValueError(f"{name}: expected the shape {list(expected)}, got {list(array.shape)}")
-        if len(set(self.names)) != len(self.names):
-            raise ValueError("names: expected each once")
-        if vertices.size and vertices.min() < 0:
-            raise ValueError(f"vertices: expected indices from 0, got {vertices.min()}")
-        if not np.allclose(weights.sum(axis=1), 1, atol=1e-4):
-            raise ValueError("weights: expected rows that sum to 1")
-        object.__setattr__(self, "vertices", vertices)
-        object.__setattr__(self, "weights", weights)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @classmethod
-    def of_landmarks(cls, face_model: MorphableModel, names: Sequence[str]) -> "SurfacePoints":
-        """Those of the named landmarks that a 3DMM has, in the order of `names`."""
-        found = tuple(name for name in names if name in face_model.landmarks)
-        vertices = np.array([face_model.landmarks[name] for name in found], np.int64).reshape(-1)
-        return cls(found, np.repeat(vertices[:, None], 3, axis=1), np.tile([1.0, 0.0, 0.0], (len(found), 1)))
-
-    def of(self, field: Array) -> Array:
-        """A field of the vertices at the points.
-
-        Args:
-          field: ``[..., P, 3]``, positions or displacements of the vertices.
-
-        Returns:
-          ``[..., Q, 3]`` float64.
-        """
-        return np.einsum("qi,...qic->...qc", self.weights, field[..., self.vertices, :].astype(np.float64))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

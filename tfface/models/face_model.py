@@ -8,7 +8,8 @@ import keras
 
 from tfface import schema
 from tfface.face import MorphableModel
-from tfface.models import kinds, layers, merge, regressor
+from tfface.face.surface_points import SurfacePoints
+from tfface.models import kinds, layers, merge, point_head, regressor
 from tfface.models.encoders import ENCODERS, HEADS, Encoder
 from tfface.models.heads import EXPRESSION, ROTATION, SHAPE, TRANSLATION, CameraStatistics, ExpressionStatistics
 from tfface.models.shape_decoder import MorphableModelDecoder
@@ -34,8 +35,10 @@ class FaceModel:
     Attributes:
       network: The Keras model: `schema.IMAGES` and, as the parts need them, `schema.INTRINSICS` and `schema.VIEW_MASK`
         -> a dict of `schema.MODEL_OUTPUTS`.
-      encoder: The encoder that all views share, ``[M, H, W, 3]`` (preprocessed) -> ``[M, h, w, c]``.
+      encoder: The encoder that all views share, ``[M, H, W, 3]`` (preprocessed) -> ``[M, h, w, c]``; of a model with a
+        head of points, to that and the ``[M, h', w', c']`` of an earlier block.
       regressor: What follows it.
+      point_head: What finds points in the outputs of the encoder; None in a model that finds none.
       architecture: The encoder's entry in the registry.
       num_views: N.
       image_size: (height, width) of the crops, px.
@@ -59,6 +62,7 @@ class FaceModel:
         self.encoder: keras.Model = inner[name]
         self.architecture: Encoder = ENCODERS[name]
         self.regressor = regressor.Regressor(inner[regressor.NAME])
+        self.point_head: keras.Model | None = inner.get(point_head.NAME)
         self._preprocessing = inner[PREPROCESSING]
         _, num_views, height, width, _ = network.input[schema.IMAGES.key].shape
         self.num_views = int(num_views)
@@ -132,6 +136,11 @@ class FaceModel:
         return ExpressionStatistics(decoder.mean, decoder.std)
 
     @property
+    def surface_points(self) -> SurfacePoints | None:
+        """The points that it finds in every view (`schema.POINTS`), in their order; None if it finds none."""
+        return point_head.surface_points(self.network)
+
+    @property
     def encoder_output(self) -> str:
         """The layer of the architecture that the encoder ends with: one of `Encoder.outputs`."""
         return self.encoder.layers[-1].name
@@ -139,28 +148,46 @@ class FaceModel:
     @property
     def encoder_dtype(self) -> str:
         """In which the convolutions compute: ``float32``, ``bfloat16``, ..."""
-        return self.encoder.output.dtype
+        return self.encoder.outputs[0].dtype
 
     def halves(self, part: str) -> Halves:
         """The model in two, cut below a part; see `Encoder.parts`.
+
+        A head of points sees an earlier block than the other heads, so that it goes with the part of the block that
+        follows that one and with larger parts. The smallest part, ``heads``, is that of the other heads: its upper half
+        finds no points.
 
         Args:
           part: ``heads`` (all that follows the encoder) or a block (that block and all above it).
 
         Raises:
-          ValueError: If the encoder has no such part.
+          ValueError: If the encoder has no such part, or the head of points sees what lies below it.
         """
         encoder, rest, boundary = self.encoder, self.regressor.network, self._boundary(part)
         crops = keras.Input((*self.image_size, 3), name="crops")
         lower = keras.Model(crops, keras.Model(encoder.input, boundary)(self._preprocessing(crops)))
         if part == HEADS:
             return Halves(lower, rest)
+        self._check_points(part)
         inputs = {key: keras.Input(tensor.shape[1:], name=key) for key, tensor in rest.input.items()}
         cached = keras.Input((self.num_views, *boundary.shape[1:]), name=schema.FEATURES.key)
         folded: Any = layers.FoldViews(name="fold_views")(cached)
-        encoded = keras.Model(boundary, encoder.output)(folded)
-        inputs[schema.FEATURES.key] = layers.UnfoldViews(self.num_views, name="encoded")(encoded)
-        return Halves(lower, keras.Model({**inputs, schema.FEATURES.key: cached}, rest(inputs)))
+        keys = (schema.FEATURES.key, schema.DETAIL.key)[: len(encoder.outputs)]
+        encoded = zip(keys, keras.Model(boundary, encoder.outputs)(folded), strict=True)
+        seen = {key: layers.UnfoldViews(self.num_views, name=f"encoded_{key}")(maps) for key, maps in encoded}
+        outputs = rest(inputs | {schema.FEATURES.key: seen[schema.FEATURES.key]})
+        if self.point_head is not None:
+            outputs |= self.point_head(seen)
+        return Halves(lower, keras.Model({**inputs, schema.FEATURES.key: cached}, outputs))
+
+    def _check_points(self, part: str) -> None:
+        """Refuses a part that begins above what the head of points sees."""
+        expected = point_head.parts(self.architecture)
+        if self.point_head is not None and part not in expected:
+            raise ValueError(
+                f"part: the head of points of {self.name} sees {point_head.DETAIL_BLOCK}; expected {HEADS}, which "
+                f"leaves points out, or one of {', '.join(expected)}, got {part!r}"
+            )
 
     def between(self, lower_part: str, part: str) -> keras.Model:
         """What lies between two cuts: features ``[M, h, w, c]`` below a lower part -> those below `part`.
@@ -176,7 +203,7 @@ class FaceModel:
         if part not in known:
             raise ValueError(f"part: expected one of {', '.join(known)} of {self.architecture.name}, got {part!r}")
         if part == HEADS:
-            return self.encoder.output
+            return self.encoder.outputs[0]
         below = self.architecture.below(part)
         if self.encoder_output == below or below not in {layer.name for layer in self.encoder.layers}:
             raise ValueError(f"part: the encoder of {self.name} ends with {self.encoder_output}, it has no {part}")
@@ -185,7 +212,8 @@ class FaceModel:
     def view_network(self) -> keras.Model:
         """The part that sees one view: crops ``[M, H, W, 3]`` -> coefficients before merging ``[M, K]``."""
         crops = keras.Input((*self.image_size, 3), name="crops")
-        return keras.Model(crops, self.regressor.shape_of_a_view(self.encoder(self._preprocessing(crops))))
+        features = keras.Model(self.encoder.input, self.encoder.outputs[0])(self._preprocessing(crops))
+        return keras.Model(crops, self.regressor.shape_of_a_view(features))
 
     def merge_for(self, num_views: int) -> keras.Model | None:
         """The merge block for another number of views, with its weights; None if there is none that takes any number.
@@ -251,7 +279,8 @@ class FaceModel:
         return converted
 
     def _parts(self) -> dict[str, keras.Model]:
-        return {self.encoder.name: self.encoder, **self.regressor.parts}
+        points = {} if self.point_head is None else {point_head.NAME: self.point_head}
+        return {self.encoder.name: self.encoder, **self.regressor.parts, **points}
 
 
 class Configuration(NamedTuple):

@@ -7,7 +7,8 @@ import keras
 
 from tfface import schema
 from tfface.face import MorphableModel
-from tfface.models import encoders, layers, regressor
+from tfface.face.surface_points import SurfacePoints
+from tfface.models import encoders, layers, point_head, regressor
 from tfface.models.face_model import PREPROCESSING
 from tfface.models.heads import HEADS, CameraStatistics, ExpressionStatistics, Setting
 from tfface.models.kinds import MULTI_VIEW, SHAPE_ONLY, SINGLE_VIEW
@@ -25,6 +26,7 @@ class NetworkOptions:
       encoder_output: The layer of the encoder that the MLPs look at, its last if empty; see `Encoder.build`.
       hidden_units: Of each MLP (256 in the paper).
       dropout: Share of its standardised features that a training step hides from each MLP (0 in the paper).
+      points: Whether there is a head of points besides, `point_head`; the paper has none.
 
     Raises:
       ValueError: If the dropout is no share, or the encoder is unknown.
@@ -37,6 +39,7 @@ class NetworkOptions:
     encoder_output: str = ""
     hidden_units: int = 256
     dropout: float = 0.0
+    points: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
@@ -161,11 +164,17 @@ class _Network:
         if self.num_views < 1:
             raise ValueError(f"num_views: expected at least 1, got {self.num_views}")
         options, size = self.options, self.options.crop_size
+        if options.points and self.camera is None:
+            raise ValueError("points: expected none in a model of shape alone, which knows no views")
         architecture = encoders.ENCODERS[options.encoder]
         encoder = architecture.build(size, options.encoder_weights, options.encoder_dtype, options.encoder_output)
+        feature_shape = encoder.output_shape[1:]
+        detail = encoder.get_layer(architecture.blocks[point_head.DETAIL_BLOCK]).output
+        if options.points:
+            encoder = keras.Model(encoder.input, [encoder.output, detail], name=encoder.name)
         rest = regressor.build(
             Setting(self.face_model, size, self.camera or CameraStatistics(), self.expressions),
-            encoder.output_shape[1:],
+            feature_shape,
             heads=[head for head in HEADS if self.camera is not None or not head.per_view],
             num_views=self.num_views,
             merge=self.merge,
@@ -175,9 +184,15 @@ class _Network:
         )
         images = keras.Input((self.num_views, *size, 3), name=schema.IMAGES.key)
         crops = architecture.preprocessing(PREPROCESSING)(layers.FoldViews(name="fold_views")(images))
-        features = layers.UnfoldViews(self.num_views, name=schema.FEATURES.key)(encoder(crops))
+        encoded = encoder(crops)
         inputs = {key: keras.Input(tensor.shape[1:], name=key) for key, tensor in rest.input.items()}
-        inputs |= {schema.FEATURES.key: features}
-        outputs = rest(inputs)
+        seen = {schema.FEATURES.key: encoded[0] if options.points else encoded}
+        if options.points:
+            seen[schema.DETAIL.key] = encoded[1]
+        seen = {key: layers.UnfoldViews(self.num_views, name=key)(maps) for key, maps in seen.items()}
+        outputs = rest(inputs | {schema.FEATURES.key: seen[schema.FEATURES.key]})
+        if options.points:
+            surface = SurfacePoints.spread(self.face_model)
+            outputs |= point_head.build(surface, feature_shape, detail.shape[1:], size, self.num_views)(seen)
         del inputs[schema.FEATURES.key]
         return keras.Model({schema.IMAGES.key: images, **inputs}, outputs, name=name)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from tfface import schema
 from tfface.data import pipeline
 from tfface.data.record_streams import Worker
+from tfface.models import point_head
 from tfface.training import kernel_gradients, objectives
 from tfface.training.examples import StageBatches
 from tfface.training.session import Session
@@ -60,6 +61,7 @@ class StageTrainer:
         self.strategy = strategy
         self.batch_size = batch_size
         self._variables = variables
+        self._surface = point_head.surface_points(network)
         with strategy.scope():
             optimizer.build(variables)
         # Neither has control flow on tensors; to have their sources translated would take longer than to trace them.
@@ -119,7 +121,7 @@ class StageTrainer:
         padded = {key: _at_least_one(tensor) for key, tensor in self._inputs(batch).items()}
         count = tf.shape(batch[schema.VERTICES.key])[0]
         outputs = {key: tensor[:count] for key, tensor in self.network(padded, training=False).items()}
-        return objectives.measures(batch, outputs, self.objective)
+        return objectives.measures(batch, outputs, self.objective, self._surface)
 
     def _distributed_measure(self, batch: Any) -> dict[str, tf.Tensor]:
         sums = self.strategy.run(self._replica_measure, args=(batch,))

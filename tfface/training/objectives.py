@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from tfface import losses, metrics, schema
+from tfface.face.surface_points import SurfacePoints
 from tfface.geometry import scene
 
 Batch = Mapping[str, tf.Tensor]
@@ -29,42 +30,81 @@ def objective(model_kind: str) -> Objective:
     return shape if model_kind == "shape_only" else reprojection
 
 
-def training_objective(model_kind: str, virtual_views: int = 0, seed: int = 0) -> TrainingObjective:
+def true_points(batch: Batch, surface: SurfacePoints) -> tf.Tensor:
+    """Where the points of a surface lie in the crops, hidden or not: ``[B, N, Q, 2]``, px, of what each view shows."""
+    shapes = batch[schema.POSED.key] if schema.POSED.key in batch else batch[schema.VERTICES.key]
+    corners = tf.gather(shapes, surface.vertices, axis=-2)
+    points = tf.einsum("qc,...qcx->...qx", tf.constant(surface.weights, tf.float32), corners)
+    poses = (batch[field.key] for field in (schema.QUATERNIONS, schema.TRANSLATIONS, schema.INTRINSICS))
+    return tf.linalg.matrix_transpose(scene.Scene(points, *poses).project_rows())
+
+
+def _known(batch: Batch) -> tf.Tensor:
+    """``[B, N]``, 1 where a view exists and what it shows is known."""
+    mask = batch[schema.VIEW_MASK.key]
+    return mask * batch[schema.EXPRESSIONS_KNOWN.key] if schema.EXPRESSIONS_KNOWN.key in batch else mask
+
+
+def training_objective(
+    model_kind: str, virtual_views: int = 0, seed: int = 0, surface: SurfacePoints | None = None
+) -> TrainingObjective:
     """What a step minimises: the objective of the model kind, or that with virtual cameras.
+
+    If a model finds points, both are negative log likelihoods of distances in the picture, a point or vertex and view,
+    and their sum is minimised: `losses.point_likelihood` + `losses.with_likeliest_deviation`, without a weight. Where
+    it is trained without its head of points, Eq. 2 is minimised as ever.
 
     Args:
       model_kind: As in `objective`.
       virtual_views: Virtual cameras for each true one (`losses.virtual_projections`); 0 for none.
       seed: Of the virtual cameras. They are the same for all subjects of a step, so that they depend on seed and step
         alone, not on how a batch is divided.
+      surface: The points that the model finds, if it finds any.
 
     Raises:
       ValueError: If a model without poses is to have virtual cameras.
     """
-    if not virtual_views:
-        plain = objective(model_kind)
+    squared = _with_virtual_views(model_kind, virtual_views, seed) if virtual_views else _plain(model_kind)
 
-        def without_virtual_views(batch: Batch, outputs: Batch, _: tf.Tensor) -> tf.Tensor:
-            return plain(batch, outputs)
+    def of_step(batch: Batch, outputs: Batch, step: tf.Tensor) -> tf.Tensor:
+        found = squared(batch, outputs, step)
+        if surface is None or schema.POINTS.key not in outputs:
+            return found
+        points = losses.point_likelihood(
+            true_points(batch, surface), outputs[schema.POINTS.key], outputs[schema.DEVIATIONS.key], _known(batch)
+        )
+        return losses.with_likeliest_deviation(found, batch[schema.VIEW_MASK.key]) + points
 
-        return without_virtual_views
+    return of_step
+
+
+def _plain(model_kind: str) -> TrainingObjective:
+    same_at_every_step = objective(model_kind)
+    return lambda batch, outputs, _: same_at_every_step(batch, outputs)
+
+
+def _with_virtual_views(model_kind: str, virtual_views: int, seed: int) -> TrainingObjective:
     if model_kind == "shape_only":
         raise ValueError(f"virtual_views: expected 0 for a model without poses, got {virtual_views}")
 
-    def with_virtual_views(batch: Batch, outputs: Batch, step: tf.Tensor) -> tf.Tensor:
+    def squared(batch: Batch, outputs: Batch, step: tf.Tensor) -> tf.Tensor:
         num_views = outputs[schema.QUATERNIONS.key].shape[1]
         key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
         virtual = tf.random.stateless_normal([1, num_views, virtual_views, 4], key)
         return losses.virtual_projections(*scene.compared(batch, outputs), virtual, batch[schema.VIEW_MASK.key])
 
-    return with_virtual_views
+    return squared
 
 
-def measures(batch: Batch, outputs: Batch, loss: Objective) -> dict[str, tf.Tensor]:
+def measures(
+    batch: Batch, outputs: Batch, loss: Objective, surface: SurfacePoints | None = None
+) -> dict[str, tf.Tensor]:
     """The measures of a validation, each a sum over the batch, ``[]``, beside ``count`` (subjects) and ``views``.
 
     ``expression_mm`` is how far the predicted expression displaces the vertices otherwise than the true one, over the
-    views whose expression is known (``known_views``).
+    views whose expression is known (``known_views``). Of a model that finds the points of a `surface`, ``points_px`` is
+    how far these lie off, ``points_nats`` is `losses.point_likelihood`, and ``points_calibration`` is 1 if the errors
+    are as large as the deviations say, over the same views.
     """
     true_shape, predicted_shape = batch[schema.VERTICES.key], outputs[schema.VERTICES.key]
     view_mask = batch[schema.VIEW_MASK.key]
@@ -84,13 +124,19 @@ def measures(batch: Batch, outputs: Batch, loss: Objective) -> dict[str, tf.Tens
         }
         for key, value in per_view.items():
             sums[key] = tf.reduce_sum(tf.where(view_mask > 0, value, tf.zeros_like(value)))
+    known = _known(batch)
+    sums["known_views"] = tf.reduce_sum(known)
     if schema.POSED.key in outputs and schema.POSED.key in batch:
-        known = view_mask * batch[schema.EXPRESSIONS_KNOWN.key]
         moved, predicted = (
             tensors[schema.POSED.key] - tensors[schema.VERTICES.key][:, None] for tensors in (batch, outputs)
         )
-        sums["known_views"] = tf.reduce_sum(known)
         sums["expression_mm"] = tf.reduce_sum(known * tf.reduce_mean(tf.norm(moved - predicted, axis=-1), axis=-1))
+    if surface is not None and schema.POINTS.key in outputs:
+        true = true_points(batch, surface)
+        points, deviations = outputs[schema.POINTS.key], outputs[schema.DEVIATIONS.key]
+        sums["points_px"] = tf.reduce_sum(known * metrics.point_error(true, points))
+        sums["points_calibration"] = tf.reduce_sum(known * metrics.calibration(true, points, deviations))
+        sums["points_nats"] = tf.reduce_sum(losses.point_likelihood(true, points, deviations, known))
     return sums
 
 
@@ -99,6 +145,9 @@ _COUNTS = {
     "rotation_deg": "views",
     "translation_mm": "views",
     "expression_mm": "known_views",
+    "points_px": "known_views",
+    "points_calibration": "known_views",
+    "points_nats": "known_views",
 }
 """What measures are means over; those that are not named, over subjects."""
 

@@ -12,6 +12,7 @@ STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 AUTO = "auto"
 """Of ``--encoder_dtype``: the precision that is the fastest here."""
 EXPRESSIONS_AUTO, EXPRESSIONS_NONE = "auto", "none"
+POINTS_OFF, POINTS_ON = "off", "on"
 SCHEDULES = ("constant", "cosine")
 HEAD_STARTS = ("zeros", "ridge")
 BEST_BY = ("similarity_mm", "rigid_mm", "reprojection_px", "loss")
@@ -34,6 +35,12 @@ class TrainingOptions(Options):
         EXPRESSIONS_AUTO,
         "auto learns the expression of every view from records of people who move; none is the paper's neutral model.",
         choices=(EXPRESSIONS_AUTO, EXPRESSIONS_NONE),
+    )
+    points: str = option(
+        POINTS_OFF,
+        "on learns to find the landmarks and 300 points more of the face in every view, each with a deviation, in the "
+        "stages that train block4 and more; off is the paper's.",
+        choices=(POINTS_OFF, POINTS_ON),
     )
     hidden_units: int = option(256, "Hidden units of each MLP.", lower=1)
     dropout: float = option(

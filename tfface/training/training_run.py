@@ -15,13 +15,14 @@ from tqdm import tqdm
 import tfface
 from tfface import files, models
 from tfface.data.record_streams import Worker
-from tfface.models import FaceModel, encoders
+from tfface.face.surface_points import SurfacePoints
+from tfface.models import FaceModel, encoders, point_head
 from tfface.training import interruption, loop, objectives, precision, ridge, stages
 from tfface.training import strategy as strategies
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.examples import Examples, Frozen, StageBatches
 from tfface.training.logs import Logger, describe
-from tfface.training.options import AUTO, EXPRESSIONS_NONE, TrainingOptions
+from tfface.training.options import AUTO, EXPRESSIONS_NONE, POINTS_ON, TrainingOptions
 from tfface.training.run_directory import Position, RunDirectory
 from tfface.training.session import Session
 
@@ -72,7 +73,6 @@ def _train(
     worker: Worker,
     stop: interruption.StopRequest,
 ) -> str:
-    training_objective = objectives.training_objective(options.model_kind, options.virtual_views, options.seed)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = strategies.make_strategy(options.strategy)
@@ -91,6 +91,13 @@ def _train(
         max_unreadable=options.max_unreadable,
         expressions=options.expressions != EXPRESSIONS_NONE,
     )
+    training_objective = objectives.training_objective(
+        options.model_kind,
+        options.virtual_views,
+        options.seed,
+        SurfacePoints.spread(examples.face_model) if options.points == POINTS_ON else None,
+    )
+    _check_points(options, plan, examples)
     asked, options, seconds = options.encoder_dtype, *_with_precision(options, plan, examples, run, strategy)
     start = options.initialize_from
     started_from = files.sha256(start) if start and os.path.isfile(start) else None
@@ -161,6 +168,26 @@ def _with_precision(
     return dataclasses.replace(options, encoder_dtype=chosen), seconds
 
 
+def _check_points(options: TrainingOptions, plan: Sequence[stages.Stage], examples: Examples) -> None:
+    """Refuses what a head of points cannot be trained with."""
+    if options.points != POINTS_ON:
+        return
+    if options.model_kind == "shape_only":
+        raise ValueError("points: expected off for a model of shape alone, which knows no views; got on")
+    if examples.posing is not None and options.expressions == EXPRESSIONS_NONE:
+        raise ValueError(
+            "points: of people with expressions they move with them: expressions=auto expected, got "
+            f"{options.expressions}"
+        )
+    learning = point_head.parts(encoders.ENCODERS[options.encoder])
+    unfit = [str(stage) for stage in plan if stage.part not in (encoders.HEADS, *learning)]
+    if unfit or all(stage.part == encoders.HEADS for stage in plan):
+        raise ValueError(
+            f"points: they are learnt in stages of {', '.join(learning)}: one of these expected, and beside them none "
+            f"but {encoders.HEADS} and {stages.RIDGE}, got {', '.join(map(str, plan))}"
+        )
+
+
 def _check_ridge(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
     solved = [index for index, stage in enumerate(plan) if stage.solved]
     if any(solved) and options.model_kind != "single_view":
@@ -194,6 +221,7 @@ def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
         "encoder_output": options.encoder_output,
         "hidden_units": options.hidden_units,
         "dropout": options.dropout,
+        "points": options.points == POINTS_ON,
     }
     if options.model_kind != "shape_only":
         standardised = source is not None and source.has_poses
