@@ -172,9 +172,12 @@ class FaceModel:
         inputs = {key: keras.Input(tensor.shape[1:], name=key) for key, tensor in rest.input.items()}
         cached = keras.Input((self.num_views, *boundary.shape[1:]), name=schema.FEATURES.key)
         folded: Any = layers.FoldViews(name="fold_views")(cached)
-        keys = (schema.FEATURES.key, schema.DETAIL.key)[: len(encoder.outputs)]
-        encoded = zip(keys, keras.Model(boundary, encoder.outputs)(folded), strict=True)
-        seen = {key: layers.UnfoldViews(self.num_views, name=f"encoded_{key}")(maps) for key, maps in encoded}
+        encoded = {schema.FEATURES.key: encoder.outputs[0]}
+        detail_is_cached = self.architecture.below(part) == self.architecture.blocks[point_head.DETAIL_BLOCK]
+        if self.point_head is not None and not detail_is_cached:
+            encoded[schema.DETAIL.key] = encoder.outputs[1]
+        maps = {schema.DETAIL.key: folded} | keras.Model(boundary, encoded)(folded)
+        seen = {key: layers.UnfoldViews(self.num_views, name=f"encoded_{key}")(value) for key, value in maps.items()}
         outputs = rest(inputs | {schema.FEATURES.key: seen[schema.FEATURES.key]})
         if self.point_head is not None:
             outputs |= self.point_head(seen)

@@ -7,7 +7,6 @@ import keras
 
 from tfface import schema
 from tfface.face import MorphableModel
-from tfface.face.surface_points import SurfacePoints
 from tfface.models import encoders, layers, point_head, regressor
 from tfface.models.face_model import PREPROCESSING
 from tfface.models.heads import HEADS, CameraStatistics, ExpressionStatistics, Setting
@@ -172,8 +171,9 @@ class _Network:
         detail = encoder.get_layer(architecture.blocks[point_head.DETAIL_BLOCK]).output
         if options.points:
             encoder = keras.Model(encoder.input, [encoder.output, detail], name=encoder.name)
+        setting = Setting(self.face_model, size, self.camera or CameraStatistics(), self.expressions)
         rest = regressor.build(
-            Setting(self.face_model, size, self.camera or CameraStatistics(), self.expressions),
+            setting,
             feature_shape,
             heads=[head for head in HEADS if self.camera is not None or not head.per_view],
             num_views=self.num_views,
@@ -192,7 +192,7 @@ class _Network:
         seen = {key: layers.UnfoldViews(self.num_views, name=key)(maps) for key, maps in seen.items()}
         outputs = rest(inputs | {schema.FEATURES.key: seen[schema.FEATURES.key]})
         if options.points:
-            surface = SurfacePoints.spread(self.face_model)
-            outputs |= point_head.build(surface, feature_shape, detail.shape[1:], size, self.num_views)(seen)
+            head = point_head.build(setting, feature_shape, detail.shape[1:], self.num_views, options.hidden_units)
+            outputs |= head(seen)
         del inputs[schema.FEATURES.key]
         return keras.Model({schema.IMAGES.key: images, **inputs}, outputs, name=name)

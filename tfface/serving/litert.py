@@ -44,8 +44,7 @@ def convert(model: keras.Model) -> bytes:
         given = {schema.IMAGES.key: images[:, None], schema.INTRINSICS.key: intrinsics[:, None]}
         outputs = dict(model(given, training=False))
         per_view = [head.output.key for head in face_model.regressor.heads if head.per_view]
-        if schema.POSED.key in outputs:
-            per_view.append(schema.POSED.key)
+        per_view += [field.key for field in (schema.POSED, schema.POINTS, schema.DEVIATIONS) if field.key in outputs]
         return outputs | {key: outputs[key][:, 0] for key in per_view}
 
     module = tf.Module()

@@ -1,0 +1,70 @@
+"""Training with a head of points: stages, validations, and what cannot be."""
+
+import keras
+import numpy as np
+import posed_people
+import pytest
+
+import tfface
+from tfface.data import preparation
+from tfface.models import FaceModel
+from tfface.training import training_run
+from tfface.training.options import TrainingOptions
+from tfface.training.run_directory import RunDirectory
+
+TINY = {
+    "encoder_weights": "none",
+    "encoder_dtype": "float32",
+    "encoder_output": "block4_pool",
+    "hidden_units": 16,
+    "batch_size": 4,
+    "pictures": 0,
+    "validate_every": 2,
+    "points": "on",
+}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("people") / "records")
+    people = posed_people.PosedPeople(20)
+    preparation.prepare(people, folder, preparation.Recipe(modes=4), num_workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _clear():
+    yield
+    keras.backend.clear_session()
+
+
+def _options(records: str, output, **changes) -> TrainingOptions:
+    return TrainingOptions(**{"records": records, "output": str(output), **TINY, **changes})
+
+
+def test_points_are_learnt_between_two_solutions_of_the_other_heads(records, tmp_path):
+    output = tmp_path / "run"
+    path = training_run.train(_options(records, output, stages=("ridge", "block4:2:1e-3", "ridge")))
+    history = RunDirectory(str(output)).history()
+    assert [line["stage"] for line in history] == ["ridge", "block4:2:0.001", "ridge"]
+    assert ["points_px" in line for line in history] == [False, True, False]
+    model = FaceModel(tfface.load(path))
+    # Deviations begin at a sixteenth of the crop; beside them, the likelihood is what calibration says.
+    begun = 2 * np.log(model.image_size[0] / 16)
+    assert history[1]["points_nats"] == pytest.approx(begun + history[1]["points_calibration"], abs=0.6)
+    assert model.network.output["points"].shape[1:] == (1, len(model.surface_points), 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": ("ridge", "heads:2")}, "learnt in stages of block4, block3, block2, all"),
+        ({"stages": ("block5:1", "block4:1")}, "none but heads and ridge, got block5:1"),
+        ({"stages": ("block4:1",), "expressions": "none"}, "expressions=auto expected, got none"),
+        ({"stages": ("block4:1",), "model_kind": "shape_only"}, "expected off for a model of shape alone"),
+    ],
+)
+def test_what_they_cannot_be_trained_with_is_refused(records, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        training_run.train(_options(records, tmp_path / "run", **changes))
+    assert not (tmp_path / "run" / "run.json").exists()
