@@ -55,6 +55,11 @@ class Position(tf.Module):
         self.without_better.assign_add(1)
         return False
 
+    def forget_best(self) -> None:
+        """Lets the next validation be the best: what came before cannot be compared with it."""
+        self.best.assign(float("inf"))
+        self.without_better.assign(0)
+
     def next_stage(self) -> None:
         """Goes on to the beginning of the next stage."""
         self.stage.assign_add(1)

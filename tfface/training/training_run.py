@@ -302,6 +302,8 @@ def _run_stage(index: int, session: Session) -> None:
         )
     if int(position.step.numpy()) > 0:
         checkpoints.restore(model=model, position=position, optimizer=optimizer)
+    elif _learns_points_first(index, session):  # a better shape without points is no better model
+        position.forget_best()
     checkpoints.track(model=model, position=position, optimizer=optimizer)
     if stage.solved:
         loop.measure_solved(trainer, stage, batches, session)
@@ -309,6 +311,12 @@ def _run_stage(index: int, session: Session) -> None:
         loop.run_stage(trainer, stage, batches, session)
     position.next_stage()
     checkpoints.save(int(position.total_steps.numpy()))
+
+
+def _learns_points_first(index: int, session: Session) -> bool:
+    """Whether a head of points has learnt nothing before a stage, and learns in it."""
+    parts = [stage.part for stage in session.plan[: index + 1]]
+    return session.options.points == POINTS_ON and parts[-1] != encoders.HEADS and set(parts[:-1]) <= {encoders.HEADS}
 
 
 def _taught_variables(network: keras.Model, model: FaceModel, examples: Examples) -> list[Any]:
