@@ -7,6 +7,8 @@ import functools
 import pathlib
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import grpc
@@ -17,6 +19,7 @@ import tensorflow as tf
 import tiny
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
+    get_model_status_pb2,
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -123,3 +126,48 @@ def refused(call: Callable[[], object], code: grpc.StatusCode, text: str = "") -
 def predicted(model: keras.Model, crops: np.ndarray, intrinsics: np.ndarray) -> dict[str, np.ndarray]:
     """What the Keras model says."""
     return parity.predict(model, crops, intrinsics)
+
+
+@functools.cache
+def one_face() -> predict_pb2.PredictRequest:
+    """A request of one face."""
+    given = parity.examples_of((32, 32), 1, 1)
+    return request({"images": given["images"].astype(np.float32), "intrinsics": given["intrinsics"]}, "tensors")
+
+
+def states(stubs: Stubs) -> dict[int, int]:
+    """The states of the model's versions, by number."""
+    asked = get_model_status_pb2.GetModelStatusRequest(model_spec=model_pb2.ModelSpec(name=MODEL))
+    return {entry.version: entry.state for entry in stubs.models.GetModelStatus(asked).model_version_status}
+
+
+def until(condition, seconds: float = 60.0) -> None:
+    """Waits for something to happen."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def version_of(stubs: Stubs, asked) -> int:
+    """The version that answers."""
+    return stubs.prediction.Predict(asked, timeout=60).model_spec.version.value
+
+
+@contextlib.contextmanager
+def busy(running: server.Server) -> Iterator[tuple[threading.Semaphore, list]]:
+    """A model that runs a batch only when it is let, and what it ran; at the end it is let."""
+    free, ran = threading.Semaphore(0), []
+    with running.manager.lease(model_pb2.ModelSpec(name=MODEL)) as (_, batcher):
+        run = batcher._run
+
+        def when_let(*given):
+            free.acquire()
+            ran.append(given)
+            return run(*given)
+
+        batcher._run = when_let
+        try:
+            yield free, ran
+        finally:
+            free.release(1000)
