@@ -116,6 +116,7 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
         arguments["path"] = options.face_model
     if options.measures:
         arguments["shifts"] = described["measures"] = _shifts(options.measures)
+    described |= options.described()
     source = open_source(options.people, **arguments)
     if isinstance(source, IctPeople) and source.assets is not None:
         described["appearance"] = os.path.basename(source.assets)

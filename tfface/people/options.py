@@ -6,6 +6,7 @@ from typing import Any
 
 from tfface.options import Options, option
 from tfface.people import SOURCES
+from tfface.people.photographer.settings import LIGHTS
 
 NEUTRAL, UNKNOWN = MISSING_EXPRESSIONS = "neutral", "unknown"
 """What the face is in a photograph of a capture folder that tells no expression."""
@@ -57,6 +58,13 @@ class LooksOptions(PeopleOptions):
         "the folder that the variable MAKEHUMAN_ASSETS_DIR names. For --people=ict and --people=makehuman.",
     )
 
+    light: str = option(
+        "studio",
+        "Light, background and camera: clean, or varied as in people's photographs (sun, windows, lamps, flash; blur, "
+        "noise, tone curves, low resolution, two JPEG files).",
+        choices=LIGHTS,
+    )
+
     def arguments(self) -> dict[str, Any]:
         """As for people, with their looks.
 
@@ -64,6 +72,7 @@ class LooksOptions(PeopleOptions):
           ValueError: If the people have no such looks, or nothing names a folder of assets.
         """
         given = super().arguments()
+        given["settings"] = dataclasses.replace(given["settings"], light=self.light)
         if self.appearance == "painted":
             return given
         if self.people not in ("ict", "makehuman"):
@@ -72,3 +81,7 @@ class LooksOptions(PeopleOptions):
         if not folder:
             raise ValueError("appearance=makehuman: the variable MAKEHUMAN_ASSETS_DIR must name a folder of assets")
         return given | {"appearance": folder}
+
+    def described(self) -> dict[str, Any]:
+        """The options beside the appearance that differ from their defaults: what records say of their looks."""
+        return {"light": self.light} if self.light != "studio" else {}

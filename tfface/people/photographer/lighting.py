@@ -56,6 +56,8 @@ class Lighting:
     def white(self) -> Array:
         """Colour of a white thing that faces the camera, [3], mean 1."""
         white = 0.7 * self.key_colour + 0.5 * (self.sky + self.ground)
+        for lobe in self.lobes:
+            white = white + 0.4 * lobe.colour
         return white / white.mean()
 
 

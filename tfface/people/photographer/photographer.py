@@ -22,9 +22,12 @@ from tfface.people.photographer import (
     sensor,
     shading,
     textured,
+    varied_background,
+    varied_light,
+    varied_sensor,
 )
 from tfface.people.photographer.head_model import HeadModel, Part
-from tfface.people.photographer.settings import SAMPLED, PhotographySettings
+from tfface.people.photographer.settings import SAMPLED, VARIED, PhotographySettings
 from tfface.people.photographer.unrolled_skin import unroll
 
 _PUPIL_RADIUS = 11.0
@@ -82,7 +85,8 @@ def photograph(
         weights = _sample_weights(head, moods) if moves else np.zeros(0, np.float32)
         landmarks = _posed_landmarks(head, vertices, weights)
         shot = framing.sample_shot(landmarks, float(yaw), settings, rng)
-        light = lighting.sample_lighting(settings, rng)
+        varied = settings.light == VARIED
+        light = varied_light.sample_varied_lighting(rng) if varied else lighting.sample_lighting(settings, rng)
         gaze = _sample_gaze(shot, landmarks, rng)
         if neutral is None:
             weights = _with_gaze(head, weights, gaze)
@@ -90,8 +94,15 @@ def photograph(
         else:
             scene = dataclasses.replace(neutral, gaze=gaze)
         colour, coverage = renderer.render(scene, shot, light, settings.supersampling)
-        behind = background.sample_background(shot.size_hw, rng)
-        picture = sensor.expose(colour + (1 - coverage)[..., None] * behind, coverage, light.white, settings, rng)
+        draw, develop = (
+            (varied_background.sample_varied_background, varied_sensor.develop)
+            if varied
+            else (background.sample_background, sensor.expose)
+        )
+        behind = draw(shot.size_hw, rng)
+        if varied:
+            behind = behind * light.white ** np.float32(rng.uniform(0.3, 1.0))
+        picture = develop(colour + (1 - coverage)[..., None] * behind, coverage, light.white, settings, rng)
         image = sensor.encode(picture, settings, rng)
         views.append(View(image, shot.intrinsics, shot.quaternion, shot.translation, weights))
     return views

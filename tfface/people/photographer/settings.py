@@ -4,6 +4,9 @@ import dataclasses
 
 from tfface import schema
 
+STUDIO, VARIED = LIGHTS = "studio", "varied"
+"""Light, background and camera: clean ones, or such as people's photographs have."""
+
 NONE, SAMPLED = "none", "sampled"
 EXPRESSIONS = (NONE, SAMPLED)
 """What faces do: nothing, or in each photograph something else (`people.expression_sampler`)."""
@@ -33,6 +36,8 @@ class PhotographySettings:
       camera: 0..1, strength of what varies in the camera: exposure, colour balance, noise, blur.
       jpeg_quality: lowest and highest quality of the JPEG file.
       supersampling: rays along each axis of a pixel that differs from its neighbours; the others get one ray.
+      light: one of `LIGHTS`; where it is varied, `lighting` does nothing, and `camera` is the
+        strength of blur and noise alone.
       expressions: one of `EXPRESSIONS`; people of a source that knows none are neutral whatever it says.
 
     Raises:
@@ -57,6 +62,7 @@ class PhotographySettings:
     jpeg_quality: tuple[int, int] = (70, 95)
     supersampling: int = 2
     expressions: str = NONE
+    light: str = STUDIO
 
     def __post_init__(self) -> None:
         for name in ("image_size", "num_views", "supersampling"):
@@ -74,6 +80,8 @@ class PhotographySettings:
             raise ValueError(f"box_jitter: expected less than 0.5, got {self.box_jitter}")
         if self.expressions not in EXPRESSIONS:
             raise ValueError(f"expressions: expected one of {', '.join(EXPRESSIONS)}, got {self.expressions!r}")
+        if self.light not in LIGHTS:
+            raise ValueError(f"light: expected one of {', '.join(LIGHTS)}, got {self.light!r}")
         near, far = self.distance_range
         if not 200 <= near <= far:
             raise ValueError(f"distance_range: expected 200 mm <= near <= far, got {self.distance_range}")

@@ -62,7 +62,7 @@ def sample_textured(
         paint.beard(canvas, unrolled, hair, middle + fine, min(1.0, 1.6 * settings.appearance), rng)
     _brows(canvas, unrolled, assets, hair, fine, person, rng)
     style = None
-    if not bald and rng.random() < settings.hair_probability:
+    if not bald and rng.random() < 0.5 + 0.5 * settings.hair_probability:
         style = _style(assets, unrolled, person, rng)
     if style is not None:
         covered = style.covered.astype(np.float32) * np.float32(0.85 / 255)
@@ -119,11 +119,11 @@ def _brows(
     opacity = np.roll(opacity, rng.integers(-2, 3), axis=0)
     window = paint.window_of(opacity > 0)
     alpha = opacity[window].astype(np.float32) / 255
-    alpha = np.clip(alpha ** np.float32(rng.uniform(0.45, 1.0)) * (1 + 0.3 * noise[window]), 0, 1)
+    alpha = np.clip(alpha ** np.float32(rng.uniform(0.35, 0.8)) * (1 + 0.3 * noise[window]), 0, 1)
     colour = hair * np.float32(rng.uniform(0.35, 0.8))
     if hair.mean() > 0.15:
         colour *= np.float32(rng.uniform(0.3, 0.9))
-    paint.cover(canvas, window, alpha * np.float32(rng.uniform(0.65, 1.0)), colour, 0.3)
+    paint.cover(canvas, window, alpha * np.float32(rng.uniform(0.8, 1.0)), colour, 0.3)
     rim = paint.window_of(np.abs(unrolled.eyes) < 4)
     lashes = smoothstep(-1.5, -0.2, unrolled.eyes[rim]) * np.float32(rng.uniform(0.3, 0.9 if person.female else 0.6))
     paint.cover(canvas, rim, lashes, hair * 0.3, 0.3)
