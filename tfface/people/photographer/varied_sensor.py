@@ -106,7 +106,8 @@ def _tone(exposed: Array, rng: np.random.Generator) -> Array:
     encoded = lifted + (1 - lifted) * encoded
     grey = (encoded @ colours.LUMINANCE)[..., None]
     if rng.random() < 0.06:
-        return np.clip(grey * np.array(1 + rng.uniform(0, 0.12) * np.array((1, 0.3, -1)), np.float32), 0, 1)
+        sepia = 1 + rng.uniform(0, 0.12) * np.array((1, 0.3, -1))
+        return np.clip(grey * sepia.astype(np.float32), 0, 1).astype(np.float32)
     return np.clip(grey + np.float32(rng.uniform(0.6, 1.35)) * (encoded - grey), 0, 1)
 
 
