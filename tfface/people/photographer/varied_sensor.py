@@ -118,4 +118,4 @@ def _saved_before(picture: Array, rng: np.random.Generator) -> Array:
     file = io.BytesIO()
     quality = int(rng.integers(_LOWEST_QUALITY, 96))
     Image.fromarray((picture * 255 + 0.5).astype(np.uint8)).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file), np.float32) / 255
+    return np.asarray(Image.open(file)).astype(np.float32) / np.float32(255)
