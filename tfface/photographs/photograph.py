@@ -186,13 +186,31 @@ def upright_intrinsics(
     """
     (fx, _, cx), (_, fy, cy), _ = np.asarray(intrinsics, np.float64)
     if orientation >= 5:  # rows became columns
-        fx, fy, cx, cy = fy, fx, cy, cx
+        fx, fy = fy, fx
+    cx, cy = upright_points((cx, cy), upright_hw, orientation)
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+
+def upright_points(points: npt.ArrayLike, upright_hw: tuple[int, int], orientation: int) -> npt.NDArray[np.float64]:
+    """Places in an upright photograph from those in its stored pixels.
+
+    Args:
+      points: [..., 2], px of the stored photograph.
+      upright_hw: Height and width of the upright photograph, px.
+      orientation: EXIF orientation, 1 to 8.
+
+    Returns:
+      [..., 2], px of the upright photograph.
+    """
+    x, y = np.moveaxis(np.asarray(points, np.float64), -1, 0)
+    if orientation >= 5:  # rows became columns
+        x, y = y, x
     height, width = upright_hw
     if orientation in (2, 3, 6, 7):
-        cx = width - cx
+        x = width - x
     if orientation in (3, 4, 7, 8):
-        cy = height - cy
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        y = height - y
+    return np.stack((x, y), axis=-1)
 
 
 def _notes(image: Image.Image) -> tuple[int, float | None]:

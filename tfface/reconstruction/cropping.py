@@ -141,7 +141,7 @@ def _in_photograph(path: Path, how: CropSettings) -> list[CroppedFace]:
     faces = find_faces(picture.pixels, how.detector)
     if not faces:
         raise ValueError(f"{path}: no face found")
-    return [_cropped(picture, face, how, given) for face in _chosen(faces, how.face, str(path))]
+    return [cropped(picture, face, how, given) for face in _chosen(faces, how.face, str(path))]
 
 
 def _in_video(path: Path, how: CropSettings) -> list[CroppedFace]:
@@ -152,7 +152,7 @@ def _in_video(path: Path, how: CropSettings) -> list[CroppedFace]:
     for frame in frames:
         faces = find_faces(frame.pixels, how.detector)
         if faces:
-            found += [_cropped(frame, face, how) for face in _chosen(faces, how.face, frame.name)]
+            found += [cropped(frame, face, how) for face in _chosen(faces, how.face, frame.name)]
     if len(found) < LEAST_SHARE * len(frames):
         raise ValueError(
             f"{path}: a face in only {len(found)} of {len(frames)} frames, expected one in at least "
@@ -171,9 +171,20 @@ def _chosen(faces: list[DetectedFace], which: str, where: str) -> list[DetectedF
     return [faces[int(which)]]
 
 
-def _cropped(
+def cropped(
     picture: Photograph, face: DetectedFace, how: CropSettings, given: PosedCamera | None = None
 ) -> CroppedFace:
+    """Takes the crop of a face.
+
+    Args:
+      picture: Shows it; undistorted if its camera is given.
+      face: Found in it.
+      how: Size of the crop, and what is known of the lens.
+      given: The photograph's camera; None if none is given.
+
+    Raises:
+      ValueError: naming the photograph, if the face is no place, or its crop reaches behind the camera.
+    """
     if given is None:
         intrinsics, source = how.lens.intrinsics(picture)
     else:
@@ -184,7 +195,7 @@ def _cropped(
         crop, crop_intrinsics = face_crop.take(picture.pixels, intrinsics, camera, how.size)
     except ValueError as error:
         raise ValueError(f"{picture.name}: {error}") from error
-    cropped = CroppedFace(picture, intrinsics, source, face, camera, crop, crop_intrinsics, given)
+    found = CroppedFace(picture, intrinsics, source, face, camera, crop, crop_intrinsics, given)
     if how.told is not None:
-        how.told(cropped)
-    return cropped
+        how.told(found)
+    return found

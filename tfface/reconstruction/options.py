@@ -77,3 +77,21 @@ class ReconstructionOptions(Options):
         choices=POSES,
     )
     texture_size: int = option(TEXTURE_SIZE, "Texels along each side of the texture.", lower=16, upper=8192)
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotographEvaluationOptions(Options):
+    """Which models to measure on which photographs."""
+
+    command: ClassVar[str] = "tfface.evaluate_photographs"
+
+    photographs: str = required("Folder of photographs.")
+    landmarks: str = required(
+        "JSON file of marked landmarks by path in that folder ({path: {landmarks68, yaw}}), or a folder of iBUG's .pts "
+        "files, which may be the same."
+    )
+    models: Sequence[str] = required("Models to measure, as name=path (.keras).")
+    out: str = required("Folder to write; predictions that are there are kept.")
+    identities: str = option("", "JSON file of who is on which photographs ({person: [paths]}).")
+    fov: float = option(0.0, "Field of view along the diagonal in degrees; 0 asks the photograph.", lower=0, upper=180)
+    batch_size: int = option(16, "Photographs at a time.", lower=1)
