@@ -4,8 +4,8 @@
 
 Each person is photographed three times and reconstructed three times: with nothing known, with the distance of the
 pupils as an optician measures it (to 1 mm), and with the cameras in millimetres. Compared is the distance between the
-outer corners of the eyes that `reconstruction.json` gives, in mm and in its own deviations, of which the truth is to lie
-within two in 95 % of the people. Prints a Markdown table.
+outer corners of the eyes that `reconstruction.json` gives, in mm and in its own deviations; the truth is to lie within
+two of them in 95 % of the people. Prints a Markdown table.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import serving_tiny
 from reconstruction_run_test import _red_squares_are_faces_and_models_are_opened_once, reconstruct, save  # noqa: F401
@@ -31,7 +32,9 @@ def test_reconstruct_takes_the_starter_if_no_model_is_named(carried, tmp_path):
         assert reconstruct(tmp_path / str(model), path, model=model)[0].done == 1
     reconstruct(tmp_path / "named", path)
     found = [json.loads((tmp_path / name / "reconstruction.json").read_text()) for name in ("None", "starter", "named")]
-    assert found[0] == found[1] == found[2]
+    assert len({one["face_model"] for one in found}) == 1
+    for one in found[:2]:
+        np.testing.assert_allclose(one["coefficients"], found[2]["coefficients"], atol=1e-5)
 
 
 def test_a_package_without_it_says_what_to_do(tmp_path, monkeypatch):

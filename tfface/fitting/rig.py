@@ -19,6 +19,8 @@ Array = npt.NDArray[np.floating]
 
 _TURN_ERROR, _SIDE_ERROR, _DEPTH_ERROR = np.radians(2.0), 0.01, 0.04
 """What a network's pose errs by at least: radians about each axis, shares of the distance across and along the view."""
+_COMMON_DEPTH_ERROR = 0.03
+"""What estimates of distance err by together, in all photographs of a person; more photographs do not lessen it."""
 _NUDGE = 1e-4  # of a pose: radians, or shares of the distance
 _ROBUST = 0.05
 """Of the face's radius: errors beyond count less than their square."""
@@ -159,7 +161,7 @@ def _scale_deviation(row: Array, points: Array, poses: tuple[Array, Array], erro
     for axis, error in enumerate(errors):
         by_one = (_projected(points, *_nudged(poses, axis), rig) - before) / _NUDGE
         variance += float(np.sum((np.einsum("nqk,nqk->n", row, by_one) * error) ** 2))
-    return float(np.sqrt(variance))
+    return float(np.hypot(np.sqrt(variance), _COMMON_DEPTH_ERROR))
 
 
 def _nudged(poses: tuple[Array, Array], axis: int) -> tuple[Array, Array]:
