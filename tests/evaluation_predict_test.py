@@ -177,7 +177,7 @@ def test_only_models_of_tfface_with_the_same_3dmm_are_opened(tmp_path):
     with pytest.raises(ValueError, match=r"foreign\.keras: .*expected a model of tfface"):
         predict.open_model(foreign, digest)
     broken.write_bytes(ours.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"broken\.keras: not a Keras model that can be opened"):
+    with pytest.raises(ValueError, match=r"broken\.keras: not a model of tfface that can be opened"):
         predict.open_model(broken, digest)
     with pytest.raises(FileNotFoundError, match=r"missing\.keras"):
         predict.open_model(tmp_path / "missing.keras", digest)

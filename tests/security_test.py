@@ -86,6 +86,22 @@ def test_what_is_sound_is_let_pass():
     assert faults("import pickle", frozenset({"pickle"})) == []
 
 
+OPENERS = {
+    "load_model(": {"tfface/models/archive.py"},
+    "h5py.File(": {"tfface/face/statismo.py", "tfface/models/encoders/vgg16.py", "tfface/models/shrinking.py"},
+}
+"""Who may open models and HDF5 files: those that tests/hostile_models_test.py and tests/fuzz_models_test.py hold, and
+shrinking, which opens what it has just written."""
+
+
+def test_models_and_hdf5_files_are_opened_by_readers_that_are_tested():
+    for call, allowed in OPENERS.items():
+        code = re.compile(rf"^[^#`\n]*(?<!def )\b{re.escape(call)}", re.MULTILINE)
+        package = [path for path in SOURCES if path.is_relative_to(ROOT / "tfface")]
+        found = {path.relative_to(ROOT).as_posix() for path in package if code.search(path.read_text("utf-8"))}
+        assert found == allowed, call
+
+
 def test_servers_listen_on_this_machine_unless_told_otherwise():
     assert ServerOptions().host == "127.0.0.1"
     for path in SOURCES:

@@ -38,9 +38,9 @@ def load(path: str | os.PathLike[str]) -> "keras.Model":
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If the file is not a Keras model.
+      ValueError: naming the file, if it is not a Keras model that can be opened.
     """
-    import keras
+    from tfface.models import archive
 
     if path == starter.NAME:
         path = starter.path()
@@ -49,7 +49,7 @@ def load(path: str | os.PathLike[str]) -> "keras.Model":
         raise FileNotFoundError(f"model: no such file: {os.fspath(path)}")
     if os.path.splitext(path)[1] != ".keras":  # older formats of Keras can hold code
         raise ValueError(f"model: expected a file .keras, got {os.fspath(path)}")
-    return keras.saving.load_model(path, safe_mode=True)
+    return archive.load(path)
 
 
 def __getattr__(name: str) -> Any:

@@ -30,10 +30,7 @@ def open_model(path: str | os.PathLike[str], face_model: str) -> keras.Model:
       ValueError: If it is not a model of tfface, or one of another 3DMM; the file is named.
     """
     name = os.fspath(path)
-    try:
-        model = tfface.load(path)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{name}: not a Keras model that can be opened: {error}") from error
+    model = tfface.load(path)
     try:
         digest = FaceModel(model).shape_decoder.digest
     except ValueError as error:

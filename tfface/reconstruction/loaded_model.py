@@ -29,10 +29,7 @@ class LoadedModel:
           ValueError: naming the file, if it is no model of tfface, or one without poses, or of crops that are not
             square.
         """
-        try:
-            self._model = FaceModel(tfface.load(path))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}: not a model of tfface that can be opened: {error}") from error
+        self._model = _opened(path)
         if not self._model.has_poses:
             raise ValueError(f"{path}: predicts no poses, without which a face cannot be laid on a photograph")
         height, width = self._model.image_size
@@ -71,7 +68,12 @@ def open_face_model(path: str) -> MorphableModel:
     """
     if os.path.splitext(path)[1] != ".keras":
         return MorphableModel.load(path)
+    return _opened(path).morphable_model
+
+
+def _opened(path: str) -> FaceModel:
+    model = tfface.load(path)
     try:
-        return FaceModel(tfface.load(path)).morphable_model
+        return FaceModel(model)
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: not a model of tfface that can be opened: {error}") from error
+        raise ValueError(f"{path}: not a model of tfface: {error}") from error

