@@ -15,6 +15,7 @@ from tfface import losses, metrics, schema
 from tfface.face.surface_points import SurfacePoints
 from tfface.models import FaceModel, point_head
 from tfface.models.heads import Setting
+from tfface.serving import signatures
 from tfface.training import objectives
 
 RNG = np.random.default_rng(3)
@@ -89,6 +90,18 @@ def test_call_save_load_and_cut(kind, tmp_path):
         assert set(halved) == set(outputs) - ({"points", "deviations"} if part == "heads" else set())
         for key, value in halved.items():
             np.testing.assert_allclose(value, outputs[key], rtol=1e-4, atol=1e-4)
+
+
+def test_an_exported_model_finds_points_in_px_of_the_photograph_sent():
+    model = tiny.build("single_view", points=True)
+    head = FaceModel(model).point_head
+    for weight in head.trainable_variables:
+        weight.assign_add(RNG.normal(0, 0.02, weight.shape))
+    small = np.full((tiny.IMAGE_SIZE, tiny.IMAGE_SIZE, 3), 90, np.uint8)
+    photographs = tf.stack([[tf.io.encode_png(np.tile(small, (n, n, 1)))] for n in (1, 2)])
+    answer = signatures.make(model)[signatures.DEFAULT](photographs)
+    np.testing.assert_allclose(answer["points"][1], 2 * answer["points"][0], rtol=1e-4)
+    np.testing.assert_allclose(answer["deviations"][1], 2 * answer["deviations"][0], rtol=1e-4)
 
 
 def test_parts_above_what_the_head_sees_and_models_of_shape_alone_are_refused():

@@ -1,7 +1,8 @@
 """The functions of an exported model, all in the graph: what a request holds -> what the answer holds.
 
 ``serving_default`` takes encoded photographs and does for them what training did (`tfface.data.preprocess`);
-``tensors`` takes crops of the model's own size. Both answer with `schema.MODEL_OUTPUTS` and `LANDMARKS_PX`.
+``tensors`` takes crops of the model's own size. Both answer with `schema.MODEL_OUTPUTS` and `LANDMARKS_PX`; px are
+those of the pictures sent.
 """
 
 import math
@@ -75,6 +76,9 @@ def make(model: keras.Model) -> dict[str, Callable[..., Any]]:
             poses = (outputs[schema.QUATERNIONS.key], outputs[schema.TRANSLATIONS.key])
             px = camera.project(points, *poses, intrinsics)
             outputs[LANDMARKS_PX] = px if px_scale is None else px / px_scale
+        if schema.POINTS.key in outputs and px_scale is not None:
+            outputs[schema.POINTS.key] /= px_scale
+            outputs[schema.DEVIATIONS.key] /= tf.sqrt(tf.reduce_prod(px_scale, axis=-1))
         return outputs
 
     def from_tensors(crops: tf.Tensor, intrinsics: Any = None, view_mask: Any = None) -> dict[str, tf.Tensor]:
