@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scanned_people
 
-from tfface.face import MorphableModel
+from tfface.face import MorphableModel, arkit
 from tfface.face.register import RegistrationSettings
 from tfface.face.registration import smooth_prior
 from tfface.face.registration.scan_surface import ScanSurface
@@ -300,6 +300,32 @@ def test_simulated_captures_are_written_with_photographs_and_truth(tmp_path):
 
     px = camera.project_array(truth.vertices, views[1].quaternion, views[1].translation, views[1].intrinsics)
     assert ((px > -16) & (px < 48)).all(), "the photographs show the truth where it is"
+
+
+def test_simulated_people_make_faces_and_the_files_tell_which(tmp_path, ict_facekit_dir, tmp_path_factory):
+    from tfface.people import ict, photographer
+
+    photography = photographer.PhotographySettings(image_size=32, num_views=2, supersampling=1, expressions="sampled")
+    cache = tmp_path_factory.mktemp("ict")
+    source = ict.IctPeople(ict_facekit_dir, 1, seed=2, settings=photography, num_modes=5, cache_dir=cache)
+    simulation = simulate.Simulation("mm", settings=TINY, seed=1)
+    simulate.simulate(source, tmp_path, simulation, num_workers=1, progress=False)
+    moves = source.template.expressions
+    subject, truth = source.subject_id(0), tmp_path / simulate.TRUTH
+    neutral, posed = (mesh.read_mesh(truth / f"{subject}{kind}.ply").vertices for kind in ("", "_posed"))
+    told = json.loads((truth / f"{subject}.json").read_text())
+    moved = np.linalg.norm(moves.displacement(arkit.to_expressions(told, moves.names)), axis=1)
+    assert moved.max() > 2
+    np.testing.assert_allclose(np.linalg.norm(posed - neutral, axis=1), moved, atol=1e-2)
+    scan = ScanSurface(scan_files.read_scan(tmp_path / subject / "scan.ply", "mm").mesh)
+    most = np.argsort(moved)[-200:]
+    distances = [np.median(scan.closest(vertices[most]).distances) for vertices in (posed, neutral)]
+    assert distances[0] < distances[1], "the scan shows the expression"
+    reading = capture_files.ExpressionReading(moves)
+    views = capture_files.read_views(tmp_path / subject / capture_files.VIEWS, reading)
+    for view, taken in zip(views, source.views(0), strict=True):
+        expected = taken.expressions if len(taken.expressions) else np.zeros(len(moves))
+        np.testing.assert_allclose(view.expressions, expected, atol=1e-6)
 
 
 def test_a_beam_pipeline_does_the_same(tmp_path, capture, registered):

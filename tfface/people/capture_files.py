@@ -33,7 +33,8 @@ from tfface.people.options import NEUTRAL, UNKNOWN
 REGISTERED, LANDMARKS, VIEWS = "registered.ply", "landmarks.json", "views.json"
 REGISTERED_LANDMARKS, UNREGISTERED = "registered.json", "unregistered.json"
 
-_EXPRESSIONS = "expressions"
+EXPRESSIONS = "expressions"
+"""Key of an entry's weights."""
 
 MAX_PIXELS = 1 << 27
 """A photograph whose header claims more pixels is refused before it is decoded."""
@@ -89,9 +90,9 @@ class ExpressionReading:
         Raises:
           ValueError: naming the fault.
         """
-        if _EXPRESSIONS not in entry:
+        if EXPRESSIONS not in entry:
             return None if self.missing == UNKNOWN else np.zeros(0, np.float32)
-        told, where = entry[_EXPRESSIONS], f"{where}: {_EXPRESSIONS}"
+        told, where = entry[EXPRESSIONS], f"{where}: {EXPRESSIONS}"
         if self.known is None:
             raise ValueError(f"{where}: expected none without a 3DMM that has expressions (--face_model)")
         if told is None:

@@ -4,21 +4,28 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tqdm
 
 from tfface import files
 from tfface.data import preparation, workers
+from tfface.face import Expressions
 from tfface.geometry import alignment, mesh
-from tfface.people import capture_files, people_source
+from tfface.people import capture_files, expression_sampler, people_source
 from tfface.scans import scanner
 from tfface.scans.scanner_settings import ScannerSettings
 
 WHOLE_HEADS = ("anthropometric", "ict")
 """The sources of people (`tfface.people.SOURCES`) who need nothing else to be scanned."""
 TRUTH = "_truth"
-"""Folder of the true shapes, `<subject>.ply`, mm, in the frame of the scan; no subject of a capture folder."""
+"""Folder of the true shapes, in mm and the frame of the scan; no subject of a capture folder.
+
+`<subject>.ply` is the neutral face. Of people with expressions, `<subject>_posed.ply` is what the scan shows and
+`<subject>.json` has the weights by name.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +55,7 @@ def simulate(
 ) -> None:
     """Scans and photographs every subject of a source: `<root>/<subject>/scan.ply`, `images/`, `views.json`.
 
+    People whose template has expressions make a face for the scan, and `views.json` tells that of each photograph.
     A subject that is there already is left as it is, so that an interrupted run continues.
 
     Args:
@@ -81,20 +89,46 @@ def _scan_subject(source: people_source.PeopleSource, job: tuple[int, Path, Simu
     folder = root / subject
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (root / TRUTH).mkdir(exist_ok=True)
-    made = scanner.scan(source, index, settings=how.settings, seed=how.seed, unit=how.unit)  # type: ignore[arg-type]
+    moving = source.template.expressions
+    weights = None
+    if moving is not None:
+        drawn = expression_sampler.sample_expression(np.random.default_rng([how.seed, index]))
+        weights = expression_sampler.weight_vector(drawn, moving.names)
+    made = scanner.scan(
+        source,  # type: ignore[arg-type]
+        index,
+        settings=how.settings,
+        seed=how.seed,
+        unit=how.unit,
+        expression=weights,
+    )
     mesh.write_mesh(folder / f"scan{how.suffix}", made.mesh)
     mm = scanner.MM_PER_UNIT[how.unit]
     scan_mm_from_source = alignment.Transform(
         np.ones(()), made.scan_from_source.rotation, mm * made.scan_from_source.translation
     )
-    _write_views(source.views(index), folder, scan_mm_from_source)
-    truth = scan_mm_from_source.apply(np.asarray(source.shape(index), np.float64))
-    # Last, as it marks the subject as finished.
-    mesh.write_mesh(root / TRUTH / f"{subject}.ply", mesh.Mesh(truth.astype(np.float32), source.template.triangles))
+    _write_views(source.views(index), folder, scan_mm_from_source, moving)
+    shape = np.asarray(source.shape(index), np.float64)
+
+    def write_truth(name: str, vertices: npt.NDArray[np.floating]) -> None:
+        placed = scan_mm_from_source.apply(vertices).astype(np.float32)
+        mesh.write_mesh(root / TRUTH / name, mesh.Mesh(placed, source.template.triangles))
+
+    if moving is not None and weights is not None:
+        write_truth(f"{subject}_posed.ply", shape + moving.displacement(weights))
+        files.write_json(root / TRUTH / f"{subject}.json", _by_name(moving, weights))
+    write_truth(f"{subject}.ply", shape)  # last, as it marks the subject as finished
 
 
-def _write_views(views: list[people_source.View], folder: Path, scan_from_source: alignment.Transform) -> None:
-    entries = []
+def _by_name(moving: Expressions, weights: npt.NDArray[np.floating]) -> dict[str, float]:
+    """Weights that are not 0, by name."""
+    return {name: float(weight) for name, weight in zip(moving.names, weights, strict=True) if weight}
+
+
+def _write_views(
+    views: list[people_source.View], folder: Path, scan_from_source: alignment.Transform, moving: Expressions | None
+) -> None:
+    entries: list[dict[str, Any]] = []
     for number, view in enumerate(views):
         suffix = "png" if view.image.startswith(b"\x89PNG") else "jpg"
         name = f"images/{number:02d}.{suffix}"
@@ -108,4 +142,10 @@ def _write_views(views: list[people_source.View], folder: Path, scan_from_source
                 "translation": np.asarray(placed.translation, np.float64).tolist(),
             }
         )
+        if moving is not None:
+            weights = view.expressions
+            neutral = weights is not None and not len(weights)
+            entries[-1][capture_files.EXPRESSIONS] = (
+                None if weights is None else {} if neutral else _by_name(moving, weights)
+            )
     files.write_bytes(folder / capture_files.VIEWS, json.dumps(entries, indent=1).encode())
