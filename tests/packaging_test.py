@@ -2,6 +2,7 @@
 
 import ast
 import email
+import os
 import pathlib
 import re
 import shutil
@@ -65,6 +66,34 @@ def test_the_wheel_carries_every_file_of_the_package_and_the_licence(wheel):
     carried = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert carried == sources | {"tfface/assets/starter.keras"}
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
+
+
+def test_what_is_installed_works_outside_the_checkout(wheel, tmp_path):
+    """The wheel unpacked as an installer does it, from another folder: the model to start with, pages, commands."""
+    wheel.extractall(tmp_path / "installed")
+    (tmp_path / "elsewhere").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    code = (
+        "import runpy, sys\n"
+        "from tfface import starter\n"
+        "from tfface.reconstruction import page\n"
+        "from tfface.studio import server\n"
+        "assert starter.path().is_relative_to(sys.argv[1]), starter.path()\n"
+        "assert all((server._ASSETS / name).is_file() for name in (*server._TYPES, 'app.html'))\n"
+        "assert (page._ASSETS / 'viewer.js').is_file()\n"
+        "sys.argv = ['tfface.app', '--help']\n"
+        "runpy.run_module('tfface.app', run_name='__main__', alter_sys=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "installed")],
+        cwd=tmp_path / "elsewhere",
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert "--folder" in done.stdout, done.stderr
 
 
 def test_the_version_is_the_one_of_the_changelog(metadata):
