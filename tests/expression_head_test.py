@@ -8,7 +8,6 @@ import posed_people
 import pytest
 import tensorflow as tf
 import tiny
-from tiny_people import TinyPeople
 
 import tfface
 from tfface import models, schema
@@ -262,35 +261,42 @@ def test_a_run_learns_expressions_from_a_start_in_closed_form(single, capsys):
 
 
 def test_several_views_take_the_head_over_and_merge_identity_alone(records, single, tmp_path, capsys):
-    changes = {"model_kind": "multi_view", "num_views": 2, "initialize_from": single, "stages": ("heads:1",)}
-    trained = training_run.train(_options(records, tmp_path / "mv", **changes))
+    examples = Examples(records, num_views=2, batch_size=4)
+    changes = {"model_kind": "multi_view", "num_views": 2, "merge": "mean", "initialize_from": single}
+    model = FaceModel(training_run.build_model(_options(records, tmp_path, **changes), examples))
     assert "expression_mlp" in capsys.readouterr().out
-    model = FaceModel(tfface.load(trained))
-    assert model.expression_statistics == FaceModel(tfface.load(single)).expression_statistics
-    assert model.network.output[schema.EXPRESSIONS.key].shape[1:] == (2, 3)
-    shape = training_run.train(
-        _options(records, tmp_path / "shape", **{**changes, "model_kind": "shape_only", "initialize_from": trained})
-    )
-    assert set(tfface.load(shape).output) == {schema.COEFFICIENTS.key, schema.VERTICES.key}
+    source = FaceModel(tfface.load(single))
+    assert model.expression_statistics == source.expression_statistics
+    batch = next(examples.validation().as_numpy_iterator())
+    together = model(batch)
+    alone = [source({key: value[:, [n]] for key, value in batch.items() if value.ndim > 2}) for n in range(2)]
+    for n, one in enumerate(alone):
+        np.testing.assert_allclose(together["expressions"][:, n], one["expressions"][:, 0], atol=1e-4)
+    merged = np.mean([one["coefficients"] for one in alone], axis=0)
+    np.testing.assert_allclose(together["coefficients"], merged, atol=1e-4)
 
 
 def test_neutral_records_leave_the_head_as_it_is(records, single, tmp_path):
-    """The same people, photographed without expressions; their 3DMM is that of the others."""
-    folder = str(tmp_path / "neutral")
-    recipe = preparation.Recipe(face_model=f"{records}/{manifest.FACE_MODEL_NAME}")
-    preparation.prepare(TinyPeople(20), folder, recipe, num_workers=1, progress=False)
-    options = _options(folder, tmp_path / "run", stages=("heads:2:1e-2",), initialize_from=single)
-    before, after = (FaceModel(tfface.load(path)).regressor for path in (single, training_run.train(options)))
-    for head in before.heads:
-        weights = [np.concatenate([w.ravel() for w in each.mlp(head).get_weights()]) for each in (before, after)]
-        assert np.array_equal(*weights) == (head is heads.EXPRESSION), head.name
+    neutral = Examples(records, num_views=1, batch_size=4, expressions=False)
+    options = _options(records, tmp_path, initialize_from=single)
+    model = training_run.build_model(options, neutral)
+    regressor = FaceModel(model).regressor
+    taught = {id(variable) for variable in training_run._taught_variables(model, FaceModel(model), neutral)}
+    for head in regressor.heads:
+        learns = {id(variable) in taught for variable in regressor.mlp(head).trainable_variables}
+        assert learns == {head is not heads.EXPRESSION}, head.name
+    plain = next(iter(neutral.validation()))
+    batch = {field.key: plain[field.key] for field in schema.EXAMPLE}
+    np.testing.assert_array_equal(scene.compared(batch, model(batch))[1].vertices, model(batch)["vertices"])
 
 
-def test_without_expressions_a_run_is_that_of_neutral_records(records, tmp_path):
-    """The same weights to the bit as from records that know nothing of expressions, which train as ever."""
-    plain = tmp_path / "plain"
-    options = {"expressions": "none", "head_start": "ridge", "stages": ("heads:3:1e-3",)}
-    trained = FaceModel(tfface.load(training_run.train(_options(records, plain, **options))))
-    assert not trained.has_expressions
-    assert list(trained.network.output) == ["coefficients", "vertices", "quaternions", "translations"]
-    assert trained.shape_decoder.digest == MorphableModel.load(f"{records}/{manifest.FACE_MODEL_NAME}").digest()
+def test_without_expressions_it_is_the_papers_neutral_model(records, tmp_path):
+    examples = Examples(records, num_views=1, batch_size=4, expressions=False)
+    model = FaceModel(training_run.build_model(_options(records, tmp_path, expressions="none"), examples))
+    assert not model.has_expressions
+    assert list(model.network.output) == ["coefficients", "vertices", "quaternions", "translations"]
+    assert model.shape_decoder.digest == MorphableModel.load(f"{records}/{manifest.FACE_MODEL_NAME}").digest()
+    cached = examples.cached(Frozen(model.halves("heads").lower), str(tmp_path / "cache"), 1)
+    batch = next(iter(cached.stream(0)))
+    assert not batch.keys() & {field.key for field in schema.EXAMPLE_EXPRESSIONS}
+    assert np.isfinite(objectives.reprojection(batch, model.halves("heads").upper(batch))).all()
