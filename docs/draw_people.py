@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--expressions", choices=("none", "sampled"), default="sampled")
     parser.add_argument("--appearance", help="folder of MakeHuman's assets (docs/people.md); painted people without")
     parser.add_argument("--light", choices=("studio", "varied"), default="studio")
+    parser.add_argument("--occluders", choices=("plain", "varied"), default="plain")
     parser.add_argument("--subjects", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--image_size", type=int, default=192)
@@ -62,7 +63,11 @@ def main() -> None:
     if arguments.people == "ict" and not arguments.ict_facekit:
         parser.error("--people=ict needs --ict_facekit or the variable ICT_FACEKIT_DIR")
     settings = photographer.PhotographySettings(
-        image_size=arguments.image_size, num_views=3, expressions=arguments.expressions, light=arguments.light
+        image_size=arguments.image_size,
+        num_views=3,
+        expressions=arguments.expressions,
+        light=arguments.light,
+        occluders=arguments.occluders,
     )
     options = {"num_subjects": arguments.subjects, "seed": arguments.seed, "settings": settings}
     if arguments.people == "ict":

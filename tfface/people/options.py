@@ -6,7 +6,7 @@ from typing import Any
 
 from tfface.options import Options, option
 from tfface.people import SOURCES
-from tfface.people.photographer.settings import LIGHTS
+from tfface.people.photographer.settings import LIGHTS, OCCLUDERS, PhotographySettings
 
 NEUTRAL, UNKNOWN = MISSING_EXPRESSIONS = "neutral", "unknown"
 """What the face is in a photograph of a capture folder that tells no expression."""
@@ -35,7 +35,6 @@ class PeopleOptions(Options):
           ValueError: If the people need ICT-FaceKit or MakeHuman's data, and nothing names a folder of them.
         """
         from tfface.people import ict
-        from tfface.people.photographer import PhotographySettings
 
         settings = PhotographySettings(image_size=self.image_size, num_views=self.views)
         given: dict[str, Any] = {"num_subjects": self.subjects, "seed": self.seed, "settings": settings}
@@ -65,6 +64,10 @@ class LooksOptions(PeopleOptions):
         choices=LIGHTS,
     )
 
+    occluders: str = option(
+        "plain", "What hides faces: caps and fringes, or glasses, masks, scarves and hands too.", choices=OCCLUDERS
+    )
+
     def arguments(self) -> dict[str, Any]:
         """As for people, with their looks.
 
@@ -72,7 +75,7 @@ class LooksOptions(PeopleOptions):
           ValueError: If the people have no such looks, or nothing names a folder of assets.
         """
         given = super().arguments()
-        given["settings"] = dataclasses.replace(given["settings"], light=self.light)
+        given["settings"] = dataclasses.replace(given["settings"], **self.described())
         if self.appearance == "painted":
             return given
         if self.people not in ("ict", "makehuman"):
@@ -84,4 +87,6 @@ class LooksOptions(PeopleOptions):
 
     def described(self) -> dict[str, Any]:
         """The options beside the appearance that differ from their defaults: what records say of their looks."""
-        return {"light": self.light} if self.light != "studio" else {}
+        default = PhotographySettings()
+        given = {name: getattr(self, name) for name in ("light", "occluders")}
+        return {name: value for name, value in given.items() if value != getattr(default, name)}

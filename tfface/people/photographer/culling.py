@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tfface.geometry import camera
 from tfface.people.photographer.framing import Shot
-from tfface.people.photographer.head_model import EYES, MOUTH, Part
+from tfface.people.photographer.head_model import EYES, MOUTH, WORN, Part
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -39,9 +39,7 @@ class Kinds:
     @classmethod
     def of(cls, part: npt.NDArray[np.int8]) -> "Kinds":
         """Sorts the parts [T]."""
-        return cls(
-            np.isin(part, MOUTH), np.isin(part, EYES), part == Part.INNER, np.isin(part, (Part.HAIR, Part.CLOTH))
-        )
+        return cls(np.isin(part, MOUTH), np.isin(part, EYES), part == Part.INNER, np.isin(part, WORN))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,11 +28,17 @@ class Part(enum.IntEnum):
     TEETH = 7
     LASHES = 8
     """Fringes of hair, which let through what lies behind them."""
+    THING = 9
+    """Glasses, a hand, what it holds. Never in a `HeadModel` either."""
 
 
 MOUTH = (Part.INNER, Part.GUMS, Part.TEETH)
 """What an open mouth shows."""
 EYES = (Part.SCLERA, Part.IRIS)
+
+
+WORN = (Part.HAIR, Part.CLOTH, Part.THING)
+"""What is put on a head, and is seen from both sides."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

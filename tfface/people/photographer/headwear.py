@@ -34,7 +34,7 @@ class Headwear:
     Attributes:
       vertices: [W, 3], mm, source frame.
       triangles: [F, 3] int32.
-      part: `Part.HAIR` or `Part.CLOTH`.
+      part: `Part.HAIR`, `Part.CLOTH` or `Part.THING`.
       texel: [W, 2], (x, y) in the picture of strands, texels.
       colour: [3], linear RGB.
     """
@@ -47,7 +47,7 @@ class Headwear:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Grid:
+class Grid:
     """Points of the template's skin around the head, [rows, columns]; the last column repeats the first.
 
     Attributes:
@@ -70,7 +70,7 @@ class _Grid:
 
 
 @functools.lru_cache(maxsize=4)
-def _grid_of(head: HeadModel) -> _Grid:
+def grid_of(head: HeadModel) -> Grid:
     """Hangs the grid on a head: a dome of elevations above the brows, a wall of heights below; once a process."""
     vertices = head.template_vertices
     landmarks = masks.Landmarks(vertices[[head.landmarks[name] for name in schema.IBUG68]].astype(np.float64))
@@ -97,7 +97,7 @@ def _grid_of(head: HeadModel) -> _Grid:
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
     triangles = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, c, b), (b, c, d))])
     across, along = np.meshgrid(np.linspace(0, STRANDS[1] - 1, size[1]), np.linspace(0, STRANDS[0] - 1, size[0]))
-    return _Grid(
+    return Grid(
         corners,
         weights,
         directions.astype(np.float32),
@@ -135,8 +135,8 @@ def sample_headwear(
     Returns:
       None to two pieces.
     """
-    grid = _grid_of(head)
-    skin = np.einsum("rcb,rcbk->rck", grid.weights, vertices[grid.corners])
+    grid = grid_of(head)
+    skin = skin_of(grid, vertices)
     occluder = rng.random() < settings.occluder_probability
     cap = occluder and rng.random() < 0.5
     worn = []
@@ -148,7 +148,7 @@ def sample_headwear(
 
 
 def _sample_hair(
-    grid: _Grid, skin: Array, colour: Array, fringe: bool, under_cap: bool, rng: np.random.Generator
+    grid: Grid, skin: Array, colour: Array, fringe: bool, under_cap: bool, rng: np.random.Generator
 ) -> Headwear:
     third = grid.landmarks.third
     long = bool(rng.random() < 0.35)
@@ -156,7 +156,7 @@ def _sample_hair(
     depth = masks.hairline(grid.points, grid.landmarks, lowered, long)
     down = np.clip((grid.points[..., 1] - grid.landmarks.glabella) / third + 0.3, 0, 1)
     top, side = rng.uniform(4, 26), rng.uniform(14, 30) if long else rng.uniform(2, 14)
-    thickness = top + down * (side - top)
+    thickness: npt.NDArray[np.floating] = top + down * (side - top)
     if long:
         end = grid.landmarks.positions[8, 1] + rng.uniform(-0.4, 0.9) * third
         heights = grid.texel[..., 1] / (STRANDS[0] - 1) * (len(grid.points) - 1) - _DOME_ROWS
@@ -166,19 +166,19 @@ def _sample_hair(
         thickness = np.minimum(thickness, 4 + 30 * down)
     lumps = scipy.ndimage.gaussian_filter(rng.standard_normal(depth.shape), (1.5, 1.2), mode=("nearest", "wrap"))
     lumps *= 1 / max(float(lumps.std()), 1e-6)
-    lift = _lift(depth + 2 * lumps, thickness * (1 + 0.12 * lumps), 0.6)
-    return _shell(grid, skin, lift, Part.HAIR, colour)
+    height = lift(depth + 2 * lumps, thickness * (1 + 0.12 * lumps), 0.6)
+    return shell(grid, skin, height, Part.HAIR, colour)
 
 
-def _sample_cap(grid: _Grid, skin: Array, rng: np.random.Generator) -> Headwear:
+def _sample_cap(grid: Grid, skin: Array, rng: np.random.Generator) -> Headwear:
     landmarks = grid.landmarks
     colour = (rng.random(3) * rng.uniform(0.03, 0.6) + 0.01).astype(np.float32)
     brim = rng.random() < 0.6
     depth = masks.cap_line(grid.points, landmarks, rng.uniform(0.15, 0.45) * landmarks.third)
-    lift = _lift(depth, 7.0 + (rng.uniform(0, 12) if brim else 3.0) * smoothstep(0, 50, depth), 2.0)
-    shell = _shell(grid, skin, lift, Part.CLOTH, colour)
+    height = lift(depth, 7.0 + (rng.uniform(0, 12) if brim else 3.0) * smoothstep(0, 50, depth), 2.0)
+    crown = shell(grid, skin, height, Part.CLOTH, colour)
     if not brim:
-        return shell
+        return crown
     # The brim grows out of the lowest row of the cap in front.
     row = np.argmax(depth < 0, axis=0) - 1
     front = np.flatnonzero(np.abs(np.linspace(-np.pi, np.pi, _COLUMNS + 1)) < np.radians(62))
@@ -190,20 +190,25 @@ def _sample_cap(grid: _Grid, skin: Array, rng: np.random.Generator) -> Headwear:
     ahead = np.stack((0.35 * np.sin(angle), np.full_like(angle, rng.uniform(0.05, 0.35)), -np.cos(angle)), axis=-1)
     out = rim + (steps * reach)[..., None] * ahead
     out[..., 1] += 10 * angle**2 * steps
-    index = np.arange(out[..., 0].size).reshape(out.shape[:2]) + len(shell.vertices)
+    index = np.arange(out[..., 0].size).reshape(out.shape[:2]) + len(crown.vertices)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
     triangles = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, c, b), (b, c, d))])
     vertices = out.reshape(-1, 3)
     return Headwear(
-        np.concatenate((shell.vertices, vertices)).astype(np.float32),
-        np.concatenate((shell.triangles, triangles)).astype(np.int32),
+        np.concatenate((crown.vertices, vertices)).astype(np.float32),
+        np.concatenate((crown.triangles, triangles)).astype(np.int32),
         Part.CLOTH,
-        np.concatenate((shell.texel, np.full((len(vertices), 2), STRANDS[0] / 2, np.float32))),
+        np.concatenate((crown.texel, np.full((len(vertices), 2), STRANDS[0] / 2, np.float32))),
         colour,
     )
 
 
-def _lift(
+def skin_of(grid: Grid, vertices: Array) -> Array:
+    """The points of the grid on a person whose vertices are [V, 3], mm: [rows, columns, 3]."""
+    return np.einsum("rcb,rcbk->rck", grid.weights, vertices[grid.corners])
+
+
+def lift(
     depth: npt.NDArray[np.floating], thickness: npt.NDArray[np.floating], slope: float
 ) -> npt.NDArray[np.floating]:
     """Height above the skin, mm, of what begins at depth 0, rises with a slope and is at most `thickness` high.
@@ -213,7 +218,7 @@ def _lift(
     return np.clip(slope * depth, _SUNKEN, thickness)
 
 
-def _shell(grid: _Grid, skin: Array, lift: npt.NDArray[np.floating], part: Part, colour: Array) -> Headwear:
+def shell(grid: Grid, skin: Array, lift: npt.NDArray[np.floating], part: Part, colour: Array) -> Headwear:
     """The part of the grid that rises above the skin, `lift` mm along the outward directions."""
     vertices = (skin + lift[..., None] * grid.outward).reshape(-1, 3).astype(np.float32)
     shown = (lift.ravel() > 0)[grid.triangles].any(axis=1)

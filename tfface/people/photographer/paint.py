@@ -61,8 +61,11 @@ def lips(canvas: Array, unrolled: UnrolledSkin, strength: float, rng: np.random.
 def lipstick(canvas: Array, unrolled: UnrolledSkin, rng: np.random.Generator) -> None:
     """Lips that are painted, more or less."""
     window = window_of(unrolled.lips > -3)
-    alpha = smoothstep(-0.8, 1.0, unrolled.lips[window]) * np.float32(rng.uniform(0.3, 0.9))
-    cover(canvas, window, alpha, choose(_LIPSTICK, rng), rng.uniform(0.8, 2.0))
+    alpha = smoothstep(-0.8, 1.0, unrolled.lips[window]) * np.float32(rng.uniform(0.25, 0.8))
+    # Paint lets some of the lips through: on dark lips, it is darker.
+    below = canvas[window][unrolled.lips[window] > 0][:, :3].mean()
+    colour = choose(_LIPSTICK, rng) * np.float32(rng.uniform(0.4, 0.9) * min(1.0, 0.3 + 2.5 * below))
+    cover(canvas, window, alpha, colour, rng.uniform(0.8, 2.0))
 
 
 def seam(canvas: Array, unrolled: UnrolledSkin) -> None:

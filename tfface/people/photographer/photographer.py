@@ -17,6 +17,7 @@ from tfface.people.photographer import (
     hair,
     headwear,
     lighting,
+    occluders,
     posing,
     renderer,
     sensor,
@@ -28,7 +29,7 @@ from tfface.people.photographer import (
 )
 from tfface.people.photographer.head_model import HeadModel, Part
 from tfface.people.photographer.settings import SAMPLED, VARIED, PhotographySettings
-from tfface.people.photographer.unrolled_skin import unroll
+from tfface.people.photographer.unrolled_skin import UnrolledSkin, unroll
 
 _PUPIL_RADIUS = 11.0
 """mm from the centre of the eyeball to the plane of the pupil."""
@@ -71,11 +72,15 @@ def photograph(
         look = appearance.sample_appearance(unrolled, settings, rng)
     else:
         look = textured.sample_textured(unrolled, wardrobe.wardrobe(assets), settings, rng)
-    shaven = look.bald or assets is not None
-    worn = headwear.sample_headwear(head, vertices, look.hair, shaven, settings, rng)
+    worn = headwear.sample_headwear(head, vertices, look.hair, look.bald, settings, rng)
+    capped = any(piece.part == Part.CLOTH for piece in worn)
+    if assets is not None and not capped:
+        worn = []  # A shell of hair is seen below a cap alone.
+    if settings.occluders == "varied":
+        worn += occluders.sample_occluders(head, vertices, _skin_colour(unrolled, look), rng.spawn(1)[0])
     moves = head.expressions is not None and settings.expressions == SAMPLED
     sitter = shading.Sitter.dressed(head, unrolled, look, worn)
-    if look.hair_style is not None and not any(piece.part == Part.CLOTH for piece in worn):
+    if look.hair_style is not None and not capped:
         volume = float(rng.uniform(-1, 5))
         grown = hair.Hair.of(look.hair_style, volume, head.template_vertices, vertices, look.hair)
         sitter = dataclasses.replace(sitter, hair=grown)
@@ -106,6 +111,11 @@ def photograph(
         image = sensor.encode(picture, settings, rng)
         views.append(View(image, shot.intrinsics, shot.quaternion, shot.translation, weights))
     return views
+
+
+def _skin_colour(unrolled: UnrolledSkin, look: appearance.Appearance) -> npt.NDArray[np.float32]:
+    """Of the cheeks, [3], linear RGB."""
+    return look.canvas[..., :3][unrolled.cheeks > 0.5].mean(axis=0)
 
 
 def _sample_weights(head: HeadModel, rng: np.random.Generator) -> npt.NDArray[np.float32]:

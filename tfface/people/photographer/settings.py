@@ -7,6 +7,9 @@ from tfface import schema
 STUDIO, VARIED = LIGHTS = "studio", "varied"
 """Light, background and camera: clean ones, or such as people's photographs have."""
 
+OCCLUDERS = ("plain", "varied")
+"""What hides parts of faces: caps and fringes, or glasses, masks, scarves and hands too."""
+
 NONE, SAMPLED = "none", "sampled"
 EXPRESSIONS = (NONE, SAMPLED)
 """What faces do: nothing, or in each photograph something else (`people.expression_sampler`)."""
@@ -38,6 +41,7 @@ class PhotographySettings:
       supersampling: rays along each axis of a pixel that differs from its neighbours; the others get one ray.
       light: one of `LIGHTS`; where it is varied, `lighting` does nothing, and `camera` is the
         strength of blur and noise alone.
+      occluders: one of `OCCLUDERS`.
       expressions: one of `EXPRESSIONS`; people of a source that knows none are neutral whatever it says.
 
     Raises:
@@ -63,6 +67,7 @@ class PhotographySettings:
     supersampling: int = 2
     expressions: str = NONE
     light: str = STUDIO
+    occluders: str = "plain"
 
     def __post_init__(self) -> None:
         for name in ("image_size", "num_views", "supersampling"):
@@ -82,6 +87,8 @@ class PhotographySettings:
             raise ValueError(f"expressions: expected one of {', '.join(EXPRESSIONS)}, got {self.expressions!r}")
         if self.light not in LIGHTS:
             raise ValueError(f"light: expected one of {', '.join(LIGHTS)}, got {self.light!r}")
+        if self.occluders not in OCCLUDERS:
+            raise ValueError(f"occluders: expected one of {', '.join(OCCLUDERS)}, got {self.occluders!r}")
         near, far = self.distance_range
         if not 200 <= near <= far:
             raise ValueError(f"distance_range: expected 200 mm <= near <= far, got {self.distance_range}")

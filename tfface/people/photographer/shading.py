@@ -13,7 +13,7 @@ from tfface.people.assets.wardrobe import EYE_REACH
 from tfface.people.photographer import culling, framing, headwear, illumination, unrolled_skin
 from tfface.people.photographer.appearance import PROFILE_STEP, Appearance
 from tfface.people.photographer.hair import Hair
-from tfface.people.photographer.head_model import HeadModel, Part
+from tfface.people.photographer.head_model import WORN, HeadModel, Part
 from tfface.people.photographer.headwear import Headwear
 from tfface.people.photographer.lashes import Lashes
 from tfface.people.photographer.lighting import Lighting
@@ -43,7 +43,7 @@ class Scene:
       attributes: [V, 8], what is interpolated over each triangle: normal, place on the canvas or in the picture of
         strands, ambient light, and offset from the eye's axis.
       appearance: the person's colours.
-      cloth: [3], linear RGB, colour of the cap.
+      cloth: [T, 3], linear RGB, colour of what is worn.
       gaze: [2], mm, (x, y) by which the pupils are off the eyes' axes.
       enclosed: [T], where expressions change how much of the surroundings the surface sees; None on a head that is
         always neutral.
@@ -74,7 +74,7 @@ class Sitter:
       triangles: [T, 3], of head and worn, into their vertices one behind the other.
       part: [T] int8.
       attributes: [V + W, 8], as in `Scene`, without normals.
-      cloth: [3], linear RGB, colour of the cap.
+      cloth: [T, 3], linear RGB, colour of what is worn.
       hair: of the wardrobe's, or None.
     """
 
@@ -95,7 +95,7 @@ class Sitter:
         """Puts on what a person wears, in the frame of the head's vertices."""
         texel, ambient = [unrolled.vertex_texel], [unrolled.ambient]
         triangles, part = [head.triangles], [head.part]
-        cloth = np.zeros(3, np.float32)
+        cloth = [np.zeros((len(head.triangles), 3), np.float32)]
         first = len(head.template_vertices)
         for piece in worn:
             triangles.append(piece.triangles + first)
@@ -103,8 +103,7 @@ class Sitter:
             texel.append(piece.texel)
             ambient.append(np.full(len(piece.vertices), 0.9, np.float32))
             first += len(piece.vertices)
-            if piece.part == Part.CLOTH:
-                cloth = piece.colour
+            cloth.append(np.broadcast_to(piece.colour, piece.triangles.shape).astype(np.float32))
         attributes = np.zeros((first, 8), np.float32)
         attributes[:, _TEXEL] = np.concatenate(texel)
         attributes[:, _AMBIENT] = np.concatenate(ambient)
@@ -118,7 +117,7 @@ class Sitter:
             np.concatenate(triangles),
             np.concatenate(part),
             attributes,
-            cloth,
+            np.concatenate(cloth),
         )
 
     @functools.cached_property
@@ -135,7 +134,7 @@ def build_scene(sitter: Sitter, vertices: Array) -> Scene:
       vertices: [V, 3], mm, of this person's head, source frame.
     """
     caster = raycast.Raycaster(np.concatenate((vertices, sitter.worn)), sitter.triangles)
-    return _scene(sitter, caster, sitter.part, sitter.attributes)
+    return _scene(sitter, caster, np.ones(len(sitter.part), bool), sitter.attributes)
 
 
 def build_posed_scene(sitter: Sitter, vertices: Array, shot: framing.Shot) -> Scene:
@@ -155,7 +154,7 @@ def build_posed_scene(sitter: Sitter, vertices: Array, shot: framing.Shot) -> Sc
         used[corner] = True
     new_index = np.cumsum(used, dtype=np.int32) - 1
     caster = raycast.Raycaster(surface[used], new_index[triangles])
-    scene = _scene(sitter, caster, sitter.part[kept], sitter.attributes[used])
+    scene = _scene(sitter, caster, kept, sitter.attributes[used])
     of_head = len(sitter.head.triangles)
     enclosed = np.zeros(len(kept), bool)
     enclosed[:of_head] = sitter.unrolled.enclosed
@@ -163,10 +162,12 @@ def build_posed_scene(sitter: Sitter, vertices: Array, shot: framing.Shot) -> Sc
     return dataclasses.replace(scene, enclosed=enclosed[kept], lashes=lashes)
 
 
-def _scene(sitter: Sitter, caster: raycast.Raycaster, part: npt.NDArray[np.int8], attributes: Array) -> Scene:
+def _scene(sitter: Sitter, caster: raycast.Raycaster, kept: npt.NDArray[np.bool_], attributes: Array) -> Scene:
+    """The scene of some of the sitter's triangles, `kept` [T], and of the vertices that the caster has."""
     attributes = attributes.copy()
     attributes[:, _NORMAL] = mesh.vertex_normals(caster.vertices, caster.triangles)
-    return Scene(caster, part, attributes, sitter.appearance, sitter.cloth, np.zeros(2, np.float32), hair=sitter.hair)
+    part, cloth = sitter.part[kept], sitter.cloth[kept]
+    return Scene(caster, part, attributes, sitter.appearance, cloth, np.zeros(2, np.float32), hair=sitter.hair)
 
 
 def shade(
@@ -200,10 +201,10 @@ def shade(
     normals = values[:, _NORMAL] / illumination.length(values[:, _NORMAL])
     facing = illumination.dot(normals, view)
     # Headwear is seen from both sides; on skin, a smooth normal may turn away where the surface does not.
-    inside_out = ((part == Part.HAIR) | (part == Part.CLOTH)) & (facing < 0)
+    inside_out = np.isin(part, WORN) & (facing < 0)
     normals[inside_out] *= -1
     facing = np.where(inside_out, -facing, facing)
-    surface = albedo, *_ = _surface(scene, part, values)
+    surface = albedo, *_ = _surface(scene, part, values, hits.triangle)
     ambient = values[:, _AMBIENT]
     if scene.enclosed is not None:
         closed = np.flatnonzero(scene.enclosed[hits.triangle])
@@ -222,7 +223,9 @@ def shade(
     return illumination.reflected(surface, normals, view, facing, ambient, visible, model_from_cam, lighting)
 
 
-def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[Array, Array, Array]:
+def _surface(
+    scene: Scene, part: npt.NDArray[np.int8], values: Array, triangle: npt.NDArray[np.int32]
+) -> tuple[Array, Array, Array]:
     """Albedo [S, 3], strength of the highlight [S] and roughness [S]."""
     look = scene.appearance
     painted = sample_bilinear(look.canvas, values[:, _TEXEL])
@@ -243,12 +246,14 @@ def _surface(scene: Scene, part: npt.NDArray[np.int8], values: Array) -> tuple[A
         for kind, colour, shine in ((Part.INNER, _LINING, 0.5), (Part.GUMS, _GUMS, 1.2), (Part.TEETH, look.teeth, 1.5)):
             mine = np.flatnonzero(part == kind)
             albedo[mine], gloss[mine], roughness[mine] = colour, shine, 0.25
-    for kind, colour in ((Part.HAIR, look.hair), (Part.CLOTH, scene.cloth)):
+    for kind in (Part.HAIR, Part.CLOTH):
         mine = np.flatnonzero(part == kind)
         if len(mine):
             column, row = values[mine, _TEXEL].T.astype(np.intp)
-            albedo[mine] = colour * headwear.strands()[row, column][:, None]
+            albedo[mine] = scene.cloth[triangle[mine]] * headwear.strands()[row, column][:, None]
             gloss[mine], roughness[mine] = 0.5, 0.45 if kind == Part.HAIR else 0.8
+    mine = np.flatnonzero(part == Part.THING)
+    albedo[mine], gloss[mine], roughness[mine] = scene.cloth[triangle[mine]], 0.6, 0.35
     return albedo, gloss, roughness
 
 
