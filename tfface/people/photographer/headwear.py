@@ -156,7 +156,7 @@ def _sample_hair(
     depth = masks.hairline(grid.points, grid.landmarks, lowered, long)
     down = np.clip((grid.points[..., 1] - grid.landmarks.glabella) / third + 0.3, 0, 1)
     top, side = rng.uniform(4, 26), rng.uniform(14, 30) if long else rng.uniform(2, 14)
-    thickness: npt.NDArray[np.floating] = top + down * (side - top)
+    thickness = top + down * (side - top)
     if long:
         end = grid.landmarks.positions[8, 1] + rng.uniform(-0.4, 0.9) * third
         heights = grid.texel[..., 1] / (STRANDS[0] - 1) * (len(grid.points) - 1) - _DOME_ROWS
@@ -166,8 +166,8 @@ def _sample_hair(
         thickness = np.minimum(thickness, 4 + 30 * down)
     lumps = scipy.ndimage.gaussian_filter(rng.standard_normal(depth.shape), (1.5, 1.2), mode=("nearest", "wrap"))
     lumps *= 1 / max(float(lumps.std()), 1e-6)
-    height = lift(depth + 2 * lumps, thickness * (1 + 0.12 * lumps), 0.6)
-    return shell(grid, skin, height, Part.HAIR, colour)
+    lifted = lift(depth + 2 * lumps, thickness * (1 + 0.12 * lumps), 0.6)
+    return shell(grid, skin, lifted, Part.HAIR, colour)
 
 
 def _sample_cap(grid: Grid, skin: Array, rng: np.random.Generator) -> Headwear:
