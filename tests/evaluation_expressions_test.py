@@ -13,14 +13,14 @@ from PIL import Image
 from tfface import models
 from tfface.data import manifest
 from tfface.drawing import document, expressions_report
-from tfface.evaluation import expression_pairs, expressions, measures, measuring, table
+from tfface.evaluation import expression_pairs, expressions, landmark_rows, measures, measuring, table
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measuring import Measured, Measurer
 from tfface.evaluation.options import EvaluationOptions
 from tfface.evaluation.predictions import Origin, Predictions
 from tfface.evaluation.vertex_errors import vertex_error
 from tfface.face import Expressions, MorphableModel
-from tfface.geometry import rotation
+from tfface.geometry import camera, rotation
 
 NAMES = ("jawOpen", "mouthSmile_L", "mouthSmile_R", "cheekPuff")
 MOVES = Expressions(np.random.default_rng(0).normal(0, 6, (4, 12, 3)), NAMES)
@@ -128,6 +128,15 @@ def test_neutral_people_have_no_posed_error(tmp_path):
     row = measured(tmp_path, predicted(TRUTH.views.every(), 0.1), neutral)
     assert set(row.values) == {"vertex_mm", "rigid_mm", "similarity_mm"}
     assert expressions.described({"SV": predicted(TRUTH.views.every(), 0)}, neutral, NAMES) == {}
+
+
+def test_landmarks_are_seen_where_the_expression_moves_them():
+    views = np.tile(np.arange(VIEWS, dtype=np.int32), (SUBJECTS, 1))
+    seen = landmark_rows.observe(TRUTH, views, [3, 5], 0.0, 0, MOVES)
+    pose = TRUTH.quaternions[2, 1], TRUTH.translations[2, 1], TRUTH.intrinsics[2, 1]
+    np.testing.assert_allclose(seen.px[2, 1], camera.project_array(shown(2, 1)[[3, 5]], *pose), rtol=1e-5)
+    neutral = landmark_rows.observe(TRUTH, views, [3, 5], 0.0, 0)
+    assert np.abs(neutral.px - seen.px)[2, 1].max() > 0.1
 
 
 def test_correlations_are_over_all_known_views():

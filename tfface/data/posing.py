@@ -32,22 +32,28 @@ class Posing:
         return self.expressions.mirror_matrix(self.symmetry)
 
     def posed(self, vertices: Any, weights: Any, rotations: Any) -> Any:
-        """What the views show, of scenes that are not mirrored.
+        """`posed` with the expressions of the records."""
+        return posed(self.expressions, vertices, weights, rotations)
 
-        Args:
-          vertices: [B, P, 3], mm, model frame, neutral; arrays or tensors of float32.
-          weights: [B, N, E], of the same kind.
-          rotations: [B, 4], quaternions, of the same kind.
 
-        Returns:
-          [B, N, P, 3], mm, model frame.
-        """
-        displacement = self.expressions.displacement(weights)
-        if not tensors.is_tensor(vertices):
-            turns = rotation.matrix_from_quaternion(rotations)[:, None]
-            return vertices[:, None] + displacement @ np.swapaxes(turns, -1, -2)
-        import tensorflow as tf
-        from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
+def posed(expressions: Expressions, vertices: Any, weights: Any, rotations: Any) -> Any:
+    """What the views show, of scenes that are not mirrored.
 
-        turns = rotation_matrix_3d.from_quaternion(rotations)[:, None]
-        return vertices[:, None] + tf.matmul(displacement, turns, transpose_b=True)
+    Args:
+      expressions: of the vertices.
+      vertices: [B, P, 3], mm, model frame, neutral; arrays or tensors of float32.
+      weights: [B, N, E], of the same kind.
+      rotations: [B, 4], quaternions, of the same kind.
+
+    Returns:
+      [B, N, P, 3], mm, model frame.
+    """
+    displacement = expressions.displacement(weights)
+    if not tensors.is_tensor(vertices):
+        turns = rotation.matrix_from_quaternion(rotations)[:, None]
+        return vertices[:, None] + displacement @ np.swapaxes(turns, -1, -2)
+    import tensorflow as tf
+    from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
+
+    turns = rotation_matrix_3d.from_quaternion(rotations)[:, None]
+    return vertices[:, None] + tf.matmul(displacement, turns, transpose_b=True)

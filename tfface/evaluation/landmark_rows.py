@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from tfface import files
+from tfface.data.posing import posed
 from tfface.evaluation import landmark_fit
 from tfface.evaluation.engine import Evaluation
 from tfface.evaluation.eos_fit import EosFitter
@@ -21,7 +22,7 @@ from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.predictions import Predictions, Views
 from tfface.evaluation.rows import Row
 from tfface.evaluation.vertex_errors import vertex_error
-from tfface.face import MorphableModel
+from tfface.face import Expressions, MorphableModel
 from tfface.geometry import camera
 
 Array = npt.NDArray[np.floating]
@@ -48,8 +49,15 @@ class Observations:
         return Observations(self.px[chosen], self.intrinsics[chosen], self.view_mask[chosen])
 
 
-def observe(truth: GroundTruth, views: Views, vertices: npt.ArrayLike, noise: float, seed: int) -> Observations:
-    """Projects true landmarks into the pictures and adds Gaussian noise.
+def observe(
+    truth: GroundTruth,
+    views: Views,
+    vertices: npt.ArrayLike,
+    noise: float,
+    seed: int,
+    moving: Expressions | None = None,
+) -> Observations:
+    """Projects true landmarks into the pictures, with the expressions that these show, and adds Gaussian noise.
 
     Args:
       truth: of S subjects.
@@ -58,12 +66,16 @@ def observe(truth: GroundTruth, views: Views, vertices: npt.ArrayLike, noise: fl
       noise: px, standard deviation along each axis. The draws of a subject depend on seed, its place and view alone, so
         that different noises are multiples of the same.
       seed: of the noise.
+      moving: of the 3DMM, for people with expressions.
     """
     rows, places = np.arange(len(views))[:, None], np.maximum(views, 0)
     intrinsics = truth.intrinsics[rows, places].astype(np.float64)
     points = truth.vertices[:, np.asarray(vertices)].astype(np.float64)
+    shown = points[:, None]
+    if moving is not None and truth.expressions is not None:
+        shown = posed(moving.at(vertices), points, truth.expressions[rows, places], truth.delta_rotations)
     pose = truth.quaternions[rows, places], truth.translations[rows, places]
-    px = camera.project_array(points[:, None], *pose, intrinsics)
+    px = camera.project_array(shown, *pose, intrinsics)
     draws = [np.random.default_rng([seed, subject]).standard_normal(px.shape[1:]) for subject in range(len(px))]
     return Observations(px + noise * np.stack(draws), intrinsics, views >= 0)
 
@@ -169,7 +181,8 @@ class Fits:
         path, truth = file.with_name(f"{file.name}.npz"), subjects.truth
         predictions = Predictions.load_made(path, origin, truth.subjects, lambda _: views[:, None])
         if predictions is None:
-            observed = observe(truth, views, self._vertices, noise, evaluation.seed)
+            moving = self._face_model.expressions
+            observed = observe(truth, views, self._vertices, noise, evaluation.seed, moving)
             coefficients = _in_blocks(fitter, observed, chosen, f"fit {name}" if evaluation.progress else "")
             shapes = coefficients[:, None].astype(np.float32)
             predictions = Predictions(origin, truth.subjects, views[:, None], shapes, kind=kind)
@@ -182,7 +195,8 @@ class Fits:
     def _tuned(self, fitter: Fitter, tried: Sequence[float], noise: float) -> float:
         """The strength of the prior with the least error after similarity alignment."""
         truth, views = self._tuning
-        observed = observe(truth, views, self._vertices, noise, self._evaluation.seed + 1)
+        seed, moving = self._evaluation.seed + 1, self._face_model.expressions
+        observed = observe(truth, views, self._vertices, noise, seed, moving)
         errors = [
             vertex_error(self._face_model.decode(fitter(observed, weight)), truth.vertices, "similarity").mean()
             for weight in tried

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from tfface import files
 from tfface.data import workers
-from tfface.data.posing import Posing
+from tfface.data.posing import posed
 from tfface.evaluation import measures
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.measure import Moving, Pairs, Poses, Values
@@ -215,9 +215,7 @@ class _Weights:
     def moving(self, face_model: MorphableModel, vertices: npt.NDArray[np.floating]) -> Moving:
         """What the views truly show of neutral shapes [G, P, 3], beside the prediction."""
         assert face_model.expressions is not None
-        assert face_model.symmetry is not None
-        posing = Posing(face_model.expressions, face_model.symmetry)
-        return Moving(self.known, self.predicted, posing.posed(vertices, self.true, self.rotations))
+        return Moving(self.known, self.predicted, posed(face_model.expressions, vertices, self.true, self.rotations))
 
 
 def _poses(
