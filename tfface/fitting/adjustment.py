@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface.face import MorphableModel
-from tfface.fitting import normal_equations
+from tfface.fitting import normal_equations, rig_prior
 from tfface.fitting.initial_pose import scaled_orthographic_pose
 from tfface.fitting.normal_equations import Block, Observation, ViewState
 from tfface.fitting.priors import IdentityPrior
+from tfface.fitting.rig import Rig
 from tfface.fitting.surface_points import LinearPoints, SurfacePoints
 from tfface.geometry import rotation
 
@@ -110,7 +111,7 @@ class Adjustment:
 def adjust(
     points: npt.ArrayLike,
     deviations: npt.ArrayLike,
-    cameras: npt.ArrayLike,
+    cameras: npt.ArrayLike | Rig,
     face_model: MorphableModel,
     surface: SurfacePoints,
     prior: IdentityPrior | None = None,
@@ -122,7 +123,8 @@ def adjust(
     Args:
       points: ``[N, Q, 2]``, px, where the points are seen; NaN where one is not.
       deviations: ``[N, Q]``, px, positive, standard deviation of each coordinate; infinity where a point is not seen.
-      cameras: ``[N, 3, 3]``, px_from_cam of each photograph.
+      cameras: ``[N, 3, 3]``, px_from_cam of each photograph; or a `Rig`, whose poses are held or refined by its
+        deviations, wherever among its cameras the face is.
       face_model: The 3DMM.
       surface: The Q points on its surface.
       prior: Of the identity; that of the population by default.
@@ -133,14 +135,19 @@ def adjust(
       The maximum of the posterior and its covariance; deterministic.
 
     Raises:
-      ValueError: If shapes do not fit, a deviation is not positive, or a view shows fewer than four points.
+      ValueError: If shapes do not fit, a deviation is not positive, a view shows fewer than four points, or a rig's
+        cameras do not tell the unit of their scene.
     """
+    rig = cameras if isinstance(cameras, Rig) else None
     settings = settings or Settings()
     prior = prior or IdentityPrior.of_population(face_model.num_modes)
-    observations = _observations(points, deviations, cameras, len(surface))
+    intrinsics = cameras.intrinsics if isinstance(cameras, Rig) else cameras
+    observations = _observations(points, deviations, intrinsics, len(surface))
     if len(prior.mean) != face_model.num_modes:
         raise ValueError(f"prior: expected {face_model.num_modes} coefficients, got {len(prior.mean)}")
-    problem = _Problem(LinearPoints.restrict(face_model, surface), observations, prior, settings, _bounds(face_model))
+    problem = _Problem(
+        LinearPoints.restrict(face_model, surface), observations, prior, settings, _bounds(face_model), rig
+    )
     state, iterations, converged = problem.solve(problem.start(start))
     return problem.result(state, iterations, converged)
 
@@ -176,11 +183,12 @@ def _bounds(face_model: MorphableModel) -> tuple[float, float]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _State:
-    """Identity ``[K]``, logarithm of the focal length's factor ``[C]``, and the views."""
+    """Identity ``[K]``, logarithm of the focal length's factor ``[C]``, the views, and the face's place in a rig."""
 
     identity: Array
     log_focal: Array
     views: tuple[ViewState, ...]
+    placed: rig_prior.Placed | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -192,6 +200,7 @@ class _Problem:
     prior: IdentityPrior
     settings: Settings
     bounds: tuple[float, float]
+    rig: Rig | None = None
 
     @property
     def num_modes(self) -> int:
@@ -202,6 +211,13 @@ class _Problem:
         return len(self.linear.expression)
 
     def start(self, given: Start | None) -> _State:
+        state = self._free_start(given)
+        if self.rig is None:
+            return state
+        points = np.stack([self.linear.at(state.identity, view.expression) for view in state.views])
+        return dataclasses.replace(state, placed=rig_prior.start(self.rig, state.views, points))
+
+    def _free_start(self, given: Start | None) -> _State:
         log_focal = np.zeros(self._cameras.max() + 1 if self.settings.focal_deviation else 0)
         if given is not None:
             rotations = rotation.matrix_from_quaternion(np.asarray(given.quaternions, np.float64))
@@ -297,16 +313,19 @@ class _Problem:
             cost += float(np.square(view.expression / self.settings.expression_deviation).sum())
         if len(state.log_focal):
             cost += float(np.square(state.log_focal / self.settings.focal_deviation).sum())
+        if self.rig is not None and state.placed is not None:
+            cost += rig_prior.cost(self.rig, state.placed, state.views)
         return cost
 
     def _shared_prior(self, state: _State) -> tuple[Array, Array]:
-        """Matrix and gradient of the priors on identity and focal lengths."""
-        size = self.num_modes + len(state.log_focal)
+        """Matrix and gradient of the priors on identity and focal lengths; a place in a rig has none."""
+        focal_end = self.num_modes + len(state.log_focal)
+        size = self._num_shared(state)
         matrix, gradient = np.zeros((size, size)), np.zeros(size)
         matrix[: self.num_modes, : self.num_modes] = self.prior.precision
         gradient[: self.num_modes] = self.prior.precision @ (state.identity - self.prior.mean)
         if len(state.log_focal):
-            focal = np.arange(self.num_modes, size)
+            focal = np.arange(self.num_modes, focal_end)
             matrix[focal, focal] = 1 / self.settings.focal_deviation**2
             gradient[focal] = state.log_focal / self.settings.focal_deviation**2
         return matrix, gradient
@@ -331,14 +350,16 @@ class _Problem:
             weights = np.arange(self.num_weights)
             own[weights, weights] += shrink
             gradient[weights] += shrink * view.expression
+            if self.rig is not None and state.placed is not None:
+                block = rig_prior.added(block, self.rig, state.placed, view, number)
             blocks.append(block)
         return blocks
 
     def _shared_columns(self, number: int, state: _State) -> Array:
         """``[S, K + 1]`` of `normal_equations.view_block`."""
-        columns = np.eye(self.num_modes + len(state.log_focal), self.num_modes + 1)
+        columns = np.eye(self._num_shared(state), self.num_modes + 1)
+        columns[self.num_modes :] = 0
         if len(state.log_focal):
-            columns[:, -1] = 0
             columns[self.num_modes + self._cameras[number], -1] = 1
         return columns
 
@@ -360,4 +381,11 @@ class _Problem:
             )
             for view, each in zip(state.views, own, strict=True)
         )
-        return _State(state.identity + step[: self.num_modes], state.log_focal + step[self.num_modes :], views)
+        focal_end = self.num_modes + len(state.log_focal)
+        placed = None if state.placed is None else state.placed.moved(step[focal_end:])
+        log_focal = state.log_focal + step[self.num_modes : focal_end]
+        return _State(state.identity + step[: self.num_modes], log_focal, views, placed)
+
+    def _num_shared(self, state: _State) -> int:
+        """S: identity, focal lengths and the place in a rig."""
+        return self.num_modes + len(state.log_focal) + (0 if self.rig is None else rig_prior.UNKNOWNS)

@@ -36,14 +36,18 @@ class Rig:
       quaternions: ``[N, 4]``, cam_from_scene.
       translations: ``[N, 3]``, cam_from_scene, in the scene's unit.
       intrinsics: ``[N, 3, 3]``, px_from_cam.
+      turn_deviation: Degrees, of the poses about each axis, as `adjust` takes them: small to hold them.
+      shift_deviation: mm, of the poses along each axis, likewise.
 
     Raises:
-      ValueError: If the shapes do not agree or a number is not finite.
+      ValueError: If the shapes do not agree, a number is not finite, or a deviation is not positive.
     """
 
     quaternions: Array
     translations: Array
     intrinsics: Array
+    turn_deviation: float = 0.01
+    shift_deviation: float = 0.1
 
     def __post_init__(self) -> None:
         count = len(self.quaternions)
@@ -52,6 +56,10 @@ class Rig:
             if array.shape != (count, *trailing) or not count or not np.isfinite(array).all():
                 raise ValueError(f"{name}: expected finite numbers of the shape [N, ...{trailing}], got {array.shape}")
             object.__setattr__(self, name, array)
+        if not (self.turn_deviation > 0 and self.shift_deviation > 0):
+            raise ValueError(
+                f"deviations: expected positive ones, got {self.turn_deviation} and {self.shift_deviation}"
+            )
 
     @property
     def matrices(self) -> Array:
