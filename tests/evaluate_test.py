@@ -15,6 +15,7 @@ from PIL import Image
 
 from tfface import config, evaluate, files
 from tfface.data import manifest, pipeline, preparation
+from tfface.drawing import examples as figures
 from tfface.evaluation import armse, average_rmse, engine, measuring, subjects, table
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.options import EvaluationOptions
@@ -115,7 +116,7 @@ def test_a_3dmm_without_landmarks_has_no_armse_and_the_table_says_so(records, pa
     monkeypatch.setattr(MorphableModel, "load", without_landmarks)
     monkeypatch.setattr(MorphableModel, "digest", lambda _: digest)  # that of the models
     monkeypatch.setattr(measuring, "pool", tiny.serial_pool)
-    monkeypatch.setattr(table.drawn_examples, "draw", lambda *_, **__: None)  # seen in other tests, and slow
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: None)  # seen in other tests, and slow
     evaluated = table.evaluate(options(records, {"SV": paths["SV"]}, tmp_path), progress=False)
     assert "ARMSE" not in evaluated.table
     assert "Left out, armse: landmarks must hold ['nose_ridge_3']" in evaluated.files[0].read_text("utf-8")
@@ -149,7 +150,7 @@ def test_predictions_are_made_again_only_if_the_model_changed(evaluated, records
     shutil.copytree(evaluated.files[0].parent, output)
     paths = {name: shutil.copy(path, tmp_path / path.name) for name, path in paths.items()}
     made = []
-    monkeypatch.setattr(table.drawn_examples, "draw", lambda *_, **__: None)  # seen in other tests, and slow
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: None)  # seen in other tests, and slow
     original = subjects.predict.predict
     monkeypatch.setattr(subjects.predict, "predict", lambda *a, **k: made.append(a[4].model) or original(*a, **k))
     monkeypatch.setattr(measuring, "pool", tiny.serial_pool)

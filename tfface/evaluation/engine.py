@@ -62,7 +62,7 @@ class Evaluation:
 
         Args:
           subjects: who is reconstructed.
-          paths: of the models by name, from `parse_models`.
+          paths: of the models by name, from `models_at`.
           output: folder to write.
           workers: processes that measure; 0 for one a core.
           seed: of everything random.
@@ -158,11 +158,18 @@ def parse_models(given: Sequence[str]) -> dict[str, str]:
     return paths
 
 
-def check_paths(paths: Mapping[str, str]) -> None:
-    """Raises FileNotFoundError if a model is not there."""
+def models_at(given: Sequence[str]) -> dict[str, str]:
+    """`parse_models` of models that are there.
+
+    Raises:
+      FileNotFoundError: If one is not.
+      ValueError: As `parse_models`.
+    """
+    paths = parse_models(given)
     for path in paths.values():
         if not os.path.isfile(path):
             raise FileNotFoundError(f"model: no such file: {path}")
+    return paths
 
 
 def mean_face(evaluation: Evaluation) -> list[Row]:

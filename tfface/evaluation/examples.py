@@ -1,12 +1,14 @@
 """Chooses the subjects of a picture, and collects what it shows of them."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tfface import schema
+from tfface.drawing import examples as drawn_examples
 from tfface.drawing.examples import Example, Photograph
 from tfface.evaluation.engine import Results
 from tfface.evaluation.measuring import Measured
@@ -80,6 +82,37 @@ def collect(predictions: Predictions, row: Measured, results: Results, count: in
     return shown
 
 
+def draw(path: Path, name: str, predictions: Predictions, results: Results, count: int, note: str = "") -> str:
+    """Draws some subjects of a row, as `collect` chooses them.
+
+    Args:
+      path: of the PNG file.
+      name: of the row, whose measures rank the subjects.
+      predictions: one for each subject, the row's or with other poses.
+      results: of the evaluation.
+      count: how many subjects.
+      note: a line below the caption.
+
+    Returns:
+      The caption.
+    """
+    evaluation = results.evaluation
+    shown = collect(predictions, results.by_name[name], results, count)
+    caption = (
+        f"{name}, {evaluation.subjects.split} split: one subject drawn at random (seed {evaluation.seed}) from each of "
+        f"{len(shown)} equal parts of the ranking by error, the best above."
+    )
+    drawn_examples.draw(
+        path,
+        shown,
+        evaluation.subjects.face_model.triangles,
+        area=evaluation.subjects.area,
+        caption=f"{caption}\n{note}".rstrip(),
+        progress=evaluation.progress,
+    )
+    return caption
+
+
 def _images(batches: Iterable[Mapping[str, Any]], wanted: list[str]) -> dict[str, npt.NDArray[np.generic]]:
     """Photographs [V, H, W, 3] by subject; reads no further than the last subject wanted."""
     images: dict[str, npt.NDArray[np.generic]] = {}
@@ -90,15 +123,6 @@ def _images(batches: Iterable[Mapping[str, Any]], wanted: list[str]) -> dict[str
         if len(images) == len(wanted):
             break
     return images
-
-
-def caption(name: str, results: Results, count: int) -> str:
-    """What a picture of some subjects of a row shows."""
-    evaluation = results.evaluation
-    return (
-        f"{name}, {evaluation.subjects.split} split: one subject drawn at random (seed {evaluation.seed}) from each of "
-        f"{count} equal parts of the ranking by error, the best above."
-    )
 
 
 def _label(name: str, subject: int, row: Measured, mean_face: Measured) -> str:

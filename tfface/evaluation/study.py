@@ -74,8 +74,7 @@ def study(options: StudyOptions, *, progress: bool = True) -> Report:
       FileNotFoundError: If a model is not there.
       ValueError: If records or a model are faulty or do not belong together, or a shape's ARMSE cannot be measured.
     """
-    paths = engine.parse_models(options.models)
-    engine.check_paths(paths)
+    paths = engine.models_at(options.models)
     unknown = sorted(set(options.averaged) - set(paths))
     if unknown:
         raise ValueError(f"averaged: expected names of models, got {', '.join(unknown)}")

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from tfface import files, schema
 from tfface.drawing import charts, error_maps
-from tfface.drawing import examples as drawn_examples
 from tfface.drawing.document import Picture
 from tfface.evaluation import examples, statistics, view_selection
 from tfface.evaluation.engine import Results
@@ -74,20 +73,11 @@ def draw(
 
     for row in _of_people(results.rows):
         path = folder / f"people_{files.name_of(row.name).lower()}.png"
-        people = examples.collect(_with_poses(row, results), by_name[row.name], results, count)
-        caption = examples.caption(row.name, results, len(people))
         poses = ""
         if row.predictions.quaternions is None:
             single = next(iter(results.evaluation.paths))
             poses = f"The poses are those of {single}: the model predicts none."
-        drawn_examples.draw(
-            path,
-            people,
-            face_model.triangles,
-            area=subjects.area,
-            caption=f"{caption}\n{poses}",
-            progress=results.evaluation.progress,
-        )
+        caption = examples.draw(path, row.name, _with_poses(row, results), results, count, poses)
         pictures.append(Picture(path, f"{caption} {poses}".strip()))
     return pictures
 

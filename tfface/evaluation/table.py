@@ -15,7 +15,6 @@ from typing import Any
 
 from tfface import files, schema
 from tfface.drawing import document, expressions_report
-from tfface.drawing import examples as drawn_examples
 from tfface.evaluation import engine, examples, report, rows
 from tfface.evaluation.engine import Evaluation, Results
 from tfface.evaluation.options import EvaluationOptions
@@ -54,8 +53,7 @@ def evaluate(options: EvaluationOptions, *, progress: bool = True) -> Evaluated:
       FileNotFoundError: If a model is not there.
       ValueError: If records or a model are faulty or do not belong together, or the split is empty.
     """
-    paths = engine.parse_models(options.models)
-    engine.check_paths(paths)
+    paths = engine.models_at(options.models)
     subjects = Subjects.open(options.records, options.split, batch_size=options.batch_size)
     with Evaluation.opened(subjects, paths, options.output, seed=options.seed, progress=progress) as evaluation:
         results = evaluation.measured([engine.mean_face, by_true_yaw])
@@ -66,7 +64,9 @@ def evaluate(options: EvaluationOptions, *, progress: bool = True) -> Evaluated:
     files.write_text(output / "table.md", "\n\n".join((shown, _note(described), seen)).rstrip() + "\n")
     files.write_json(output / "metrics.json", described)
     report.write_errors_of(output / "errors.csv", results)
-    _draw_examples(output / "examples.png", results, options.examples)
+    last = results.rows[-1].predictions
+    note = "" if last.quaternions is not None else "The poses are the true ones: the model predicts none."
+    examples.draw(output / "examples.png", results.rows[-1].name, last, results, options.examples, note)
     written = (output / name for name in ("table.md", "metrics.json", "errors.csv", "examples.png"))
     return Evaluated(results, shown, tuple(written))
 
@@ -108,16 +108,4 @@ def _note(described: Mapping[str, Any]) -> str:
         f"distance of corresponding vertices ({described['area']['name']}) after the least-squares alignment named; "
         "share: of the mean face's error. Several views are those whose true yaws come nearest to "
         f"{yaws} degrees (for three).{left_out}"
-    )
-
-
-def _draw_examples(path: Path, results: Results, count: int) -> None:
-    evaluation, row, measured = results.evaluation, results.rows[-1], results.measured[-1]
-    shown = examples.collect(row.predictions, measured, results, count)
-    caption = examples.caption(row.name, results, len(shown)) + (
-        "" if row.predictions.quaternions is not None else "\nThe poses are the true ones: the model predicts none."
-    )
-    subjects = evaluation.subjects
-    drawn_examples.draw(
-        path, shown, subjects.face_model.triangles, area=subjects.area, caption=caption, progress=evaluation.progress
     )

@@ -62,8 +62,7 @@ def evaluate(options: PhotographEvaluationOptions, *, progress: bool = True) -> 
       OSError: If a file cannot be read, or the output cannot be written.
       ValueError: If a model, landmarks or identities are not as they should be, or another process writes the output.
     """
-    paths = engine.parse_models(options.models)
-    engine.check_paths(paths)
+    paths = engine.models_at(options.models)
     folder, output = Path(options.photographs), Path(options.out)
     marked = annotations.read(Path(options.landmarks), folder)
     people = annotations.read_identities(Path(options.identities), folder) if options.identities else None
