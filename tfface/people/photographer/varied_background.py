@@ -17,11 +17,11 @@ def sample_varied_background(size_hw: tuple[int, int], rng: np.random.Generator)
     height, width = size_hw
     y, x = np.mgrid[:height, :width].astype(np.float32) / max(size_hw)
     picture = np.empty((height, width, 3), np.float32)
-    low, high = (np.exp(rng.normal(-1.6, 0.9)) * np.exp(rng.normal(0, 0.25, 3)) for _ in range(2))
+    low, high = (np.exp(rng.normal(-1.9, 0.9)) * np.exp(rng.normal(0, 0.15, 3)) for _ in range(2))
     t = np.clip(0.5 + rng.normal(0, 1) * (x - 0.5) + rng.normal(0, 1.5) * (y - 0.5), 0, 1)[..., None]
     picture[...] = low + t * (high - low)
     if kind < 0.75:
-        picture *= np.exp(np.float32(rng.uniform(0.1, 0.9)) * _natural(size_hw, rng))
+        picture *= np.exp(np.float32(rng.uniform(0.1, 0.7)) * _natural(size_hw, rng))
     for _ in range(rng.integers(0, 7)):
         _block(picture, x, y, rng)
     for _ in range(rng.integers(1, 4) if rng.random() < 0.25 else 0):
