@@ -278,7 +278,8 @@ def test_several_views_take_the_head_over_and_merge_identity_alone(records, sing
 
 
 def test_neutral_records_leave_the_head_as_it_is(records, single, tmp_path):
-    neutral = Examples(records, num_views=1, batch_size=4, expressions=False)
+    neutral = Examples(records, num_views=1, batch_size=4)
+    neutral.posing = None  # as of records of neutral people
     options = _options(records, tmp_path, initialize_from=single)
     model = training_run.build_model(options, neutral)
     regressor = FaceModel(model).regressor
@@ -293,12 +294,12 @@ def test_neutral_records_leave_the_head_as_it_is(records, single, tmp_path):
 
 
 def test_without_expressions_it_is_the_papers_neutral_model(records, tmp_path):
-    examples = Examples(records, num_views=1, batch_size=4, expressions=False)
+    examples = Examples(records, num_views=1, batch_size=4)
     model = FaceModel(training_run.build_model(_options(records, tmp_path, expressions="none"), examples))
     assert not model.has_expressions
     assert list(model.network.output) == NEUTRAL
     assert model.shape_decoder.digest == MorphableModel.load(f"{records}/{manifest.FACE_MODEL_NAME}").digest()
-    cached = examples.cached(Frozen(model.halves("heads").lower), str(tmp_path / "cache"), 1)
+    cached = examples.cached(Frozen(model.halves("heads").lower), str(tmp_path / "cache"), 1, posed=False)
     batch = next(iter(cached.stream(0)))
     assert not batch.keys() & {field.key for field in schema.EXAMPLE_EXPRESSIONS}
     upper = model.halves("heads").upper

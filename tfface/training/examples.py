@@ -57,7 +57,6 @@ class Examples:
         seed: int = 0,
         overfit_one_batch: bool = False,
         max_unreadable: float = 0.01,
-        expressions: bool = True,
     ):
         """Opens records, holds their files against the manifest, and looks at every photograph and number in them.
 
@@ -70,7 +69,6 @@ class Examples:
           seed: Of order, views, mirroring and augmentation.
           overfit_one_batch: Whether every step, and validation, sees the first batch.
           max_unreadable: Share of a split's photographs that may be unreadable; they are told and left out.
-          expressions: Whether expressions are learnt; without them, batches of cached features lack them.
 
         Raises:
           ValueError: If the records or their 3DMM are not what the manifest says, if subjects have numbers that are not
@@ -86,7 +84,6 @@ class Examples:
         moves, symmetry = self.face_model.expressions, self.face_model.symmetry
         if self.manifest.expressions and moves is not None and symmetry is not None:
             self.posing = Posing(moves, symmetry)
-        self._learns_expressions = expressions
         self.folder = folder
         self._num_views = num_views
         self._batch_size = batch_size
@@ -117,8 +114,8 @@ class Examples:
 
     @property
     def keys(self) -> frozenset[str]:
-        """What batches hold that a model can learn: `schema.EXAMPLE` and, if they are learnt, the expressions."""
-        moving = schema.EXAMPLE_EXPRESSIONS if self.posing is not None and self._learns_expressions else ()
+        """What a model can learn from the records: `schema.EXAMPLE` and, of people who move, their expressions."""
+        moving = () if self.posing is None else schema.EXAMPLE_EXPRESSIONS
         return frozenset(field.key for field in (*schema.EXAMPLE, *moving))
 
     @property
@@ -145,9 +142,9 @@ class Examples:
     def expression_statistics(self) -> models.ExpressionStatistics | None:
         """Standardisation of a head of expressions, from the first few hundred training subjects.
 
-        None if the records are of neutral people, if expressions are not learnt, or if not one is known.
+        None if the records are of neutral people, or not one expression is known.
         """
-        if self.posing is None or not self._learns_expressions:
+        if self.posing is None:
             return None
         subjects = pipeline.expressions(self.folder, "train", self._inspected["train"].readable)
         known = np.concatenate(list(subjects.take(_STATISTICS_SUBJECTS).as_numpy_iterator()))
@@ -190,6 +187,7 @@ class Examples:
         cache_dir: str,
         variants: int,
         *,
+        posed: bool = True,
         worker: Worker = (0, 1),
         barrier: Callable[[], None] = lambda: None,
         stop: StopRequest | None = None,
@@ -200,11 +198,13 @@ class Examples:
           frozen: What is frozen.
           cache_dir: Folder of caches.
           variants: Augmented variants of each crop; a single one is the crop itself.
+          posed: Whether batches hold the expressions of people who move, and what each view shows.
           worker: (index, number of workers); each computes its part of the caches.
           barrier: Waits until every worker has come to it.
           stop: Asked between batches whether to go on.
         """
         together: dict[str, Any] = {"worker": worker, "barrier": barrier, "stop": stop}
+        together["posing"] = self.posing if posed else None
         training = self._cache("train", frozen, cache_dir, variants, self._mirror, together)
 
         def stream(start_step: int, worker: Worker = (0, 1)) -> tf.data.Dataset:
@@ -229,7 +229,8 @@ class Examples:
     ) -> Iterator[dict[str, np.ndarray]]:
         """Every single view of a split from its cache, once `cached` has made it; see `FeatureCache.single_views`."""
         mirror = self._mirror and split == "train"
-        cache = self._cache(split, frozen, cache_dir, variants if split == "train" else 1, mirror, {})
+        variants, posing = variants if split == "train" else 1, {"posing": self.posing}
+        cache = self._cache(split, frozen, cache_dir, variants, mirror, posing)
         return cache.single_views(_SINGLE_VIEWS_SUBJECTS)
 
     def _cache(
@@ -268,8 +269,7 @@ class Examples:
             origin = self._cache(split, frozen.base, cache_dir, variants, mirror, together).origin(frozen.above_base)
         else:
             origin = Origin(frozen.lower, schema.IMAGES.key, versions)
-        posing = self.posing if self._learns_expressions else None
-        return FeatureCache.build(cache_dir, spec, origin, self.face_model, posing=posing, **together)
+        return FeatureCache.build(cache_dir, spec, origin, self.face_model, **together)
 
 
 def _endless(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -89,7 +89,6 @@ def _train(
         seed=options.seed,
         overfit_one_batch=options.overfit_one_batch,
         max_unreadable=options.max_unreadable,
-        expressions=options.expressions != EXPRESSIONS_NONE,
     )
     training_objective = objectives.training_objective(
         options.model_kind,
@@ -283,6 +282,7 @@ def _run_stage(index: int, session: Session) -> None:
                 frozen,
                 session.cache_dir,
                 options.cached_variants,
+                posed=face_model.has_expressions,
                 worker=session.worker,
                 barrier=functools.partial(strategies.barrier, session.strategy),
                 stop=session.stop,
