@@ -5,7 +5,7 @@ import functools
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +39,13 @@ class DetectedFace:
       points: [5, 2] float64, pixel frame, in the order of `FIVE_POINTS`.
       box: [4] float64, left, top, right, bottom, pixel frame.
       confidence: 0 to 1.
+      landmarks: [Q, 2] float64, pixel frame, of a detector that gives more than five points; None of one that does not.
     """
 
     points: npt.NDArray[np.float64]
     box: npt.NDArray[np.float64]
     confidence: float
+    landmarks: npt.NDArray[np.float64] | None = None
 
     @property
     def area(self) -> float:
@@ -57,6 +59,17 @@ class Detector(Protocol):
     def __call__(self, picture: Picture) -> Sequence[DetectedFace]:
         """Finds faces in [H, W, 3] RGB."""
         ...
+
+
+@runtime_checkable
+class SizedDetector(Detector, Protocol):
+    """A detector with sizes of its own.
+
+    Attributes:
+      sizes: Pixels of the reduced photograph that it is shown, one after the other until it finds a face.
+    """
+
+    sizes: Sequence[int]
 
 
 class MtcnnDetector:
@@ -125,13 +138,18 @@ def find_faces(photograph: Picture, detector: Detector) -> list[DetectedFace]:
     if photograph.ndim != 3 or photograph.shape[2] != 3 or photograph.dtype != np.uint8:
         raise ValueError(f"photograph must be uint8 [H, W, 3], got {photograph.dtype} {list(photograph.shape)}")
     seen: set[tuple[int, int]] = set()
-    for pixels in _SIZES:
+    for pixels in detector.sizes if isinstance(detector, SizedDetector) else _SIZES:
         reduced, scale_xy = _reduced(photograph, pixels)
         if reduced.shape[:2] in seen:
             continue
         seen.add(reduced.shape[:2])
         faces = [
-            DetectedFace(face.points * scale_xy, face.box * np.tile(scale_xy, 2), face.confidence)
+            DetectedFace(
+                face.points * scale_xy,
+                face.box * np.tile(scale_xy, 2),
+                face.confidence,
+                None if face.landmarks is None else face.landmarks * scale_xy,
+            )
             for face in detector(reduced)
         ]
         if faces:

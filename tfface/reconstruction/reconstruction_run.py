@@ -20,7 +20,7 @@ from tfface import files, starter
 from tfface.photographs import photograph
 from tfface.photographs.detector import shared_mtcnn
 from tfface.photographs.lens import open_lens
-from tfface.reconstruction import json_file, model_file, outputs, page, scale, scene
+from tfface.reconstruction import irises, json_file, model_file, outputs, page, scale, scene
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.cropping import ALL, CropSettings, PersonCrops, crop_faces
 from tfface.reconstruction.input_files import Person, find_people
@@ -282,6 +282,9 @@ class _Run:
                     made = self._sizes.applied(made)
                 except ValueError as error:
                     made = error
+                else:
+                    faces = [(found.photograph.name, found.face) for found in one.found]
+                    made = made if made.scale is not None else made.scaled(irises.size(made, faces))
             if isinstance(made, ValueError):
                 one, made = dataclasses.replace(one, faults=(*one.faults, str(made))), None
             predicted.append((last, person, one, made))

@@ -12,9 +12,9 @@ from tfface.face import MorphableModel
 
 Array = npt.NDArray[np.floating]
 
-CAMERAS, GIVEN, POPULATION = "cameras", "given", "population"
-"""Where a scale comes from, the best first: camera positions in a known unit, a distance that somebody measured, or the
-mean of the population that the 3DMM was made of."""
+CAMERAS, GIVEN, IRIS, POPULATION = "cameras", "given", "iris", "population"
+"""Where a scale comes from, the best first: camera positions in a known unit, a distance that somebody measured, the
+irises, or the mean of the population that the 3DMM was made of."""
 
 MEASURED_MM = 1.0
 """mm, standard deviation of a distance between points of a face that somebody measured."""

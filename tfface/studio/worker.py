@@ -136,7 +136,8 @@ class Worker:
         shown = {shot["image"]: shot for shot in files.read_json(result / json_file.FILE)["photographs"]}
         for face in faces:
             landmarks = shown.get(face["name"], {}).get("landmarks_px", {})
-            face["landmarks"] = np.round(list(landmarks.values()), 1).tolist()
+            if not face["landmarks"]:
+                face["landmarks"] = np.round(list(landmarks.values()), 1).tolist()
         found = [name for name in FILES if (result / name).is_file()]
         self._gallery.change(
             person_id, status=DONE, step="", share=1.0, seconds_left=0.0, faces=faces, faults=faults, files=found
@@ -179,7 +180,7 @@ class _Follower:
                 "height": pixels.shape[0],
                 "box": np.round(found.face.box, 1).tolist(),
                 "points": np.round(found.face.points, 1).tolist(),
-                "landmarks": [],
+                "landmarks": [] if found.face.landmarks is None else np.round(found.face.landmarks, 1).tolist(),
             }
             files.write_bytes(self._gallery.result(self._person_id) / f"thumbnail-{number}.jpg", content.getvalue())
             self.faces.append(face)
