@@ -28,7 +28,7 @@ class Oracle:
     def __init__(self, yaws, num_views, takes_fewer=False, size=8, moves=False):
         self.yaws, self.num_views, self.takes_fewer, self.size = yaws, num_views, takes_fewer, size
         self.moves = moves
-        self.face_model = FACE_MODEL
+        self.face_model, self.surface = FACE_MODEL, None
         self.asked = []
 
     def predict(self, sets):

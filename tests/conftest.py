@@ -11,6 +11,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_pool, _THREADS)
 
+# Whoever has it reconstructs with it: tests ask for it by the fixture `face_landmarker_task`.
+_LANDMARKER = os.environ.pop("FACE_LANDMARKER_TASK", "")
+
 import pathlib  # noqa: E402
 import random  # noqa: E402
 import sys  # noqa: E402
@@ -52,3 +55,12 @@ def ict_facekit_dir() -> pathlib.Path:
     if not path.is_dir():
         pytest.fail(f"ICT_FACEKIT_DIR: expected a folder, got {folder!r}")
     return path
+
+
+@pytest.fixture(scope="session")
+def face_landmarker_task() -> pathlib.Path:
+    """The bundle of MediaPipe's face landmarker that FACE_LANDMARKER_TASK names."""
+    pytest.importorskip("mediapipe", reason="the extra mediapipe is not installed")
+    if not _LANDMARKER:
+        pytest.skip("FACE_LANDMARKER_TASK is not set: it names face_landmarker.task of MediaPipe")
+    return pathlib.Path(_LANDMARKER)

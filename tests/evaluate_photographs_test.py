@@ -9,8 +9,9 @@ import small_face
 from PIL import Image
 
 from tfface import schema
+from tfface.photographs import face_landmarker
 from tfface.photographs.detector import DetectedFace
-from tfface.reconstruction import loaded_model, photograph_evaluation
+from tfface.reconstruction import loaded_model, photograph_evaluation, reconstruction_run
 from tfface.reconstruction.options import PhotographEvaluationOptions
 from tfface.reconstruction.predictor import Prediction
 
@@ -35,7 +36,7 @@ def detector(pixels):
 class BlueReader:
     """A model whose coefficients the blue of a crop's middle tells; a frontal face half a metre and more away."""
 
-    num_views, size, takes_fewer, face_model = 1, 32, False, FACE_MODEL
+    num_views, size, takes_fewer, face_model, surface = 1, 32, False, FACE_MODEL, None
 
     def __init__(self):
         self.asked, self.stops_at = 0, None
@@ -59,7 +60,8 @@ def model(monkeypatch, tmp_path):
     """The one model there is; its file."""
     only = BlueReader()
     monkeypatch.setattr(loaded_model, "LoadedModel", lambda *_: only)
-    monkeypatch.setattr(photograph_evaluation, "shared_mtcnn", lambda: detector)
+    monkeypatch.setattr(reconstruction_run, "shared_mtcnn", lambda: detector)
+    monkeypatch.delenv(face_landmarker.BUNDLE_VARIABLE, raising=False)
     (tmp_path / "model.keras").write_bytes(b"weights")
     return only
 

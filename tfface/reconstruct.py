@@ -32,6 +32,8 @@ def main(argv: list[str]) -> None:
         config.fail(ReconstructionOptions, error)
     before = f", {summary.reused} of them before" if summary.reused else ""
     print(f"{options.out}: {summary.done} of {len(summary.results)} reconstructed{before}")
+    if summary.unfitted:
+        print(f"not adjusted to points: {summary.unfitted}", file=sys.stderr)
     if not summary.sound:
         sys.exit(1)
 

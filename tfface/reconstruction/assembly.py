@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tfface import schema
 from tfface.data import selection
 from tfface.evaluation import view_selection
+from tfface.photographs.landmark_sources import SeenPoints
 from tfface.reconstruction.cropping import CroppedFace, PersonCrops
 from tfface.reconstruction.predictor import Crop, Prediction, Predictor
 from tfface.reconstruction.reconstructed_face import Reconstruction, View
@@ -48,11 +49,12 @@ class Models:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Seen:
-    """What a model says of one photograph: the pose in its crop's camera, and weights [E], if it predicts any."""
+    """What a model says of one photograph: the pose in its crop's camera; weights [E] and points, if it has any."""
 
     quaternion: npt.NDArray[np.float32]
     translation: npt.NDArray[np.float32]
     expression: npt.NDArray[np.float32] | None
+    points: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -193,14 +195,17 @@ def _mean(predictions: Sequence[tuple[tuple[int, ...], Prediction]]) -> _Estimat
     for views, one in predictions:
         for place, view in enumerate(views):
             expression = None if one.expressions is None else one.expressions[place]
-            seen.setdefault(view, _Seen(one.quaternions[place], one.translations[place], expression))
+            points = None
+            if one.points is not None and one.deviations is not None:
+                points = one.points[place], one.deviations[place]
+            seen.setdefault(view, _Seen(one.quaternions[place], one.translations[place], expression, points))
     # The 3DMM is linear: the mean of the vertices belongs to the mean of the coefficients.
     coefficients = np.mean([one.coefficients for _, one in predictions], axis=0)
     return _Estimate(coefficients, np.mean([one.vertices for _, one in predictions], axis=0), seen)
 
 
 def _reconstruction(person: PersonCrops, estimate: _Estimate, main: Predictor) -> Reconstruction:
-    views = [(_view(person.found[index], seen), seen.expression) for index, seen in estimate.views.items()]
+    views = [(_view(person.found[index], seen, main.size), seen.expression) for index, seen in estimate.views.items()]
     views.sort(key=lambda pair: float(selection.yaws(pair[0].quaternion)))
     weights = [weights for _, weights in views if weights is not None]
     return Reconstruction(
@@ -210,17 +215,26 @@ def _reconstruction(person: PersonCrops, estimate: _Estimate, main: Predictor) -
         main.face_model,
         tuple(view for view, _ in views),
         np.stack(weights) if weights else None,
+        surface=main.surface,
     )
 
 
-def _view(cropped: CroppedFace, seen: _Seen) -> View:
-    turned, moved = cropped.camera.pose_in_photograph(seen.quaternion, seen.translation)
+def _view(cropped: CroppedFace, seen: _Seen, size: int) -> View:
+    view = view_of(cropped, *cropped.camera.pose_in_photograph(seen.quaternion, seen.translation))
+    if seen.points is None:
+        return view
+    px_from_crop = cropped.camera.px_from_crop(cropped.intrinsics, size)
+    return dataclasses.replace(view, points=SeenPoints.of_crop(*seen.points, px_from_crop))
+
+
+def view_of(cropped: CroppedFace, quaternion: npt.NDArray[np.floating], translation: npt.NDArray[np.floating]) -> View:
+    """A photograph with a pose in its camera, of `schema.QUATERNIONS` ``[4]`` and `schema.TRANSLATIONS` ``[3]``."""
     return View(
         name=cropped.photograph.name,
         pixels=cropped.photograph.pixels,
         intrinsics=cropped.intrinsics,
-        quaternion=turned,
-        translation=moved,
+        quaternion=quaternion,
+        translation=translation,
         box=cropped.face.box,
         confidence=cropped.face.confidence,
         camera=cropped.given,

@@ -12,6 +12,7 @@ from tfface.photographs import face_crop, photograph, video
 from tfface.photographs.cameras import CameraSet, PosedCamera
 from tfface.photographs.cameras.distortion import undistort
 from tfface.photographs.detector import DetectedFace, Detector, find_faces
+from tfface.photographs.landmark_sources import LandmarkSource, SeenPoints
 from tfface.photographs.lens import FROM_CAMERAS, Lens
 from tfface.photographs.photograph import Photograph
 from tfface.reconstruction.input_files import Person
@@ -36,6 +37,7 @@ class CroppedFace:
       crop: [S, S, 3] uint8, RGB.
       crop_intrinsics: K [3, 3] of the crop.
       given: The photograph's camera as it was given; None if none was.
+      points: That a landmark source found; None if none was asked, or it found none.
     """
 
     photograph: Photograph
@@ -46,6 +48,7 @@ class CroppedFace:
     crop: npt.NDArray[np.uint8]
     crop_intrinsics: Array
     given: PosedCamera | None = None
+    points: SeenPoints | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,6 +79,7 @@ class CropSettings:
       frames: Of a video, at most.
       cameras: Of the photographs; None if none are given.
       told: Takes each face as it is found, in the thread that found it.
+      source: Looks for points of each face; None if nobody asks for them, or the model finds them.
 
     Raises:
       ValueError: If the face is none of these.
@@ -89,6 +93,7 @@ class CropSettings:
     frames: int
     cameras: CameraSet | None = None
     told: Callable[["CroppedFace"], None] | None = None
+    source: LandmarkSource | None = None
 
     def __post_init__(self) -> None:
         if self.face not in (LARGEST, ALL) and not self.face.isdecimal():
@@ -195,7 +200,8 @@ def cropped(
         crop, crop_intrinsics = face_crop.take(picture.pixels, intrinsics, camera, how.size)
     except ValueError as error:
         raise ValueError(f"{picture.name}: {error}") from error
-    found = CroppedFace(picture, intrinsics, source, face, camera, crop, crop_intrinsics, given)
+    points = None if how.source is None else how.source(picture.pixels, intrinsics, camera)
+    found = CroppedFace(picture, intrinsics, source, face, camera, crop, crop_intrinsics, given, points)
     if how.told is not None:
         how.told(found)
     return found

@@ -58,6 +58,8 @@ def content(
     if reconstruction.expressions is not None and model.expressions is not None:
         for photograph, weights in zip(photographs, reconstruction.expressions, strict=True):
             photograph[schema.EXPRESSIONS.key] = _expressions(model.expressions.names, weights)
+    for photograph, view in zip(photographs, reconstruction.views, strict=True):
+        photograph.update(_deviations(view, reconstruction))
     if gains is not None:
         for photograph, of_vertices in zip(photographs, gains, strict=True):
             photograph["gains"] = _numbers(of_vertices.mean(axis=0))
@@ -67,6 +69,7 @@ def content(
         "conventions": schema.CONVENTIONS_VERSION,
         "face_model": model.digest(),
         schema.COEFFICIENTS.key: _numbers(reconstruction.coefficients),
+        **_fit(reconstruction),
         "scale": _scale(reconstruction),
         **({} if reconstruction.scene is None else {"scene": scene.content(reconstruction.scene)}),
         "landmarks": {
@@ -84,6 +87,31 @@ def _scale(reconstruction: Reconstruction) -> dict[str, Any]:
     if corners is None:
         return told
     return {**told, "eye_corners_mm": round(corners[0], 3), "deviation_mm": round(corners[1], 3)}
+
+
+def _fit(reconstruction: Reconstruction) -> dict[str, Any]:
+    """How it was adjusted to points, and how sure each coefficient is; nothing if it was not."""
+    fit = reconstruction.fit
+    if fit is None:
+        return {}
+    told = {"source": fit.source, "photographs": fit.photographs, "converged": fit.converged}
+    return {
+        f"{schema.COEFFICIENTS.key}_deviation": _numbers(fit.coefficient_deviations),
+        "fit": {**told, "residual": float(f"{fit.residual:.4g}")},
+    }
+
+
+def _deviations(view: View, reconstruction: Reconstruction) -> dict[str, Any]:
+    """How sure the pose (degrees about the camera's axes, mm) and the 3DMM's own weights are, if it was adjusted."""
+    sure = view.deviation
+    if sure is None:
+        return {}
+    told = {"pose_deviation": {"rotation": _numbers(sure.rotation), "translation": _numbers(sure.translation)}}
+    moving = reconstruction.face_model.expressions
+    if moving is None:
+        return told
+    weights = {name: round(float(of), 5) for name, of in zip(moving.names, sure.expression, strict=True)}
+    return {**told, "weights_deviation": weights}
 
 
 def _photograph(view: View, landmarks: Mapping[str, npt.NDArray[np.floating]], source: str) -> dict[str, Any]:

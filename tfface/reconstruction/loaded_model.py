@@ -38,6 +38,7 @@ class LoadedModel:
         self.num_views, self.size = self._model.num_views, height
         self.takes_fewer = self._model.takes_fewer
         self.face_model: MorphableModel = self._model.morphable_model
+        self.surface = self._model.surface_points
         self._batch_size = batch_size
         self._step = tf.function(self._model.__call__, reduce_retracing=True)
 

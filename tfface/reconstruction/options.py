@@ -2,13 +2,50 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tfface.options import Options, option, required
+from tfface.photographs.landmark_sources import AUTO, SOURCES
 
 MESH, OVERLAYS, TURNTABLE, MAPS, PAGE, USDZ = OUTPUTS = ("mesh", "overlays", "turntable", "maps", "page", "usdz")
 """Textured meshes (GLB, OBJ, PLY); mesh over each photograph; the face as it turns; depth, normals and mask of each
 photograph; a page to look at; the avatar as USDZ."""
+
+ON, OFF = "on", "off"
+MTCNN, MEDIAPIPE = DETECTORS = ("mtcnn", "mediapipe")
+"""What finds faces: the extra `reconstruct`, or `mediapipe`, which is ten times as fast and for large faces."""
+
+
+def _fit() -> Any:
+    return option(
+        ON,
+        "Adjust shape, expressions and poses to points in all photographs of a person (bundle adjustment), if there is "
+        "a source of points.",
+        choices=(ON, OFF),
+    )
+
+
+def _landmark_source() -> Any:
+    return option(
+        AUTO,
+        "Where the points come from: network (the model's own), mediapipe (the extra mediapipe), or auto, the first of "
+        "them that is at hand.",
+        choices=(AUTO, *SOURCES),
+    )
+
+
+def _face_landmarker() -> Any:
+    return option(
+        "",
+        "MediaPipe's model, face_landmarker.task, or download to fetch it; by default FACE_LANDMARKER_TASK names it.",
+    )
+
+
+def _detector() -> Any:
+    return option(
+        MTCNN, "What finds faces: mtcnn, or mediapipe, which is faster and for large faces.", choices=DETECTORS
+    )
+
 
 NEUTRAL, PHOTOGRAPH = "neutral", "photograph"
 POSES = (NEUTRAL, PHOTOGRAPH)
@@ -77,6 +114,10 @@ class ReconstructionOptions(Options):
         choices=POSES,
     )
     texture_size: int = option(TEXTURE_SIZE, "Texels along each side of the texture.", lower=16, upper=8192)
+    fit: str = _fit()
+    landmark_source: str = _landmark_source()
+    face_landmarker: str = _face_landmarker()
+    detector: str = _detector()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,3 +136,7 @@ class PhotographEvaluationOptions(Options):
     identities: str = option("", "JSON file of who is on which photographs ({person: [paths]}).")
     fov: float = option(0.0, "Field of view along the diagonal in degrees; 0 asks the photograph.", lower=0, upper=180)
     batch_size: int = option(16, "Photographs at a time.", lower=1)
+    fit: str = _fit()
+    landmark_source: str = _landmark_source()
+    face_landmarker: str = _face_landmarker()
+    detector: str = _detector()

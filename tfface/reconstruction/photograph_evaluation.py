@@ -19,12 +19,13 @@ from tfface.evaluation import annotations, engine, photograph_measures, photogra
 from tfface.evaluation.annotations import Annotation
 from tfface.evaluation.photograph_measures import EVERY, INNER
 from tfface.photographs import photograph
-from tfface.photographs.detector import shared_mtcnn
 from tfface.photographs.lens import open_lens
+from tfface.reconstruction.adjusting import Adjuster
 from tfface.reconstruction.cropping import LARGEST, CropSettings
-from tfface.reconstruction.options import PhotographEvaluationOptions, ReconstructionOptions
+from tfface.reconstruction.options import OFF, PhotographEvaluationOptions, ReconstructionOptions
 from tfface.reconstruction.photograph_predictions import Kept, Predicted, predict
 from tfface.reconstruction.predictor import Predictor
+from tfface.reconstruction.reconstruction_run import open_adjuster, open_detector
 
 FORMAT = 1
 WORST = 10
@@ -69,7 +70,12 @@ def evaluate(options: PhotographEvaluationOptions, *, progress: bool = True) -> 
     names = sorted({*marked, *(name for own in (people or {}).values() for name in own)})
     with files.held(output, "out"), photograph.without_pillows_limit():
         models = {name: _opened(name, path, options.batch_size) for name, path in paths.items()}
-        said = _said({name: folder / name for name in names}, marked, models, options, progress)
+        opened = {
+            name: open_adjuster(options.fit, options.landmark_source, options.face_landmarker, model)
+            for name, model in models.items()
+        }
+        adjusters = {name: one for name, one in opened.items() if isinstance(one, Adjuster)}
+        said = _said({name: folder / name for name in names}, marked, models, adjusters, options, progress)
         described = {
             "format": FORMAT,
             **report.circumstances(options),
@@ -77,7 +83,13 @@ def evaluate(options: PhotographEvaluationOptions, *, progress: bool = True) -> 
             "annotated": len(marked),
             "identities": None if people is None else {person: list(own) for person, own in people.items()},
             "models": [
-                {"name": name, "path": path, "sha256": files.sha256(path), **_measured(said[name], marked, people)}
+                {
+                    "name": name,
+                    "path": path,
+                    "sha256": files.sha256(path),
+                    "fit": _fit(opened[name]),
+                    **_measured(said[name], marked, people),
+                }
                 for name, path in paths.items()
             ],
         }
@@ -87,6 +99,13 @@ def evaluate(options: PhotographEvaluationOptions, *, progress: bool = True) -> 
             if _draw_worst(path, one, said[one["name"]], models[one["name"]], folder):
                 pictures[one["name"]] = path
         return _written(output, described, pictures)
+
+
+def _fit(opened: Adjuster | str | None) -> str:
+    """The source of the points that a model's predictions were adjusted to, or ``off``, and why."""
+    if opened is None:
+        return OFF
+    return f"{OFF}: {opened}" if isinstance(opened, str) else opened.name
 
 
 def _opened(name: str, path: str, batch_size: int) -> Predictor:
@@ -105,14 +124,19 @@ def _said(
     photographs: Mapping[str, Path],
     marked: Mapping[str, Annotation],
     models: Mapping[str, Predictor],
+    adjusters: Mapping[str, Adjuster],
     options: PhotographEvaluationOptions,
     progress: bool,
 ) -> dict[str, dict[str, Predicted | str]]:
     """What each model says of each photograph, now or before."""
     paths, folder = engine.parse_models(options.models), Path(options.out) / "predictions"
+    settings = {"fov": options.fov, "detector": options.detector}
     kept = {
-        model: Kept(folder / files.name_of(model), {"model": files.sha256(paths[model]), "fov": options.fov})
-        for model in models
+        name: Kept(
+            folder / files.name_of(name),
+            {"model": files.sha256(paths[name]), **settings, "fit": adjusters[name].name if name in adjusters else OFF},
+        )
+        for name in models
     }
     said: dict[str, dict[str, Predicted | str]] = {model: {} for model in models}
     for name, path in photographs.items():
@@ -124,7 +148,7 @@ def _said(
     if todo:
         how = CropSettings(
             max(model.size for model in models.values()),
-            shared_mtcnn(),
+            open_detector(options.detector, options.face_landmarker),
             open_lens("", options.fov),
             LARGEST,
             _MAX_PIXELS,
@@ -133,7 +157,7 @@ def _said(
         done = len(photographs) - len(todo)
         bar = tqdm(total=len(photographs), initial=done, desc="photographs", unit="photograph", disable=not progress)
         with bar:
-            for name, found in predict(todo, marked, models, how, options.batch_size):
+            for name, found in predict(todo, marked, models, how, options.batch_size, adjusters):
                 for model, one in found.items():
                     kept[model].save(name, todo[name], marked.get(name), one)
                     said[model][name] = one

@@ -20,6 +20,7 @@ from tfface.photographs import photograph
 from tfface.photographs.detector import DetectedFace, find_faces
 from tfface.photographs.photograph import Photograph
 from tfface.reconstruction import cropping
+from tfface.reconstruction.adjusting import Adjuster
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.cropping import CropSettings, PersonCrops
 from tfface.reconstruction.predictor import Predictor
@@ -27,7 +28,7 @@ from tfface.reconstruction.reconstructed_face import Reconstruction
 
 Array = npt.NDArray[np.floating]
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever what a file holds, or how it is made, changes, so that no old one is taken over."""
 _LEAST_OVERLAP = 0.1
 """Intersection over union with the box of the marked points, from which a found face is theirs."""
@@ -121,6 +122,7 @@ def predict(
     models: Mapping[str, Predictor],
     how: CropSettings,
     batch_size: int,
+    adjusters: Mapping[str, Adjuster],
 ) -> Iterator[tuple[str, dict[str, Predicted | str]]]:
     """Lets models predict from single photographs, each of a person of its own.
 
@@ -133,6 +135,7 @@ def predict(
       models: By name, of single photographs.
       how: How faces are found and cropped; each model's crops have its own size.
       batch_size: Photographs at a time.
+      adjusters: By name of the model, what adjusts its predictions to points.
 
     Yields:
       Each photograph's name, and by model what it says, or why it cannot say anything.
@@ -142,7 +145,7 @@ def predict(
         for begin in range(0, len(names), batch_size):
             batch = names[begin : begin + batch_size]
             seen = list(pool.map(lambda name: _seen(photographs[name], annotations.get(name), how), batch))
-            by_model = {key: _by_model(seen, model, how) for key, model in models.items()}
+            by_model = {key: _by_model(seen, model, how, adjusters.get(key)) for key, model in models.items()}
             for place, name in enumerate(batch):
                 yield name, {key: said[place] for key, said in by_model.items()}
 
@@ -190,9 +193,11 @@ def _overlap(one: Array, other: Array) -> float:
     return shared / (area(one) + area(other) - shared)
 
 
-def _by_model(seen: Sequence[_Seen | str], model: Predictor, how: CropSettings) -> list[Predicted | str]:
+def _by_model(
+    seen: Sequence[_Seen | str], model: Predictor, how: CropSettings, adjuster: Adjuster | None
+) -> list[Predicted | str]:
     """What a model says of each photograph."""
-    settings = dataclasses.replace(how, size=model.size)
+    settings = dataclasses.replace(how, size=model.size, source=None if adjuster is None else adjuster.source)
     said: list[Predicted | str] = ["" if isinstance(one, _Seen) else one for one in seen]
     people, places = [], []
     for place, one in enumerate(seen):
@@ -205,6 +210,8 @@ def _by_model(seen: Sequence[_Seen | str], model: Predictor, how: CropSettings) 
             people.append((PersonCrops(one.shown.name, (found,), ()), one.marked_px))
             places.append(place)
     made = assemble([person for person, _ in people], Models(model), 1)
-    for place, (_, marked_px), person in zip(places, people, made, strict=True):
+    for place, (crops, marked_px), person in zip(places, people, made, strict=True):
+        if adjuster is not None and isinstance(person, Reconstruction):
+            person = adjuster.adjusted(person, crops)
         said[place] = Predicted.of(person, marked_px) if isinstance(person, Reconstruction) else str(person)
     return said

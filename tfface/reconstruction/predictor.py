@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.face import MorphableModel
+from tfface.face.surface_points import SurfacePoints
 
 Array = npt.NDArray[np.float32]
 
@@ -31,6 +32,8 @@ class Prediction:
       quaternions: [n, 4], of `schema.QUATERNIONS`, in the crops' cameras.
       translations: [n, 3] mm, of `schema.TRANSLATIONS`, in the crops' cameras.
       expressions: [n, E], of `schema.EXPRESSIONS`; None of a model that predicts none.
+      points: [n, Q, 2] px of crops of the model's size, of `schema.POINTS`; None of a model that finds none.
+      deviations: [n, Q] px, of `schema.DEVIATIONS`; likewise.
     """
 
     coefficients: Array
@@ -38,6 +41,11 @@ class Prediction:
     quaternions: Array
     translations: Array
     expressions: Array | None = None
+    points: Array | None = None
+    deviations: Array | None = None
+
+
+_OF_VIEWS = (schema.QUATERNIONS, schema.TRANSLATIONS, schema.EXPRESSIONS, schema.POINTS, schema.DEVIATIONS)
 
 
 class Predictor(Protocol):
@@ -48,12 +56,14 @@ class Predictor(Protocol):
       size: Side of the crops that it sees, px.
       takes_fewer: Whether it takes fewer than N crops.
       face_model: Its 3DMM.
+      surface: Where the points that it finds lie on the 3DMM; None if it finds none.
     """
 
     num_views: int
     size: int
     takes_fewer: bool
     face_model: MorphableModel
+    surface: SurfacePoints | None
 
     def predict(self, sets: Sequence[Sequence[Crop]]) -> list[Prediction]:
         """Predicts each set of crops.
@@ -96,7 +106,7 @@ def predictions(batch: Sequence[Sequence[Crop]], outputs: Mapping[str, npt.NDArr
       ValueError: If one is not finite.
     """
     of_person = [outputs[field.key] for field in (schema.COEFFICIENTS, schema.VERTICES)]
-    of_views = [outputs.get(field.key) for field in (schema.QUATERNIONS, schema.TRANSLATIONS, schema.EXPRESSIONS)]
+    of_views = [outputs.get(field.key) for field in _OF_VIEWS]
     found = []
     for row, crops in enumerate(batch):
         seen = (None if output is None else output[row, : len(crops)] for output in of_views)

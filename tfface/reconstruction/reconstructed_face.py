@@ -5,8 +5,44 @@ import dataclasses
 import numpy as np
 
 from tfface.face import MorphableModel
+from tfface.face.surface_points import SurfacePoints
 from tfface.photographs.cameras import PosedCamera
+from tfface.photographs.landmark_sources import SeenPoints
 from tfface.reconstruction.scale import Scale
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PoseDeviation:
+    """Standard deviations of what an adjustment found in a photograph.
+
+    Attributes:
+      expression: ``[E]``, of the weights.
+      rotation: ``[3]`` degrees, about the axes of the camera.
+      translation: ``[3]`` mm.
+    """
+
+    expression: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """How a person was adjusted to points in photographs.
+
+    Attributes:
+      source: Of the points, one of `landmark_sources.SOURCES`.
+      photographs: How many showed points.
+      converged: Whether the adjustment ended because nothing was left to gain.
+      residual: Median distance of a point from the fitted one, in deviations.
+      coefficient_deviations: ``[K]``, standard deviations of the coefficients.
+    """
+
+    source: str
+    photographs: int
+    converged: bool
+    residual: float
+    coefficient_deviations: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +59,8 @@ class View:
       confidence: Of the detector, 0 to 1.
       camera: As it was given, of the photograph as it is stored, in the frame of its scene; None if none was given.
       orientation: EXIF orientation by which the stored photograph was turned.
+      points: The model's own points of it; None of a model that finds none.
+      deviation: Of expression and pose, if they were adjusted to points.
     """
 
     name: str
@@ -34,6 +72,8 @@ class View:
     confidence: float
     camera: PosedCamera | None = None
     orientation: int = 1
+    points: SeenPoints | None = None
+    deviation: PoseDeviation | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +110,8 @@ class Reconstruction:
       expressions: ``[N, E]``, weights of the 3DMM's expressions in each photograph; without them, all are neutral.
       scale: Where the size comes from; None for the population's mean, which the coefficients are of.
       scene: Where the person is among given cameras; None if none were given.
+      surface: Where the views' points lie on the 3DMM; None of a model that finds none.
+      fit: How the person was adjusted to points; None if that was not done.
     """
 
     name: str
@@ -80,6 +122,8 @@ class Reconstruction:
     expressions: np.ndarray | None = None
     scale: Scale | None = None
     scene: SceneFrame | None = None
+    surface: SurfacePoints | None = None
+    fit: Fit | None = None
 
     @property
     def size(self) -> float:
@@ -112,8 +156,16 @@ class Reconstruction:
     def scaled(self, scale: Scale | None) -> "Reconstruction":
         """The same person in another scale; the photographs show them as before, from farther away or nearer."""
         factor = (1.0 if scale is None else scale.factor) / self.size
-        views = tuple(dataclasses.replace(view, translation=factor * view.translation) for view in self.views)
+        views = tuple(_farther(view, factor) for view in self.views)
         scene = None if self.scene is None else dataclasses.replace(self.scene, scale=self.scene.scale / factor)
         return dataclasses.replace(
             self, vertices=np.float32(factor) * self.vertices, views=views, scale=scale, scene=scene
         )
+
+
+def _farther(view: View, factor: float) -> View:
+    """The view from so many times the distance."""
+    sure = view.deviation
+    if sure is not None:
+        sure = dataclasses.replace(sure, translation=factor * sure.translation)
+    return dataclasses.replace(view, translation=factor * view.translation, deviation=sure)

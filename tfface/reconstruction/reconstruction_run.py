@@ -17,14 +17,15 @@ from typing import Any
 from tqdm import tqdm
 
 from tfface import files, starter
-from tfface.photographs import photograph
-from tfface.photographs.detector import shared_mtcnn
+from tfface.photographs import face_landmarker, photograph
+from tfface.photographs.detector import Detector, shared_mtcnn
 from tfface.photographs.lens import open_lens
-from tfface.reconstruction import irises, json_file, model_file, outputs, page, scale, scene
+from tfface.reconstruction import adjusting, irises, json_file, model_file, outputs, page, scale, scene
+from tfface.reconstruction.adjusting import Adjuster
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.cropping import ALL, CropSettings, PersonCrops, crop_faces
 from tfface.reconstruction.input_files import Person, find_people
-from tfface.reconstruction.options import PAGE, USDZ, ReconstructionOptions
+from tfface.reconstruction.options import MEDIAPIPE, ON, PAGE, USDZ, ReconstructionOptions
 from tfface.reconstruction.outputs import avatar_usd
 from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.progress import FINDING, LOADING, PREDICTING, TEXTURE, Progress, Watcher
@@ -43,10 +44,12 @@ class Summary:
     Attributes:
       results: Of every person, those of runs before it first.
       reused: How many of them are of runs before it.
+      unfitted: Why nobody was adjusted to points, though that was wanted; empty otherwise.
     """
 
     results: tuple[Result, ...]
     reused: int
+    unfitted: str = ""
 
     @property
     def done(self) -> int:
@@ -111,30 +114,36 @@ def reconstruct(
         finished = {result.person for result in results.kept}
         todo = [person for person in people if person.name not in finished]
         made: list[Result] = []
+        unfitted = ""
         bar = stack.enter_context(Progress(len(people), len(finished), progress, watcher))
         if todo:
             bar.begin(LOADING)
             if models is None:
                 models = open_models(options, stack)
             given = None if sizes.cameras is None else sizes.cameras.cameras
+            opened = open_adjuster(options.fit, options.landmark_source, options.face_landmarker, models.main)
+            unfitted = opened if isinstance(opened, str) else ""
+            adjuster = opened if isinstance(opened, Adjuster) else None
             how = CropSettings(
                 models.main.size,
-                shared_mtcnn(),
+                open_detector(options.detector, options.face_landmarker),
                 lens,
                 options.face,
                 options.max_pixels,
                 options.frames,
                 given,
                 None if watcher is None else watcher.face,
+                None if adjuster is None else adjuster.source,
             )
             stack.enter_context(photograph.without_pillows_limit())
-            run = _Run(how, models, options, sizes, keys, bar, alone=len(people) == 1 and options.face != ALL)
+            refiner = Refiner(adjuster, sizes)
+            run = _Run(how, models, options, refiner, keys, bar, alone=len(people) == 1 and options.face != ALL)
             for result in run.results(todo):
                 for fault in result.faults:
                     tell(fault)
                 results.add(result)
                 made.append(result)
-    return Summary((*results.kept, *made), len(results.kept))
+    return Summary((*results.kept, *made), len(results.kept), unfitted)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -160,6 +169,49 @@ class Sizes:
         if person.scale is None and self.length is not None:
             person = person.scaled(scale.of_length(self.length, person.vertices, person.face_model))
         return person
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Refiner:
+    """What follows the network: adjustment to points, then size and place.
+
+    Attributes:
+      adjuster: To points; None if that is not wanted or cannot be.
+      sizes: What is known of size and place.
+    """
+
+    adjuster: Adjuster | None
+    sizes: Sizes
+
+    def refined(self, person: Reconstruction, crops: PersonCrops) -> Reconstruction:
+        """The person after both.
+
+        Raises:
+          ValueError: As `Adjuster.adjusted` and `Sizes.applied`.
+        """
+        return self.sizes.applied(person if self.adjuster is None else self.adjuster.adjusted(person, crops))
+
+
+def open_adjuster(fit: str, source: str, bundle: str, model: Predictor) -> Adjuster | str | None:
+    """What adjusts to points, as options say: None if it is off, or why there is none; see `adjusting`."""
+    return adjusting.open_adjuster(source, bundle, model) if fit == ON else None
+
+
+def open_detector(named: str, bundle: str) -> Detector:
+    """What finds faces, as options say.
+
+    Raises:
+      ValueError: If MediaPipe's model is not at hand.
+      ModuleNotFoundError: If it is not installed.
+    """
+    if named != MEDIAPIPE:
+        return shared_mtcnn()
+    path = face_landmarker.find_bundle(bundle)
+    if path is None:
+        raise ValueError(
+            f"detector: mediapipe needs its model; name it by --face_landmarker or {face_landmarker.BUNDLE_VARIABLE}"
+        )
+    return face_landmarker.LandmarkDetector(path)
 
 
 def with_local_models(options: ReconstructionOptions) -> ReconstructionOptions:
@@ -222,13 +274,13 @@ class _Run:
         how: CropSettings,
         models: Models,
         options: ReconstructionOptions,
-        sizes: Sizes,
+        refiner: Refiner,
         keys: Mapping[str, str],
         progress: Progress,
         *,
         alone: bool,
     ):
-        self._how, self._models, self._options, self._sizes = how, models, options, sizes
+        self._how, self._models, self._options, self._refiner = how, models, options, refiner
         self._keys, self._progress, self._alone = keys, progress, alone
 
     def results(self, people: Sequence[Person]) -> Iterator[Result]:
@@ -279,7 +331,7 @@ class _Run:
             made = next(assembled) if one.found else None
             if isinstance(made, Reconstruction):
                 try:
-                    made = self._sizes.applied(made)
+                    made = self._refiner.refined(made, one)
                 except ValueError as error:
                     made = error
                 else:

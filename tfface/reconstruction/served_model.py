@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 
 from tfface import schema
+from tfface.face.surface_points import SurfacePoints
 from tfface.reconstruction.loaded_model import open_face_model
 from tfface.reconstruction.predictor import Crop, Prediction, batches, predictions, unseen
 from tfface.serving import client
@@ -50,6 +51,7 @@ class ServedModel:
             raise ValueError(f"server {address}: model {model}: expected one of square crops that predicts poses")
         self.num_views, self.size = int(views), int(height)
         self.takes_fewer = schema.VIEW_MASK.key in inputs
+        self.surface: SurfacePoints | None = None  # a server does not tell where its points lie
         self._outputs = [field.key for field in _ASKED if field.key in signature.outputs]
 
     def __enter__(self) -> "ServedModel":
