@@ -1,8 +1,8 @@
 """MediaPipe's points as a landmark source: where they lie on a 3DMM, and how far they err.
 
 ``mediapipe_points.npz`` in the package holds the 468 vertices and the triangles of MediaPipe's canonical face
-(Apache-2.0, Google; vertex i is landmark i; mm, axes of the model frame) and, computed by `tfface.calibrate_landmarks`,
-their places on ICT's face. On another 3DMM, the canonical face is registered once a process.
+(Apache-2.0, Google; vertex i is landmark i; mm, axes of the model frame) and, computed by docs/embed_landmarks.py, their
+places on ICT's face. On another 3DMM, the canonical face is registered once a process.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ NUM_POINTS = 468
 DEVIATION = 0.012
 """Of a point, as a share of the face's size, the square root of the area of the points' box."""
 
-_FILE = pathlib.Path(__file__).parent.parent / "assets" / "mediapipe_points.npz"
+FILE = pathlib.Path(__file__).parent.parent / "assets" / "mediapipe_points.npz"
 _CROP = 192  # px, the least side of the picture that the landmarker is shown
 _WIDER = 1.5
 """The landmarker finds faces with some surroundings; models see them without."""
@@ -57,7 +57,7 @@ class Embedding:
     @functools.cache
     def packaged(cls) -> "Embedding":
         """That of the package, on ICT's face."""
-        with np.load(_FILE, allow_pickle=False) as held:
+        with np.load(FILE, allow_pickle=False) as held:
             arrays = {field.name: held[field.name] for field in dataclasses.fields(cls)}
         return cls(**{**arrays, "num_vertices": int(arrays["num_vertices"])})
 
