@@ -1,7 +1,7 @@
 """MediaPipe's points as a landmark source: where they lie on a 3DMM, and how far they err.
 
 ``mediapipe_points.npz`` in the package holds the 468 vertices and the triangles of MediaPipe's canonical face
-(Apache-2.0, Google; vertex i is landmark i; mm, axes of the model frame) and, computed by docs/embed_landmarks.py, their
+(Apache-2.0, Google; vertex i is landmark i; mm, axes of the model frame) and, by docs/embed_landmarks.py, their
 places on ICT's face. On another 3DMM, the canonical face is registered once a process.
 """
 
