@@ -129,5 +129,6 @@ class LandmarkDetector:
         found = []
         for points in self._landmarker(picture):
             five = np.stack([points[list(of)].mean(axis=0) for of in _FIVE])
-            found.append(DetectedFace(five, np.concatenate((points.min(axis=0), points.max(axis=0))), 1.0))
+            box = np.concatenate((points.min(axis=0), points.max(axis=0)))
+            found.append(DetectedFace(five, box, 1.0, points))
         return found
