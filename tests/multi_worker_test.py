@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny_people
 import training_process
-from training_process import Training, contents, history, position, training
+from training_process import Running, contents, history, position, training
 
 from tfface.training import interruption
 from tfface.training import strategy as strategies
@@ -47,7 +47,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def cluster(workers: int, output: pathlib.Path, prepare=None, **options) -> Iterator[list[Training]]:
+def cluster(workers: int, output: pathlib.Path, prepare=None, **options) -> Iterator[list[Running]]:
     """Starts so many workers; `prepare` gives what each runs first, by its index."""
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
     options = {"strategy": "multi_worker", "dropout": 0.0, **options}

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, which a test may kill, limit and starve.
+"""Trainings, and other commands, in processes of their own, which a test may kill, limit and starve.
 
 They are the real program, ``python -m tfface.train``, but forked from a server that has TensorFlow loaded already.
 """
@@ -42,8 +42,8 @@ Preparation = Callable[[], None]
 
 
 @dataclasses.dataclass
-class Training:
-    """A process that trains."""
+class Running:
+    """A process at work."""
 
     process: multiprocessing.process.BaseProcess
     log: pathlib.Path
@@ -79,25 +79,42 @@ def training(
     prepare: Preparation | None = None,
     environment: Mapping[str, str] | None = None,
     **options: object,
-) -> Iterator[Training]:
+) -> Iterator[Running]:
     """Starts a training; whatever the test does, it is gone in the end."""
     options = {"records": records, "output": output, **TINY, **options}
-    arguments = [
-        f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()
-    ]
     task = json.loads((environment or {}).get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
     log = output.parent / f"{output.name}.{task}.{time.monotonic_ns()}.log"
-    process = _SERVER.Process(target=_train, args=(arguments, log, dict(environment or {}), prepare))
+    with command("train", options, log, prepare, environment) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def command(
+    name: str,
+    options: Mapping[str, object],
+    log: pathlib.Path,
+    prepare: Preparation | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
+    """Starts ``python -m tfface.<name>``; whatever the test does, it is gone in the end."""
+    arguments = [
+        f"--{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in options.items()
+    ]
+    process = _SERVER.Process(target=_run, args=(name, arguments, log, dict(environment or {}), prepare))
     process.start()
     try:
-        yield Training(process, log)
+        yield Running(process, log)
     finally:
         process.kill()
         process.join()
 
 
-def _train(
-    arguments: Sequence[str], log: pathlib.Path, environment: Mapping[str, str], prepare: Preparation | None
+def _run(
+    name: str,
+    arguments: Sequence[str],
+    log: pathlib.Path,
+    environment: Mapping[str, str],
+    prepare: Preparation | None,
 ) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
@@ -105,8 +122,8 @@ def _train(
     os.environ.update(environment)
     if prepare is not None:
         prepare()
-    sys.argv = ["tfface.train", *arguments]
-    runpy.run_module("tfface.train", run_name="__main__", alter_sys=True)
+    sys.argv = [f"tfface.{name}", *arguments]
+    runpy.run_module(f"tfface.{name}", run_name="__main__", alter_sys=True)
 
 
 def die_in_step(number: int, behind: bool = False) -> None:

@@ -1,5 +1,6 @@
 """The 3DMM of a preparation: built from the training subjects alone, with what their template brings along."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,17 @@ CHUNK = 16
 
 _EXPRESSIONS_AGREE = 0.01
 """mm, by which the deltas of a 3DMM that is given may differ from the people's."""
+
+
+def _reserved(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """An array in a file whose room is reserved: a disk that fills up later would end the process by a signal."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return array
 
 
 def build_or_load(
@@ -40,9 +52,7 @@ def build_or_load(
         return MorphableModel.load(path)
     shapes_path = work / "shapes.npy"
     template = source.template
-    shapes = np.lib.format.open_memmap(
-        shapes_path, mode="w+", dtype=np.float32, shape=(len(train), len(template.vertices), 3)
-    )
+    shapes = _reserved(shapes_path, (len(train), len(template.vertices), 3))
     jobs = [(begin, train[begin : begin + CHUNK].tolist()) for begin in range(0, len(train), CHUNK)]
     with tqdm.tqdm(total=len(train), desc="shapes", unit="subject", disable=not progress) as bar:
         for begin, block in run(_template_shapes, jobs):

@@ -207,6 +207,7 @@ def write(
       The shards with their checksums, and what is in them.
 
     Raises:
+      OSError: naming the folder, if it cannot be written to.
       ValueError: naming the file or subject at fault.
     """
     shutil.rmtree(folder / Faces.name, ignore_errors=True)
@@ -222,12 +223,15 @@ def write(
             num_expressions=num_expressions,
             bar=bar,
         )
-        builder.download_and_prepare(
-            download_dir=work / "downloads",
-            download_config=tfds.download.DownloadConfig(
-                try_download_gcs=False, min_shard_size=_MIN_SHARD_BYTES, max_shard_size=_MAX_SHARD_BYTES
-            ),
-        )
+        try:
+            builder.download_and_prepare(
+                download_dir=work / "downloads",
+                download_config=tfds.download.DownloadConfig(
+                    try_download_gcs=False, min_shard_size=_MIN_SHARD_BYTES, max_shard_size=_MAX_SHARD_BYTES
+                ),
+            )
+        except (OSError, tf.errors.OpError) as error:
+            raise OSError(f"{folder}: records cannot be written (is the disk full?): {error}") from error
     shards, subjects, views = {}, {}, {}
     for split in SPLITS:
         paths = sorted(Path(str(builder.data_path)).glob(f"{Faces.name}-{split}.tfrecord-*"))

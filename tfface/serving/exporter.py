@@ -25,6 +25,7 @@ import tensorflow as tf
 import tfface
 from tfface.models import FaceModel
 from tfface.serving import litert, model_card, parity, precision, signatures, warmup
+from tfface.serving.errors import brief
 from tfface.serving.options import ExportOptions
 from tfface.serving.servable import Servable, read_saved_model
 
@@ -57,6 +58,7 @@ def export(options: ExportOptions) -> Exported:
 
     Raises:
       FileNotFoundError: If there is no such model.
+      OSError: naming the folder, if it cannot be written to.
       ValueError: If it is not one of tfface's, the version is there already, or what was written does not predict what
         the Keras model predicts.
     """
@@ -101,7 +103,10 @@ def _save(model: keras.Model, folder: str) -> None:
         pathlib.Path(path).write_text(json.dumps(signatures.topology(model)), encoding="utf-8")
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         module = _Exported(model, path)
-        tf.saved_model.save(module, folder, signatures=signatures.make(model), options=options)
+        try:
+            tf.saved_model.save(module, folder, signatures=signatures.make(model), options=options)
+        except tf.errors.OpError as error:
+            raise OSError(f"{folder} cannot be written (is the disk full?): {brief(error)}") from error
 
 
 def check_portable(folder: str) -> None:

@@ -1,0 +1,180 @@
+"""What may befall commands: kills, full disks, odd surroundings. Each is done for real, to real processes.
+
+`docs/faults.md` lists the cases. `make test` kills each command once; TFFACE_KILLS=10 does so ten times.
+"""
+
+import functools
+import locale
+import os
+import pathlib
+import resource
+import subprocess
+import time
+
+import faults_training_test
+import killing
+import numpy as np
+import pytest
+import reconstruction_run_test
+import serving_tiny
+import tiny
+import tiny_people
+import training_process
+
+from tfface.data import manifest, preparation, workers
+from tfface.face import MorphableModel
+
+Tree = dict[str, object]
+
+
+def _tree(folder: pathlib.Path) -> Tree:
+    """What a folder holds: the bytes of each file, or the lines where their order is that of threads."""
+    found: Tree = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and path.suffix == ".jsonl":
+            found[name] = sorted(path.read_text().splitlines())
+        elif path.is_file():
+            found[name] = path.read_bytes()
+    return found
+
+
+def _see_red_squares() -> None:
+    """A `Preparation`: a detector without weights."""
+    from tfface.reconstruction import reconstruction_run
+
+    reconstruction_run.shared_mtcnn = lambda: reconstruction_run_test.detector
+
+
+def _surrounded(locales: str) -> None:
+    """A `Preparation`: only the owner reads what is written, numbers have commas, the clock goes back at every look."""
+    os.umask(0o077)
+    os.environ["LOCPATH"] = locales
+    locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+    assert locale.localeconv()["decimal_point"] == ","
+    faults_training_test._backwards_clock()
+    _see_red_squares()
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> pathlib.Path:
+    """A folder of people."""
+    root = tmp_path_factory.mktemp("people")
+    for number in range(6):
+        reconstruction_run_test.save(root / f"person-{number}" / "a.png", (10 + number, 20, 30 + number))
+    return root
+
+
+@pytest.fixture(scope="module")
+def commands(photographs, tmp_path_factory) -> dict[str, dict[str, object]]:
+    """Options by command; the output is not among them."""
+    records = tiny_people.records_folder()
+    face = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
+    paths = tiny.saved(tmp_path_factory.mktemp("models"), {"SV": tiny.build("single_view", face=face)})
+    return {
+        "evaluate": {"records": records, "models": f"SV={paths['SV']}", "examples": 1},
+        "reconstruct": {"images": photographs, "model": serving_tiny.keras_file(), "outputs": "", "workers": 1},
+    }
+
+
+KILLED = ("reconstruct",) if killing.KILLS == 1 else ("reconstruct", "evaluate")
+OUTPUT = {"evaluate": "output", "reconstruct": "out", "export": "out"}
+
+
+def _command(name, options, output, prepare=_see_red_squares):
+    log = output.parent / f"{output.name}.{time.monotonic_ns()}.log"
+    return training_process.command(name, {**options, OUTPUT[name]: output}, log, prepare)
+
+
+@pytest.fixture(scope="module")
+def whole(commands, tmp_path_factory):
+    """By command, what it leaves undisturbed, and the seconds that it took."""
+
+    @functools.cache
+    def run(name: str) -> tuple[Tree, float]:
+        output, begun = tmp_path_factory.mktemp(name) / "whole", time.monotonic()
+        with _command(name, commands[name], output) as running:
+            assert running.exit_code() == 0, running.output
+        return _tree(output), time.monotonic() - begun
+
+    return run
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_a_killed_command_ends_as_if_undisturbed(commands, whole, tmp_path, name):
+    """kill -9 at random moments, then the same command again."""
+    expected, seconds = whole(name)
+    rng, output = np.random.default_rng(5), tmp_path / "out"
+    for _ in range(killing.KILLS):
+        with _command(name, commands[name], output) as running:
+            running.process.join(rng.uniform(0.3, 0.9) * seconds)
+            running.process.kill()
+            running.process.join()
+    with _command(name, commands[name], output) as running:
+        assert running.exit_code() == 0, running.output
+    assert _tree(output) == expected
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_umask_decimal_commas_and_a_clock_that_goes_backwards_change_nothing(commands, whole, tmp_path, name):
+    (tmp_path / "locales").mkdir()
+    compiled = tmp_path / "locales" / "de_DE.UTF-8"
+    subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", str(compiled)], check=True)
+    surrounded = functools.partial(_surrounded, str(compiled.parent))
+    with _command(name, commands[name], tmp_path / "out", surrounded) as running:
+        assert running.exit_code() == 0, running.output
+    assert _tree(tmp_path / "out") == whole(name)[0]
+    assert not any(path.stat().st_mode & 0o077 for path in (tmp_path / "out").rglob("*"))
+
+
+def test_a_killed_worker_of_a_preparation_loses_only_its_part(tmp_path, monkeypatch):
+    """The main process names the end of its worker, and the same command goes on."""
+    monkeypatch.setattr(preparation, "CHUNK", 1)
+    for _ in range(killing.KILLS):
+        monkeypatch.setattr(preparation, "_write_part", tiny_people.kill_worker)
+        with pytest.raises(workers.WorkerDiedError, match=r"ended in the middle of its work \(SIGKILL"):
+            preparation.prepare(
+                tiny_people.PEOPLE, tmp_path, preparation.Recipe(modes=4), num_workers=2, progress=False
+            )
+        monkeypatch.undo()
+        monkeypatch.setattr(preparation, "CHUNK", 1)
+    made = preparation.prepare(tiny_people.PEOPLE, tmp_path, preparation.Recipe(modes=4), num_workers=2, progress=False)
+    assert made.shards == manifest.read(tiny_people.records_folder()).shards
+
+
+def _full_disk(size: int) -> None:
+    """A `Preparation`: no file can become larger."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    _see_red_squares()
+
+
+def test_a_full_disk_at_an_export_is_told_and_leaves_no_version(tmp_path):
+    output, options = tmp_path / "served", {"model": serving_tiny.keras_file()}
+    with _command("export", options, output, functools.partial(_full_disk, 1 << 16)) as running:
+        assert running.exit_code() == 1
+    assert "tfface.export: " in running.output
+    assert str(output) in running.output.splitlines()[-1]
+    assert "Traceback" not in running.output
+    assert not [path for path in output.iterdir() if path.name.isdecimal()]
+
+
+@pytest.mark.parametrize("size", [1 << 11, 1 << 15])  # at the shapes, and at a part file
+def test_a_full_disk_at_a_preparation_is_told_and_the_same_command_goes_on(tmp_path, size):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    recipe = preparation.Recipe(modes=4)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with pytest.raises(OSError, match=str(tmp_path)):
+            preparation.prepare(tiny_people.PEOPLE, tmp_path, recipe, num_workers=1, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.rglob("*.partial*"))
+    made = preparation.prepare(tiny_people.PEOPLE, tmp_path, recipe, num_workers=1, progress=False)
+    assert made.shards == manifest.read(tiny_people.records_folder()).shards
+
+
+def test_a_full_disk_at_a_reconstruction_names_the_file(commands, tmp_path):
+    with _command("reconstruct", commands["reconstruct"], tmp_path / "out", functools.partial(_full_disk, 512)) as one:
+        assert one.exit_code() == 1
+    assert "reconstruction.json" in one.output.splitlines()[-1]
+    assert "File too large" in one.output.splitlines()[-1]
