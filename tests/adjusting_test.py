@@ -9,7 +9,7 @@ import small_face
 from tfface.face import Expressions
 from tfface.face.surface_points import SurfacePoints
 from tfface.geometry import camera, rotation
-from tfface.photographs import face_crop, face_landmarker
+from tfface.photographs import face_crop, face_landmarker, mediapipe_landmarks
 from tfface.photographs.detector import DetectedFace
 from tfface.photographs.landmark_sources import AUTO, MEDIAPIPE, NETWORK, SeenPoints
 from tfface.photographs.mediapipe_landmarks import NUM_POINTS, Embedding
@@ -170,6 +170,17 @@ def test_the_packaged_points_lie_on_the_face_in_pairs():
     assert packaged.vertices.max() < packaged.num_vertices == 9409
     assert np.allclose(packaged.weights.sum(axis=1), 1, atol=1e-5)
     assert packaged.weights.min() >= 0
+
+
+def test_the_landmarker_is_shown_no_reflection():
+    crop = face_crop.CropCamera(np.eye(3), 1.0)
+    intrinsics = np.array([[80.0, 0, 20], [0, 80, 30], [0, 0, 1]])
+    picture, _ = face_crop.take(np.full((60, 100, 3), 200, np.uint8), intrinsics, crop, 80)
+    shown = mediapipe_landmarks.without_reflection(picture, crop.px_from_crop(intrinsics, 80), (60, 100))
+    assert picture.min() == 200
+    # The photograph's corner lies 20 px left of and 30 above the axis, which is in the crop's middle.
+    assert (shown[10:70, 20:] == 200).all()
+    assert shown[:10].max() == shown[70:].max() == shown[:, :20].max() == 0
 
 
 def test_a_bundle_that_is_none_is_refused_and_nobody_is_found_in_noise(face_landmarker_task, tmp_path):

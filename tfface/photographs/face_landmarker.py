@@ -3,7 +3,6 @@
 Apache-2.0, Google. The package is the extra ``mediapipe``; its wheel has no model, which is one file of 4 MB.
 """
 
-import atexit
 import functools
 import os
 import pathlib
@@ -94,6 +93,8 @@ class FaceLandmarker:
             self._network: Any = vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"{bundle}: not a bundle of MediaPipe's face landmarker: {error}") from error
+        # Its destructor calls this, which fails with a trace when the interpreter ends; the process frees everything.
+        self._network.close = lambda: None
         self._turn = threading.Lock()
 
     def __call__(self, picture: Picture) -> Array:
@@ -104,17 +105,11 @@ class FaceLandmarker:
         points = [[(point.x, point.y) for point in face] for face in found.face_landmarks]
         return np.array(points, np.float64).reshape(len(points), NUM_LANDMARKS, 2) * [width, height]
 
-    def close(self) -> None:
-        """Lets go of the network."""
-        self._network.close()
-
 
 @functools.cache
 def shared(bundle: pathlib.Path, faces: int = 1) -> FaceLandmarker:
     """The landmarker, opened once a process."""
-    landmarker = FaceLandmarker(bundle, faces)
-    atexit.register(landmarker.close)  # later, its own clean-up fails with a trace
-    return landmarker
+    return FaceLandmarker(bundle, faces)
 
 
 class LandmarkDetector:

@@ -96,6 +96,21 @@ def places_on(
     return vertices, barycentric(closest.points, *np.moveaxis(corners, 1, 0))
 
 
+def without_reflection(picture: Picture, px_from_crop: Array, photograph_hw: tuple[int, int]) -> Picture:
+    """A crop, black where the photograph ends: a face that is cut off and its reflection look like another face.
+
+    Args:
+      picture: ``[S, S, 3]``, of `face_crop.take`.
+      px_from_crop: ``[3, 3]``, see `CropCamera.px_from_crop`.
+      photograph_hw: Height and width of the photograph, px.
+    """
+    rows, columns = np.indices(picture.shape[:2]) + 0.5
+    here = np.stack((columns, rows, np.ones_like(rows)), axis=-1) @ px_from_crop.T
+    px = here[..., :2] / here[..., 2:]
+    inside = ((px >= 0) & (px <= photograph_hw[::-1])).all(axis=-1)
+    return np.where(inside[..., None], picture, np.uint8(0))
+
+
 class MediaPipeLandmarks:
     """A `LandmarkSource`."""
 
@@ -118,9 +133,11 @@ class MediaPipeLandmarks:
         wide = dataclasses.replace(crop, side=crop.side * _WIDER)
         picture, _ = face_crop.take(photograph, intrinsics, wide, _CROP)
         side = len(picture)
-        found = self._landmarker(picture)[:, :NUM_POINTS]
+        px_from_crop = wide.px_from_crop(intrinsics, side)
+        height, width = photograph.shape[:2]
+        found = self._landmarker(without_reflection(picture, px_from_crop, (height, width)))[:, :NUM_POINTS]
         if not len(found) or np.abs(found[0].mean(axis=0) / side - 0.5).max() > _FARTHEST:
             return None
         size = float(np.sqrt(np.prod(np.ptp(found[0], axis=0))))
         deviations = np.full(NUM_POINTS, DEVIATION * size)
-        return SeenPoints.of_crop(found[0], deviations, wide.px_from_crop(intrinsics, side))
+        return SeenPoints.of_crop(found[0], deviations, px_from_crop)

@@ -116,7 +116,7 @@ def open_adjuster(named: str, bundle: str, model: Predictor) -> Adjuster | str:
     # Before photographs are read, as registration may fail.
     try:
         source.surface(model.face_model)
-    except ValueError as error:
+    except (ValueError, ModuleNotFoundError) as error:
         fault = f"the points of mediapipe cannot be brought onto the model's 3DMM: {error}"
         if named == AUTO:
             return fault
