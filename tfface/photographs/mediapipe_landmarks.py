@@ -107,8 +107,8 @@ def without_reflection(picture: Picture, px_from_crop: Array, photograph_hw: tup
     rows, columns = np.indices(picture.shape[:2]) + 0.5
     here = np.stack((columns, rows, np.ones_like(rows)), axis=-1) @ px_from_crop.T
     px = here[..., :2] / here[..., 2:]
-    inside = ((px >= 0) & (px <= photograph_hw[::-1])).all(axis=-1)
-    return np.where(inside[..., None], picture, np.uint8(0))
+    inside = np.all((px >= 0) & (px <= photograph_hw[::-1]), axis=-1, keepdims=True)
+    return np.where(inside, picture, np.uint8(0))
 
 
 class MediaPipeLandmarks:
