@@ -54,6 +54,8 @@ def main() -> None:
     parser.add_argument("--appearance", help="folder of MakeHuman's assets (docs/people.md); painted people without")
     parser.add_argument("--light", choices=("studio", "varied"), default="studio")
     parser.add_argument("--occluders", choices=("plain", "varied"), default="plain")
+    parser.add_argument("--framing", choices=("plain", "wide"), default="plain")
+    parser.add_argument("--variation", type=float, default=0.0)
     parser.add_argument("--subjects", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--image_size", type=int, default=192)
@@ -69,9 +71,14 @@ def main() -> None:
         light=arguments.light,
         occluders=arguments.occluders,
     )
+    settings = settings.with_framing(arguments.framing)
     options = {"num_subjects": arguments.subjects, "seed": arguments.seed, "settings": settings}
     if arguments.people == "ict":
-        options |= {"directory": arguments.ict_facekit, "appearance": arguments.appearance}
+        options |= {
+            "directory": arguments.ict_facekit,
+            "appearance": arguments.appearance,
+            "variation": arguments.variation,
+        }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     _sheet(people.open_source(arguments.people, **options), arguments.image_size, arguments.columns).save(
         arguments.output

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from tfface.face.registration.scan_surface import ScanSurface
-from tfface.geometry import mesh, raycast
-from tfface.people import photographer
+from tfface.geometry import camera, mesh, raycast
+from tfface.people import photographer, smooth_deformation
 from tfface.people.assets import bending, folder, wardrobe
 from tfface.people.photographer import (
     PhotographySettings,
     colours,
+    framing,
     hair,
     lighting,
     occluders,
@@ -205,3 +206,44 @@ def test_glasses_sit_before_the_eyes():
         assert not caster.occluded(eyes + (0, 0, -200), np.array([0, 0, 1.0])).any()
         assert frame.vertices[:, 0].min() < eyes[0, 0] < eyes[1, 0] < frame.vertices[:, 0].max()
         assert frame.vertices[:, 2].min() < eyes[:, 2].min()
+
+
+def test_wide_framing_turns_farther_and_its_k_is_exact():
+    """Crops differ more than in a studio, most faces stay within 60 degrees, and K still says where each point is."""
+    marks = egg.landmark_positions()
+    settings = PhotographySettings(num_views=40).with_framing("wide")
+    rng = np.random.default_rng(0)
+    yaws = framing.sample_yaws(settings, rng)
+    assert np.abs(yaws).max() > 65
+    assert np.mean(np.abs(yaws) < 60) > 0.75
+    inside = []
+    for yaw in yaws:
+        shot = framing.sample_shot(marks, float(yaw), settings, rng)
+        px = camera.project_array(marks, shot.quaternion, shot.translation, shot.intrinsics)
+        inside.append(((px > 0) & (px < settings.image_size)).all(axis=-1).mean())
+    assert np.mean(inside) > 0.9
+    assert min(inside) < 1
+
+
+def test_a_picture_that_is_cut_off_is_reflected_and_the_rest_stays():
+    picture = np.random.default_rng(0).random((32, 32, 3))
+    changed = 0
+    for seed in range(60):
+        cut = framing.cut_off(picture, np.random.default_rng(seed))
+        same = (cut == picture).all(axis=-1)
+        assert same.mean() >= 0.69
+        changed += not same.all()
+        assert np.isin(cut, picture).all()
+    assert 2 <= changed <= 16
+
+
+def test_deformations_are_as_large_as_asked_and_leave_the_eyes():
+    head = egg.head().template_vertices
+    eyes = np.array([[-32.0, -32, -78], [32, -32, -78]])
+    moved = smooth_deformation.displacement(head, slice(0, 4000), eyes, 1.5, np.random.default_rng(1))
+    np.testing.assert_allclose(np.sqrt((moved[:4000] ** 2).sum(axis=1).mean()), 1.5, rtol=1e-4)
+    near = np.linalg.norm(head - eyes[0], axis=1) < 15
+    assert near.any()
+    np.testing.assert_array_equal(moved[near], 0)
+    mirrored = np.argmin(((head[:, None] - head[:400] * (-1, 1, 1)) ** 2).sum(axis=-1), axis=0)
+    assert np.abs(moved[:400] * (-1, 1, 1) - moved[mirrored]).mean() > 0.2, "left is not right"

@@ -49,6 +49,13 @@ class PreparationOptions(LooksOptions):
         "--face_model with expressions.",
         choices=MISSING_EXPRESSIONS,
     )
+    variation: float = option(
+        0.0,
+        "mm (root mean square) by which faces of --people=ict differ from what its modes can say: smooth, random, one "
+        "side unlike the other. The truth is exact; the 3DMM no longer reaches it.",
+        lower=0,
+        upper=4,
+    )
     modes: int = option(64, "Modes of the 3DMM (fewer if there are fewer training subjects).", lower=1)
     only_splits: Sequence[str] = option(
         (), "Which splits to photograph; all by default. The others stay empty.", choices=SPLITS
@@ -110,6 +117,10 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
     if options.expressions != "none":
         arguments["settings"] = dataclasses.replace(arguments["settings"], expressions=options.expressions)
         described["expressions"] = options.expressions
+    if options.variation:
+        if options.people != "ict":
+            raise ValueError(f"variation: expected 0 with people={options.people}, got {options.variation}")
+        arguments["variation"] = described["variation"] = options.variation
     if options.people == "model":
         if not options.face_model:
             raise ValueError("people=model: the flag --face_model must name the 3DMM that people are drawn from")

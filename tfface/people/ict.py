@@ -22,7 +22,7 @@ from tfface.face.importers.ict import (
     identity_file,
     read_vertices,
 )
-from tfface.people import ict_head, people_source, photographer
+from tfface.people import ict_head, people_source, photographer, smooth_deformation
 
 __all__ = [
     "EXPRESSIONS",
@@ -37,6 +37,10 @@ __all__ = [
     "identity_file",
     "read_vertices",
 ]
+
+
+MAX_VARIATION = 4.0
+"""mm, beyond which faces are none."""
 
 
 def checkout(named: str | None) -> str:
@@ -75,6 +79,7 @@ class IctPeople:
         truncation: float = 3.0,
         cache_dir: str | os.PathLike[str] | None = None,
         appearance: str | os.PathLike[str] | None = None,
+        variation: float = 0.0,
     ):
         """Opens the data; the first time, this reads the modes' files and takes about ten seconds for all of them.
 
@@ -88,6 +93,7 @@ class IctPeople:
           cache_dir: where the modes are kept in one file, ~/.cache/tfface (XDG_CACHE_HOME) if None.
           appearance: a folder of MakeHuman's assets, from which people get skins, eyes, brows and hair; painted ones if
             None. The first time, they are brought onto the head, which takes about half a minute.
+          variation: mm, root mean square of a smooth deformation that everybody's face has beside the modes.
 
         Raises:
           ValueError: if files are missing or not those of ICT-FaceKit or MakeHuman, or a number is out of range.
@@ -110,6 +116,9 @@ class IctPeople:
         self._seed = seed
         self._num_modes = num_modes
         self._truncation = truncation
+        if not 0 <= variation <= MAX_VARIATION:
+            raise ValueError(f"variation: expected 0..{MAX_VARIATION} mm, got {variation}")
+        self._variation = variation
         self._assets: str | None = None
         if appearance is not None:
             from tfface.people.assets import baking  # needs the extra `scans`, which nothing else here does
@@ -164,7 +173,17 @@ class IctPeople:
         return photographer.photograph(self.head, self.head_shape(index), self._settings, rng, self._assets)
 
     def _deformed(self, index: int, num_vertices: int) -> npt.NDArray[np.float32]:
-        return ict_head.deformed(self._modes_file, self.coefficients(index), num_vertices)
+        head = ict_head.deformed(self._modes_file, self.coefficients(index), num_vertices)
+        if not self._variation:
+            return head
+        return head + self._displacement(index)[:num_vertices]
+
+    def _displacement(self, index: int) -> npt.NDArray[np.float32]:
+        """What the modes do not know of a subject, [26719, 3] float32, mm."""
+        neutral = np.asarray(ict_head.meshes(self._modes_file)[0])
+        eyes = np.stack([neutral[ball].mean(axis=0) for ball in ict_head.SHELLS])
+        rng = np.random.default_rng([self._seed, index, 2])
+        return smooth_deformation.displacement(neutral, slice(NUM_FACE_VERTICES), eyes, self._variation, rng)
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < self._num_subjects:

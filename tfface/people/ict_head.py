@@ -43,6 +43,8 @@ _BALLS = {"L": range(21451, 23021), "R": range(23021, 24591)}
 _SHOWN = (_SKIN, *_EYES, _SOCKETS, _GUMS, _TEETH, *_LASHES)
 NUM_NEUTRAL = len(_SKIN) + sum(map(len, _EYES))
 """Vertices of the head that is always neutral."""
+SHELLS = (slice(len(_SKIN), len(_SKIN) + len(_EYES[0])), slice(len(_SKIN) + len(_EYES[0]), NUM_NEUTRAL))
+"""The outer shells of the left and the right eyeball, in `ORDER`."""
 NUM_MOVING = sum(map(len, _SHOWN))
 """Vertices of the head that has expressions."""
 

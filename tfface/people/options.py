@@ -6,7 +6,7 @@ from typing import Any
 
 from tfface.options import Options, option
 from tfface.people import SOURCES
-from tfface.people.photographer.settings import LIGHTS, OCCLUDERS, PhotographySettings
+from tfface.people.photographer.settings import FRAMINGS, LIGHTS, OCCLUDERS, PhotographySettings
 
 NEUTRAL, UNKNOWN = MISSING_EXPRESSIONS = "neutral", "unknown"
 """What the face is in a photograph of a capture folder that tells no expression."""
@@ -49,7 +49,7 @@ class PeopleOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class LooksOptions(PeopleOptions):
-    """What people and their photographs look like. Nothing of it changes shapes, poses or expressions."""
+    """What people and their photographs look like. Nothing of it changes shapes or expressions."""
 
     appearance: str = option(
         "painted",
@@ -57,6 +57,12 @@ class LooksOptions(PeopleOptions):
         "the folder that the variable MAKEHUMAN_ASSETS_DIR names. For --people=ict and --people=makehuman.",
     )
 
+    framing: str = option(
+        "plain",
+        "Poses and crops: those of a studio, or wide: yaw to 90 degrees, more pitch and roll, any distance, crops "
+        "farther off the face, faces that the border cuts.",
+        choices=FRAMINGS,
+    )
     light: str = option(
         "studio",
         "Light, background and camera: clean, or varied as in people's photographs (sun, windows, lamps, flash; blur, "
@@ -75,7 +81,7 @@ class LooksOptions(PeopleOptions):
           ValueError: If the people have no such looks, or nothing names a folder of assets.
         """
         given = super().arguments()
-        given["settings"] = dataclasses.replace(given["settings"], **self.described())
+        given["settings"] = dataclasses.replace(given["settings"].with_framing(self.framing), **self.described())
         if self.appearance == "painted":
             return given
         if self.people not in ("ict", "makehuman"):
@@ -88,5 +94,5 @@ class LooksOptions(PeopleOptions):
     def described(self) -> dict[str, Any]:
         """The options beside the appearance that differ from their defaults: what records say of their looks."""
         default = PhotographySettings()
-        given = {name: getattr(self, name) for name in ("light", "occluders")}
+        given = {name: getattr(self, name) for name in ("framing", "light", "occluders")}
         return {name: value for name, value in given.items() if value != getattr(default, name)}

@@ -10,6 +10,9 @@ STUDIO, VARIED = LIGHTS = "studio", "varied"
 OCCLUDERS = ("plain", "varied")
 """What hides parts of faces: caps and fringes, or glasses, masks, scarves and hands too."""
 
+PLAIN, WIDE = FRAMINGS = "plain", "wide"
+"""Poses and crops: those of a studio, or any in which a face is still to be found."""
+
 NONE, SAMPLED = "none", "sampled"
 EXPRESSIONS = (NONE, SAMPLED)
 """What faces do: nothing, or in each photograph something else (`people.expression_sampler`)."""
@@ -42,6 +45,7 @@ class PhotographySettings:
       light: one of `LIGHTS`; where it is varied, `lighting` does nothing, and `camera` is the
         strength of blur and noise alone.
       occluders: one of `OCCLUDERS`.
+      framing: one of `FRAMINGS`; where it is wide, errors are `framing.WIDE_ERRORS`, not `box_jitter`.
       expressions: one of `EXPRESSIONS`; people of a source that knows none are neutral whatever it says.
 
     Raises:
@@ -66,6 +70,7 @@ class PhotographySettings:
     jpeg_quality: tuple[int, int] = (70, 95)
     supersampling: int = 2
     expressions: str = NONE
+    framing: str = PLAIN
     light: str = STUDIO
     occluders: str = "plain"
 
@@ -89,9 +94,25 @@ class PhotographySettings:
             raise ValueError(f"light: expected one of {', '.join(LIGHTS)}, got {self.light!r}")
         if self.occluders not in OCCLUDERS:
             raise ValueError(f"occluders: expected one of {', '.join(OCCLUDERS)}, got {self.occluders!r}")
+        if self.framing not in FRAMINGS:
+            raise ValueError(f"framing: expected one of {', '.join(FRAMINGS)}, got {self.framing!r}")
         near, far = self.distance_range
         if not 200 <= near <= far:
             raise ValueError(f"distance_range: expected 200 mm <= near <= far, got {self.distance_range}")
         low, high = self.jpeg_quality
         if not 1 <= low <= high <= 100:
             raise ValueError(f"jpeg_quality: expected 1 <= low <= high <= 100, got {self.jpeg_quality}")
+
+    def with_framing(self, framing: str) -> "PhotographySettings":
+        """The settings with the poses of a framing, one of `FRAMINGS`."""
+        if framing == PLAIN:
+            return dataclasses.replace(self, framing=framing)
+        return dataclasses.replace(
+            self,
+            framing=framing,
+            yaw_range=90.0,
+            pitch_deviation=14.0,
+            roll_deviation=9.0,
+            distance_range=(300.0, 2500.0),
+            off_centre=12.0,
+        )
