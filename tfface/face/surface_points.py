@@ -24,6 +24,7 @@ class SurfacePoints:
       names: ``[Q]``, each once.
       vertices: ``[Q, 3]``, indices of the 3DMM's vertices.
       weights: ``[Q, 3]`` float64, whose rows sum to 1.
+      offsets: ``[Q, 3]``, mm, model frame: where each point lies, from that mean of vertices; None for on it.
       mirror: ``[Q]``, index of the mirror image of each point, which is that of its mirror image; None if not known.
 
     Raises:
@@ -35,6 +36,7 @@ class SurfacePoints:
     vertices: Indices
     weights: Array
     mirror: Indices | None = None
+    offsets: Array | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.names), 3)
@@ -50,6 +52,11 @@ class SurfacePoints:
             raise ValueError("weights: expected rows that sum to 1")
         object.__setattr__(self, "vertices", vertices)
         object.__setattr__(self, "weights", weights)
+        if self.offsets is not None:
+            offsets = np.asarray(self.offsets, np.float64)
+            if offsets.shape != expected:
+                raise ValueError(f"offsets: expected the shape {list(expected)}, got {list(offsets.shape)}")
+            object.__setattr__(self, "offsets", offsets)
         if self.mirror is not None:
             mirror, own = np.asarray(self.mirror), np.arange(len(self.names))
             if mirror.shape != own.shape or not np.isin(mirror, own).all() or not np.array_equal(mirror[mirror], own):
@@ -106,6 +113,11 @@ class SurfacePoints:
         place = {vertex: number for number, vertex in enumerate(chosen)}
         mirror = None if face_model.symmetry is None else np.array([place[int(images[v])] for v in chosen], np.int64)
         return cls(tuple(names.get(v, f"vertex_{v}") for v in chosen), *_at_vertices(chosen), mirror)
+
+    def positions(self, vertices: Array) -> Array:
+        """The points ``[..., Q, 3]`` float64 of a surface ``[..., P, 3]``, mm, model frame."""
+        points = self.of(vertices)
+        return points if self.offsets is None else points + self.offsets
 
     def of(self, field: Array) -> Array:
         """A field of the vertices at the points.

@@ -46,7 +46,7 @@ class LinearPoints:
             )
         moved = face_model.expressions if expressive else None
         return cls(
-            points.of(face_model.mean),
+            points.positions(face_model.mean),
             points.of(face_model.scaled_basis),
             np.zeros((0, len(points), 3)) if moved is None else points.of(moved.deltas),
         )
