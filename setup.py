@@ -114,6 +114,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["tfface", "tfface.*"]),
     package_data={
         "tfface": ["assets/*"],
+        "tfface.fitting": ["mediapipe_points.json"],
         "tfface.reconstruction": ["page_assets/*"],
         "tfface.studio": ["page_assets/*"],
     },

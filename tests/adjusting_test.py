@@ -12,7 +12,6 @@ from tfface.geometry import camera, rotation
 from tfface.photographs import face_crop, face_landmarker, mediapipe_landmarks
 from tfface.photographs.detector import DetectedFace
 from tfface.photographs.landmark_sources import AUTO, MEDIAPIPE, NETWORK, SeenPoints
-from tfface.photographs.mediapipe_landmarks import NUM_POINTS, Embedding
 from tfface.photographs.photograph import Photograph
 from tfface.reconstruction import adjusting, json_file
 from tfface.reconstruction.adjusting import Adjuster
@@ -162,14 +161,6 @@ def test_the_source_is_the_network_s_own_points_before_any_other_and_its_absence
         adjusting.open_adjuster(MEDIAPIPE, "", Model())
     with pytest.raises(ValueError, match="face_landmarker: no such file"):
         adjusting.open_adjuster(AUTO, str(tmp_path / "none.task"), Model())
-
-
-def test_the_packaged_points_lie_on_the_face_in_pairs():
-    packaged = Embedding.packaged()
-    assert packaged.canonical.shape == (NUM_POINTS, 3)
-    assert packaged.vertices.max() < packaged.num_vertices == 9409
-    assert np.allclose(packaged.weights.sum(axis=1), 1, atol=1e-5)
-    assert packaged.weights.min() >= 0
 
 
 def test_the_landmarker_is_shown_no_reflection():

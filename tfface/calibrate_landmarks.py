@@ -37,16 +37,18 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     from tfface.evaluation import landmark_calibration
     from tfface.people import ict
-    from tfface.photographs import mediapipe_detector
+    from tfface.photographs import face_landmarker
 
     try:
         options = config.values(CalibrationOptions)
-        path = mediapipe_detector.bundle(options.face_landmarker)
+        path = face_landmarker.find_bundle(options.face_landmarker)
         if path is None:
-            raise ValueError(f"face_landmarker: the flag or {mediapipe_detector.VARIABLE} must name the bundle")
-        detector = mediapipe_detector.MediapipeDetector(path)
+            raise ValueError(f"face_landmarker: the flag or {face_landmarker.BUNDLE_VARIABLE} must name the bundle")
         directory = ict.checkout(options.ict_facekit)
-        measured = landmark_calibration.measure(directory, options.canonical, detector, options.subjects, options.seed)
+        landmarker = face_landmarker.shared(path)
+        measured = landmark_calibration.measure(
+            directory, options.canonical, landmarker, options.subjects, options.seed
+        )
         measured.save(options.out)
     except (OSError, ValueError, ModuleNotFoundError) as error:
         config.fail(CalibrationOptions, error)

@@ -17,8 +17,8 @@ from tfface.fitting.calibrated_points import CalibratedPoints
 from tfface.geometry import camera, mesh, rotation
 from tfface.people import PeopleSource, View, open_source
 from tfface.people.photographer import SAMPLED, PhotographySettings
-from tfface.photographs.detector import Detector
-from tfface.photographs.mediapipe_detector import NUM_POINTS
+from tfface.photographs.face_landmarker import FaceLandmarker
+from tfface.photographs.mediapipe_landmarks import NUM_POINTS
 
 Array = npt.NDArray[np.floating]
 
@@ -29,13 +29,13 @@ _FARTHEST = 1.0
 _SETTINGS = PhotographySettings(image_size=288, num_views=2, margin=0.9, expressions=SAMPLED)
 
 
-def measure(ict_facekit: str, canonical: str, detector: Detector, people: int, seed: int) -> CalibratedPoints:
+def measure(ict_facekit: str, canonical: str, landmarker: FaceLandmarker, people: int, seed: int) -> CalibratedPoints:
     """Registers the canonical face, renders people with expressions, and calibrates (`calibrated_points.calibrate`).
 
     Args:
       ict_facekit: A checkout of ICT-FaceKit.
       canonical: MediaPipe's ``canonical_face_model.obj``.
-      detector: MediaPipe's.
+      landmarker: MediaPipe's, for one face.
       people: How many, two photographs each.
       seed: Of shapes and photographs.
 
@@ -46,12 +46,11 @@ def measure(ict_facekit: str, canonical: str, detector: Detector, people: int, s
     found, true, jacobians, yaws = [], [], [], []
     source = open_source("ict", directory=ict_facekit, num_subjects=people, seed=seed, settings=_SETTINGS)
     for picture, posed, view in _photographs(source):
-        faces = detector(picture)
-        landmarks = max(faces, key=lambda face: face.area).landmarks if faces else None
-        if landmarks is None:
+        landmarks = landmarker(picture)
+        if not len(landmarks):
             continue
         points = np.einsum("qi,qic->qc", weights, posed[vertices])
-        found.append(landmarks[index])
+        found.append(landmarks[0, index])
         true.append(camera.project_array(points, view.quaternion, view.translation, view.intrinsics))
         # The scaled orthographic camera's: f / z times the first two rows of the rotation.
         turn = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float64))

@@ -108,11 +108,11 @@ class CalibratedPoints:
         )
         files.write_text(path, "{" + ",\n".join(lines) + "}\n")
 
-    def on(self, face_model: MorphableModel) -> "PlacedPoints":
+    def on(self, face_model: MorphableModel) -> SurfacePoints:
         """The points on a 3DMM.
 
         On another topology than that of the calibration they are the vertices nearest to them, once the mean faces are
-        laid on one another by their landmarks; what lies between is added to the deviations.
+        laid on one another by their landmarks.
 
         Raises:
           ValueError: If the 3DMM has another topology and too few landmarks.
@@ -120,8 +120,7 @@ class CalibratedPoints:
         names = tuple(f"point_{number}" for number in self.index)
         if topology_of(face_model.triangles) == self.topology:
             weights = self.weights / self.weights.sum(axis=1, keepdims=True)
-            surface = SurfacePoints(names, self.vertices, weights, offsets=self.offsets)
-            return PlacedPoints(surface, self.index, self.deviations, self.yaw_bounds)
+            return SurfacePoints(names, self.vertices, weights, offsets=self.offsets)
         known = [name for name in self.landmarks if name in face_model.landmarks]
         if len(known) < _FEWEST_LANDMARKS:
             raise ValueError(
@@ -132,41 +131,25 @@ class CalibratedPoints:
         transform = alignment.similarity(
             np.stack([self.landmarks[name] for name in known]), mean[[face_model.landmarks[name] for name in known]]
         )
-        points = transform.apply(self.mean)
-        distances, nearest = scipy.spatial.cKDTree(mean).query(points)
+        _, nearest = scipy.spatial.cKDTree(mean).query(transform.apply(self.mean))
         vertices, weights = np.repeat(nearest[:, None], 3, axis=1), np.tile([1.0, 0.0, 0.0], (len(names), 1))
-        surface = SurfacePoints(names, vertices, weights, offsets=self.offsets)
-        size = np.sqrt(np.ptp(points[:, 0]) * np.ptp(points[:, 1]))
-        deviations = np.hypot(self.deviations, distances / size)
-        return PlacedPoints(surface, self.index, deviations, self.yaw_bounds)
+        return SurfacePoints(names, vertices, weights, offsets=self.offsets)
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PlacedPoints:
-    """A source's points on one 3DMM; the attributes are those of `CalibratedPoints`."""
-
-    surface: SurfacePoints
-    index: Indices
-    deviations: Array
-    yaw_bounds: Array
-
-    def seen(self, landmarks: Array, intrinsics: Array, face_model: MorphableModel) -> tuple[Array, Array]:
+    def seen(self, landmarks: Array, intrinsics: Array) -> tuple[Array, Array]:
         """What a photograph says of the points.
 
         Args:
           landmarks: ``[L, 2]``, px, all of the source's points.
           intrinsics: ``[3, 3]``, px_from_cam.
-          face_model: The 3DMM, whose mean face tells the yaw.
 
         Returns:
-          Points ``[Q, 2]`` and deviations ``[Q]``, px.
+          Points ``[Q, 2]`` and deviations ``[Q]``, px; these by the yaw in which the mean face would show such points.
         """
         px = np.asarray(landmarks, np.float64)[self.index]
-        mean = self.surface.positions(face_model.mean)
+        mean = self.mean + self.offsets
         turn, _ = scaled_orthographic_pose(mean, px, np.asarray(intrinsics, np.float64), np.ones(len(px)))
         yaw = abs(float(np.asarray(rotation.yaw_pitch_roll_from_matrix(turn)[0])))
-        row = int(np.searchsorted(self.yaw_bounds, yaw))
-        return px, self.deviations[row] * face_size(px)
+        return px, self.deviations[int(np.searchsorted(self.yaw_bounds, yaw))] * face_size(px)
 
 
 def face_size(px: npt.ArrayLike) -> float:
