@@ -28,14 +28,14 @@ Tree = dict[str, object]
 
 
 def _tree(folder: pathlib.Path) -> Tree:
-    """What a folder holds: the bytes of each file, or the lines where their order is that of threads."""
+    """What a folder holds: the bytes of each file without its own name, or lines where threads decide their order."""
     found: Tree = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and path.suffix == ".jsonl":
             found[name] = sorted(path.read_text().splitlines())
         elif path.is_file():
-            found[name] = path.read_bytes()
+            found[name] = path.read_bytes().replace(os.fsencode(folder), b"OUTPUT")
     return found
 
 
