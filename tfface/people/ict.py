@@ -61,12 +61,14 @@ def checkout(named: str | None) -> str:
 class IctPeople:
     """A population with the identity statistics of ICT-FaceKit, photographed by `tfface.people.photographer`.
 
-    Subject i has the coefficients c ~ N(0, 1)^K, drawn again where |c| exceeds `truncation`, from a generator that
+    Subject i has the coefficients c ~ N(0, 1)^K, drawn again where |c| exceeds `TRUNCATION`, from a generator that
     depends on (seed, i) alone, and the shape neutral + sum_k c_k mode_k. Each photograph shows an expression of its own
     (`expression_sampler`) unless the settings say that all faces are neutral.
     """
 
     name = "ict"
+    TRUNCATION = 3.0
+    """The largest coefficient, in standard deviations."""
 
     def __init__(
         self,
@@ -76,7 +78,6 @@ class IctPeople:
         seed: int = 0,
         settings: photographer.PhotographySettings | None = None,
         num_modes: int = NUM_MODES,
-        truncation: float = 3.0,
         cache_dir: str | os.PathLike[str] | None = None,
         appearance: str | os.PathLike[str] | None = None,
         variation: float = 0.0,
@@ -89,7 +90,6 @@ class IctPeople:
           seed: of shapes and photographs.
           settings: of the photographer; the default population if None.
           num_modes: how many of the 100 identity modes vary.
-          truncation: the largest coefficient, in standard deviations.
           cache_dir: where the modes are kept in one file, ~/.cache/tfface (XDG_CACHE_HOME) if None.
           appearance: a folder of MakeHuman's assets, from which people get skins, eyes, brows and hair; painted ones if
             None. The first time, they are brought onto the head, which takes about half a minute.
@@ -102,8 +102,6 @@ class IctPeople:
             raise ValueError(f"num_subjects: expected at least 1, got {num_subjects}")
         if not 1 <= num_modes <= NUM_MODES:
             raise ValueError(f"num_modes: expected 1..{NUM_MODES}, got {num_modes}")
-        if not truncation > 0:
-            raise ValueError(f"truncation: expected a positive number, got {truncation}")
         if cache_dir is None:
             cache_dir = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tfface"
         folder, cache = data_folder(directory), pathlib.Path(cache_dir)
@@ -115,7 +113,6 @@ class IctPeople:
         self._num_subjects = num_subjects
         self._seed = seed
         self._num_modes = num_modes
-        self._truncation = truncation
         if not 0 <= variation <= MAX_VARIATION:
             raise ValueError(f"variation: expected 0..{MAX_VARIATION} mm, got {variation}")
         self._variation = variation
@@ -151,7 +148,7 @@ class IctPeople:
         """Identity coefficients of a subject, [num_modes] float32, in standard deviations."""
         rng = np.random.default_rng([self._seed, self._checked(index), 0])
         drawn = rng.standard_normal(self._num_modes)
-        while (outside := np.abs(drawn) > self._truncation).any():
+        while (outside := np.abs(drawn) > self.TRUNCATION).any():
             drawn[outside] = rng.standard_normal(int(outside.sum()))
         return drawn.astype(np.float32)
 
