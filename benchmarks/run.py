@@ -147,6 +147,7 @@ BENCHMARKS = (
     ),
     Benchmark("scale", "scale.py", quick=("--subjects", "50", "100", "--vertices=100"), takes=("folder",)),
     Benchmark("rendering", "rendering.py", quick=("--subjects=2",), rows=_rendering),
+    Benchmark("true size", "true_size.py", quick=("--people=2",), takes=("model",)),
     Benchmark("ARMSE", "armse.py", quick=("--pairs=1",), rows=_armse),
     Benchmark(
         "serving",

@@ -186,7 +186,7 @@ def small_capture(folder: pathlib.Path) -> None:
         (folder / subject / "images").mkdir(parents=True)
         scan = scanned_people.moved(scanned_people.bust_of(index, fine=False), motion)
         mesh.write_mesh(folder / subject / "scan.ply", scan)
-        simulate._write_views(people.views(index), folder / subject, motion)
+        simulate._write_views(people.views(index), folder / subject, motion, None)
         truth = motion.apply(people.shape(index).astype(np.float64))
         landmarks = {name: truth[people.template.landmarks[name]].tolist() for name in names}
         (folder / subject / "landmarks.json").write_text(json.dumps(landmarks))
