@@ -13,8 +13,7 @@ from keras import ops
 
 from tfface import schema
 from tfface.face.surface_points import SurfacePoints
-from tfface.models import layers
-from tfface.models.decoders import TranslationDecoder
+from tfface.models import decoders, layers
 from tfface.models.encoders import Encoder
 from tfface.models.heads import Setting
 
@@ -119,7 +118,7 @@ class FoundPoints(keras.layers.Layer):
         layer.mirror.assign(np.full(len(surface), -1) if surface.mirror is None else surface.mirror)
         height, width = setting.image_size
         x, y, log_size = setting.camera.translation_mean
-        px_from_mm = np.exp(log_size) * width / TranslationDecoder.REFERENCE_LENGTH
+        px_from_mm = np.exp(log_size) * width / decoders.TranslationDecoder.REFERENCE_LENGTH
         mean = surface.of(setting.morphable_model.mean)[:, :2]
         layer.start.assign(np.array([x * width, y * height]) + px_from_mm * mean)
         return layer
