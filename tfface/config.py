@@ -12,7 +12,6 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import flags
 
-from tfface import files
 from tfface.options import Option, Options, declared
 
 Group = TypeVar("Group", bound=Options)
@@ -79,6 +78,8 @@ def define(group: type[Options], given: flags.FlagValues = flags.FLAGS) -> None:
 
 def fail(group: type[Options], error: object) -> NoReturn:
     """Ends a program with what is wrong on standard error, and exit code 1."""
+    from tfface import files  # NumPy, which --help does not wait for
+
     sys.exit(f"{group.command}: {files.printable(error, lines=True)}")
 
 
