@@ -87,14 +87,6 @@ def told(app, person):
     return next(one for one in app.gallery.people() if one["id"] == person)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if reason := chromium.missing():
-        pytest.skip(reason)
-    with chromium.running(tmp_path_factory.mktemp("browser")) as running:
-        yield running
-
-
 def _drop(browser, **named):
     """Lets go of files over the page, as somebody who drags them there."""
     files = [[name, base64.b64encode(content).decode()] for name, content in named.items()]

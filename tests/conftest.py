@@ -17,6 +17,8 @@ _LANDMARKER = os.environ.pop("FACE_LANDMARKER_TASK", "")
 import pathlib  # noqa: E402
 import random  # noqa: E402
 import sys  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+from typing import Any  # noqa: E402
 
 import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402
@@ -64,3 +66,14 @@ def face_landmarker_task() -> pathlib.Path:
     if not _LANDMARKER:
         pytest.skip("FACE_LANDMARKER_TASK is not set: it names face_landmarker.task of MediaPipe")
     return pathlib.Path(_LANDMARKER)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Chromium that listens to a test."""
+    import chromium  # selenium, which few tests need
+
+    if reason := chromium.missing():
+        pytest.skip(reason)
+    with chromium.running(tmp_path_factory.mktemp("browser")) as running:
+        yield running

@@ -15,14 +15,6 @@ MOVING = moving()
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if reason := chromium.missing():
-        pytest.skip(reason)
-    with chromium.running(tmp_path_factory.mktemp("browser")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def ann(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "ann.html"
     page.write(path, ANN, TEXTURED, errors=ERRORS)

@@ -6,10 +6,7 @@ It tells the address to open in a browser. Nothing leaves this machine; what is 
 --folder until it is deleted on the page. Ctrl-C ends it.
 """
 
-import os
-import sys
-
-from absl import app, logging
+from absl import app
 
 from tfface import config
 from tfface.studio.options import AppOptions
@@ -19,16 +16,14 @@ def main(argv: list[str]) -> None:
     """Serves the page until Ctrl-C."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    # TensorFlow warns of the detector's smallest scales at every photograph, which would hide the faults.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.set_verbosity(logging.ERROR)
+    config.errors_only()
     try:
         from tfface.studio import server
 
         options = config.values(AppOptions)
         serving = server.App(options)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        sys.exit(f"tfface.app: {error}")
+        config.fail(AppOptions, error)
     print(f"Open {serving.address} in a browser. Photographs stay in {serving.gallery.root}", flush=True)
     serving.run()
 

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any, NoReturn, TypeVar
 
-from absl import flags
+from absl import flags, logging
 
 from tfface.options import Option, Options, declared
 
@@ -74,6 +74,12 @@ def define(group: type[Options], given: flags.FlagValues = flags.FLAGS) -> None:
         # --help shows what belongs to the program itself, not to a module that it imports.
         given.register_key_flag_for_module(sys.argv[0], given[option.name])
     flags.mark_flags_as_required([option.name for option in declared(group) if option.required], given)
+
+
+def errors_only() -> None:
+    """Silences what TensorFlow says at every photograph of the detector's smallest scales; faults would drown in it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.ERROR)
 
 
 def fail(group: type[Options], error: object) -> NoReturn:

@@ -7,10 +7,9 @@ Faces are found and cropped as `tfface.reconstruct` does. Stopped at any moment,
 A photograph without a prediction is named on standard error and in the report; the others are measured.
 """
 
-import os
 import sys
 
-from absl import app, logging
+from absl import app
 
 from tfface import config
 from tfface.reconstruction.options import PhotographEvaluationOptions
@@ -20,15 +19,13 @@ def main(argv: list[str]) -> None:
     """Measures what the flags name."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    # TensorFlow warns of the detector's smallest scales at every photograph, which would hide the misses.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.set_verbosity(logging.ERROR)
+    config.errors_only()
     from tfface.reconstruction import photograph_evaluation
 
     try:
         evaluated = photograph_evaluation.evaluate(config.values(PhotographEvaluationOptions))
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        sys.exit(f"tfface.evaluate_photographs: {error}")
+        config.fail(PhotographEvaluationOptions, error)
     for name, fault in evaluated.misses.items():
         print(f"{name}: {fault}", file=sys.stderr)
     print(f"\n{evaluated.tables}\n")

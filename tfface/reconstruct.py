@@ -7,10 +7,9 @@ every photograph is another person. The same command continues an interrupted ru
 no face is reported in one line on standard error; the others are reconstructed, and the exit code is then 1.
 """
 
-import os
 import sys
 
-from absl import app, logging
+from absl import app
 
 from tfface import config
 from tfface.reconstruction.options import ReconstructionOptions
@@ -20,9 +19,7 @@ def main(argv: list[str]) -> None:
     """Reconstructs what the flags name."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    # TensorFlow warns of the detector's smallest scales at every photograph, which would hide the faults.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.set_verbosity(logging.ERROR)
+    config.errors_only()
     from tfface.reconstruction import reconstruction_run
 
     try:

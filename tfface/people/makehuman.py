@@ -19,6 +19,7 @@ from tfface.face import import_model, register
 from tfface.face.registration.scan_surface import ScanSurface, barycentric
 from tfface.geometry import alignment, mesh
 from tfface.people import ict_head, makehuman_targets, photographer
+from tfface.people.assets import folder as assets
 from tfface.people.ict import NUM_FACE_VERTICES, IctPeople
 
 _VERSION = 1
@@ -101,7 +102,7 @@ class MakeHumanPeople(IctPeople):
 
     def _digest(self) -> str:
         digest = hashlib.blake2b(f"{_VERSION} {pathlib.Path(self._modes_file).name}".encode(), digest_size=16)
-        for file in ("3dobjs/base.obj", "targets/target.json"):
+        for file in (assets.BASE, "targets/target.json"):
             path = pathlib.Path(self._makehuman) / file
             if not path.is_file():
                 raise ValueError(f"{self._makehuman}: expected a folder of MakeHuman's data, got none with {file}")

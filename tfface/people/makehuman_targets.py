@@ -15,13 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import files
+from tfface.people.assets import folder as assets
 
 Array = npt.NDArray[np.floating]
 
-_MM = 100.0
-"""A decimetre, the unit of the files."""
-_LOWEST = 5.9
-"""dm above the origin of the files: where the neck is cut."""
 _MAX_TARGET_BYTES = 1 << 24
 
 RACES = ("african", "asian", "caucasian")
@@ -58,16 +55,13 @@ class Heads:
           ValueError: if the folder has no such files, or one of them is damaged.
         """
         self._folder = pathlib.Path(folder)
-        base = self._folder / "3dobjs" / "base.obj"
+        base = self._folder / assets.BASE
         if not base.is_file():
             raise ValueError(f"{folder}: expected MakeHuman's data, with 3dobjs/base.obj and targets/, got no {base}")
-        everything, faces = _read_body(base)
-        quads = faces[(everything[faces][..., 1] > _LOWEST).all(axis=1)]
-        self.index = np.unique(quads)
-        self.vertices = _turned(everything[self.index])
-        self._new = np.full(len(everything), -1, np.intp)
+        head, self.index = assets.base_head(self._folder)
+        self.vertices, self.triangles = head.vertices, head.triangles
+        self._new = np.full(self.index[-1] + 1, -1, np.intp)
         self._new[self.index] = np.arange(len(self.index))
-        self.triangles = self._new[np.concatenate((quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]))]
         self._macro = {name: self._target(f"macrodetails/{name}") for name in _macro_names()}
         self.sliders = tuple(self._read_sliders())
 
@@ -170,28 +164,4 @@ def _add(vertices: Array, target: tuple[npt.NDArray[np.intp], Array] | None, wei
 
 def _turned(values: Array) -> Array:
     """Points or displacements of the files (decimetres, y up, the face looks along z) in the source frame."""
-    return values * (_MM, -_MM, -_MM)
-
-
-def _read_body(path: pathlib.Path) -> tuple[Array, npt.NDArray[np.intp]]:
-    """The vertices [N, 3] of the group ``body``, as they stand first in the file, and its quadrilaterals [F, 4]."""
-    vertices: list[list[str]] = []
-    quads: list[list[str]] = []
-    group = ""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            kind, _, rest = line.partition(" ")
-            if kind == "v":
-                vertices.append(rest.split()[:3])
-            elif kind == "g":
-                group = rest.strip()
-            elif kind == "f" and group == "body":
-                quads.append([corner.partition("/")[0] for corner in rest.split()])
-    try:
-        faces = np.array(quads, np.intp).reshape(-1, 4) - 1
-        points = np.array(vertices, np.float64).reshape(-1, 3)[: faces.max() + 1]
-    except ValueError as error:
-        raise ValueError(f"{path}: expected MakeHuman's base mesh, quadrilaterals in a group body") from error
-    if faces.min() < 0 or len(points) <= faces.max():
-        raise ValueError(f"{path}: expected faces of vertices 1 to {len(vertices)}")
-    return points, faces
+    return values * (assets.MM_PER_UNIT, -assets.MM_PER_UNIT, -assets.MM_PER_UNIT)

@@ -75,7 +75,7 @@ def baked_file(
 
 def bake(root: pathlib.Path, ict_facekit: str | os.PathLike[str], head: HeadModel) -> dict[str, npt.NDArray]:
     """All arrays of a `wardrobe.Wardrobe`, by name."""
-    base = folder.base_head(root)
+    base, _ = folder.base_head(root)
     shown = mesh.Mesh(base.vertices.astype(np.float32), base.triangles, {})
     face_on_base = register(shown, import_model(ict_facekit)).astype(np.float64)
     skin = head.triangles[(head.part == Part.SKIN) & (head.triangles.max(axis=1) < _NUM_SKIN)]

@@ -18,7 +18,7 @@ Indices = npt.NDArray[np.intp]
 BASE = "3dobjs/base.obj"
 _LOWEST = 5.9
 """dm above the origin of the files: where the neck of the base mesh is cut."""
-_MM = 100.0
+MM_PER_UNIT = 100.0
 """A decimetre, the unit of the files."""
 
 
@@ -103,12 +103,19 @@ def picture(path: pathlib.Path, side: int) -> npt.NDArray[np.uint8]:
         raise ValueError(f"{path}: expected a picture ({error}); Git LFS may not have fetched it") from error
 
 
-def base_head(root: pathlib.Path) -> TexturedMesh:
-    """The skin of the base mesh above the neck, without what helps clothes to fit."""
+def base_head(root: pathlib.Path) -> tuple[TexturedMesh, Indices]:
+    """The skin of the base mesh above the neck, without what helps clothes to fit.
+
+    Returns:
+      The mesh, and which vertex of the file each of its V vertices is, [V].
+
+    Raises:
+      ValueError: if the file is not such a mesh.
+    """
     whole = read_mesh(root / BASE, "body")
-    kept = (whole.vertices[whole.triangles, 1] < -_MM * _LOWEST).all(axis=1)
+    kept = (whole.vertices[whole.triangles, 1] < -MM_PER_UNIT * _LOWEST).all(axis=1)
     used, index = np.unique(whole.triangles[kept], return_inverse=True)
-    return TexturedMesh(whole.vertices[used], index.reshape(-1, 3), whole.uv, whole.uv_triangles[kept])
+    return TexturedMesh(whole.vertices[used], index.reshape(-1, 3), whole.uv, whole.uv_triangles[kept]), used
 
 
 def fitted(path: pathlib.Path, base: Array) -> TexturedMesh:
@@ -182,4 +189,4 @@ def read_mesh(path: pathlib.Path, only_group: str | None = None) -> TexturedMesh
     for name, array, limit in (("vertices", triangles, len(points)), ("texture", uv_triangles, len(places))):
         if not len(array) or array.min() < 0 or array.max() >= limit:
             raise ValueError(f"{path}: expected faces of {name} 1 to {limit}")
-    return TexturedMesh(points * (_MM, -_MM, -_MM), triangles, places, uv_triangles)
+    return TexturedMesh(points * (MM_PER_UNIT, -MM_PER_UNIT, -MM_PER_UNIT), triangles, places, uv_triangles)
