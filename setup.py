@@ -64,7 +64,7 @@ EXTRAS_REQUIRE = {
     # Another source of landmarks, and a faster face detector; the wheel has no model (docs/reconstruct.md).
     "mediapipe": ["mediapipe>=0.10.30"],
     # The page where photographs are dropped.
-    "app": ["httptools>=0.6.3", "python-multipart>=0.0.20", "starlette>=0.46", "uvicorn>=0.34"],
+    "app": ["httptools>=0.6.3", "starlette>=0.46", "uvicorn>=0.34"],
     # Registration on many machines. It holds protobuf, pillow and pyarrow back, hence an environment of its own.
     "beam": ["apache-beam>=2.70"],
     # The embedded server: gRPC's health service, REST as an ASGI application, metrics. Of the two parsers that uvicorn

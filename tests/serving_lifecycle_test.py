@@ -294,7 +294,9 @@ def test_the_signal_ends_the_command_under_load_and_no_request(base_path, asked,
     before = [how for begun, how in ended if begun < signalled - 0.2]
     assert len(before) > 20
     assert set(before) == {"OK"}
-    assert {how for _, how in ended} - {"OK"} <= {"UNAVAILABLE", "ConnectionRefusedError", "ConnectionResetError"}
+    # gRPC cancels a call that arrived after the signal and that nobody has taken up when the server stops listening.
+    refusals = {"UNAVAILABLE", "CANCELLED", "ConnectionRefusedError", "ConnectionResetError"}
+    assert {how for _, how in ended} - {"OK"} <= refusals
     assert f"{serving_tiny.MODEL}: loading version 1 from " in said
     assert f"{serving_tiny.MODEL}: version 1 is available after " in said
 
