@@ -66,6 +66,12 @@ class Rig:
         """``[N, 3, 3]``, rotations cam_from_scene."""
         return rotation.matrix_from_quaternion(self.quaternions)
 
+    @property
+    def spread(self) -> float:
+        """Scene's units, the largest distance of a camera from their mean place; 0 for a single one."""
+        centres = -np.einsum("nji,nj->ni", self.matrices, self.translations)
+        return float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max())
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Placement:
@@ -110,9 +116,7 @@ def place(
     turns = rotation.matrix_from_quaternion(np.asarray(quaternions, np.float64))
     distance = float(np.linalg.norm(estimated, axis=1).mean())
     first_turn, first_shift, unit = _closed_form(rig, turns, estimated)
-    centres = -np.einsum("nji,nj->ni", rig.matrices, rig.translations)
-    spread = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max())
-    told = len(shown) > 1 and unit > 0 and spread * unit > _LEAST_BASELINE * distance
+    told = len(shown) > 1 and unit > 0 and rig.spread * unit > _LEAST_BASELINE * distance
     if not told:
         if scale is None:
             raise ValueError(

@@ -16,6 +16,7 @@ from tfface.data import selection
 from tfface.face.surface_points import SurfacePoints
 from tfface.photographs import face_landmarker
 from tfface.photographs.landmark_sources import AUTO, MEDIAPIPE, NETWORK, LandmarkSource, SeenPoints
+from tfface.reconstruction import scene
 from tfface.reconstruction.assembly import view_of
 from tfface.reconstruction.cropping import CroppedFace, PersonCrops
 from tfface.reconstruction.predictor import Predictor
@@ -23,6 +24,8 @@ from tfface.reconstruction.reconstructed_face import Fit, PoseDeviation, Reconst
 
 Array = npt.NDArray[np.floating]
 
+_ONE_PLACE = 1e-6
+"""Of the cameras' distance from the origin of their scene."""
 ERROR_VARIANCE = 0.7
 """Of each coefficient of a network's estimate, in those of the population's, where nobody has measured it."""
 
@@ -60,10 +63,15 @@ class Adjuster:
         if not seen:
             return person
         face_model = person.face_model
+        shots = [(face.given, face.photograph.pixels, face.photograph.orientation, face.intrinsics) for face, _ in seen]
+        rig = scene.rig_of(shots)
+        # Cameras at one place do not tell how the poses hang together in depth: each is then found by itself.
+        if rig is not None and rig.spread <= _ONE_PLACE * np.abs(rig.translations).max():
+            rig = None
         found = fitting.adjust(
             np.stack([points.points for _, points in seen]),
             np.stack([points.deviations for _, points in seen]),
-            np.stack([face.intrinsics for face, _ in seen]),
+            np.stack([face.intrinsics for face, _ in seen]) if rig is None else rig,
             face_model,
             self._surface(person),
             fitting.IdentityPrior.of_estimate(person.coefficients, ERROR_VARIANCE * np.eye(face_model.num_modes)),

@@ -1,6 +1,7 @@
 """A person in the scene of given cameras: in their poses, in their frame, and as files that lie in it."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from tfface import fitting
 from tfface.files import write_json
 from tfface.geometry import mesh, rotation
 from tfface.photographs import cameras
-from tfface.photographs.cameras import CameraSet
+from tfface.photographs.cameras import CameraSet, PosedCamera
 from tfface.reconstruction import scale
 from tfface.reconstruction.outputs.output_mesh import output_surface
 from tfface.reconstruction.reconstructed_face import Reconstruction, SceneFrame
@@ -65,6 +66,26 @@ def stamps(path: str) -> list[list[int]]:
     return [[file.stat().st_size, file.stat().st_mtime_ns] for file in cameras.located(Path(path))[0]]
 
 
+def rig_of(shots: Sequence[tuple[PosedCamera | None, np.ndarray, int, np.ndarray]]) -> fitting.Rig | None:
+    """The rig of photographs, if each has a camera.
+
+    Args:
+      shots: Of each, the camera as it was given, the upright pixels, the EXIF orientation, and K [3, 3] of the pixels.
+    """
+    upright = [
+        camera.upright((pixels.shape[0], pixels.shape[1]), orientation)
+        for camera, pixels, orientation, _ in shots
+        if camera is not None
+    ]
+    if len(upright) != len(shots):
+        return None
+    return fitting.Rig(
+        np.stack([one.quaternion for one in upright]),
+        np.stack([one.translation for one in upright]),
+        np.stack([intrinsics for *_, intrinsics in shots]),
+    )
+
+
 def placed(person: Reconstruction, given: GivenCameras) -> Reconstruction:
     """A person in the poses of the given cameras, which stay as they are.
 
@@ -77,21 +98,11 @@ def placed(person: Reconstruction, given: GivenCameras) -> Reconstruction:
     Raises:
       ValueError: If the cameras do not tell the unit of their scene and it is not known.
     """
-    own = [view.camera for view in person.views]
-    known = [one for one in own if one is not None]
-    if len(known) != len(own):
+    rig = rig_of([(view.camera, view.pixels, view.orientation, view.intrinsics) for view in person.views])
+    if rig is None:
         raise ValueError(f"{person.name}: expected a camera for every photograph")
-    upright = [
-        one.upright((view.pixels.shape[0], view.pixels.shape[1]), view.orientation)
-        for one, view in zip(known, person.views, strict=True)
-    ]
-    rig = fitting.Rig(
-        np.stack([one.quaternion for one in upright]),
-        np.stack([one.translation for one in upright]),
-        np.stack([view.intrinsics for view in person.views]),
-    )
     step = max(1, len(person.vertices) // _POINTS)
-    points = np.stack([person.posed(number)[::step] for number in range(len(own))])
+    points = np.stack([person.posed(number)[::step] for number in range(len(person.views))])
     found = fitting.place(
         points,
         np.stack([view.quaternion for view in person.views]),
