@@ -21,6 +21,9 @@ from tfface.schema import CONVENTIONS_VERSION
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 
+_COPIES = "in_half_precision"
+"""Of `metadata`: the digests of originals by those of their copies."""
+
 _ORTHONORMALITY = 1e-3
 """Largest error of a scalar product of two modes at which a basis is accepted."""
 
@@ -195,6 +198,7 @@ class MorphableModel:
         """SHA-256, hexadecimal, of all that changes what coefficients and weights mean for the face.
 
         Regions, texture layout, head and `metadata` do not, so that what is trained on the face alone knows its 3DMM.
+        A copy in half precision (`in_half_precision`) has that of its original: its coefficients mean the same.
         """
         digest = hashlib.sha256(f"tfface 3DMM, conventions {CONVENTIONS_VERSION}".encode())
         symmetric = () if self.symmetry is None else self.symmetry
@@ -212,7 +216,16 @@ class MorphableModel:
         if self.expressions is not None:
             digest.update(json.dumps([self.expressions.kind, *self.expressions.names]).encode())
             digest.update(np.ascontiguousarray(self.expressions.deltas, "<f4").tobytes())
-        return digest.hexdigest()
+        own = digest.hexdigest()
+        return str(self.metadata.get(_COPIES, {}).get(own, own))
+
+    def in_half_precision(self) -> "MorphableModel":
+        """A copy, without its head, whose basis and deltas float16 can hold: it is off by some micrometres."""
+        expressions = self.expressions
+        if expressions is not None:
+            expressions = dataclasses.replace(expressions, deltas=expressions.deltas.astype(np.float16))
+        copy = dataclasses.replace(self, basis=self.basis.astype(np.float16), expressions=expressions, head=None)
+        return dataclasses.replace(copy, metadata={**copy.metadata, _COPIES: {copy.digest(): self.digest()}})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as HDF5 in the layout of statismo, as BFM 2017 and 2019 have it; see `tfface.face.statismo`.

