@@ -29,7 +29,7 @@ def _described(option: Option) -> list[str]:
     facts = []
     if option.choices:
         several = "Some" if option.kind is tuple else "One"
-        facts.append(f"{several} of " + ", ".join(f"``{choice}``" for choice in option.choices) + ".")
+        facts.append(f"{several} of " + ", ".join(f"``{choice}``" for choice in option.choices if choice) + ".")
     if option.lower is not None:
         facts.append(
             f"At least {option.lower:g}." if option.upper is None else f"From {option.lower:g} to {option.upper:g}."

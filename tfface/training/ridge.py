@@ -7,7 +7,6 @@ penalty chosen on the validation split, costs seconds, and Eq. 2 goes on from th
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -15,7 +14,7 @@ from scipy.linalg import blas
 
 from tfface import schema
 from tfface.models import mlp
-from tfface.models.decoder import Decoder
+from tfface.models.decoder import Decoder, Views
 from tfface.models.heads import Head
 from tfface.models.regressor import Regressor
 
@@ -25,9 +24,6 @@ MAX_FEATURES = 32768
 """The normal equations take 4 bytes times the square of the number of features: 4 GiB for this many."""
 SETS_OF_VIEWS = 3
 """Sets of N views of each copy of a subject, on an average, that the start of merged views is fitted to."""
-
-Views = Mapping[str, Any]
-"""`schema.FEATURES` ``[M, h, w, c]`` and, by `schema` keys, shape, pose, K and, maybe, expressions of M views."""
 Example = tuple[np.ndarray, np.ndarray]
 """Standardised features ``[M, D]`` and targets ``[M, T]``, NaN where they are unknown."""
 
@@ -93,7 +89,7 @@ def start(
 
     Args:
       regressor: A regressor with poses.
-      training: Views to fit.
+      training: Views to fit, with `schema.FEATURES` ``[M, h, w, c]``.
       validation: Views that choose each MLP's penalty.
       heads: Those whose MLPs are set; all by default.
 
