@@ -175,7 +175,7 @@ def test_a_half_precision_export(tmp_path):
 
 def test_versions_count_up_and_are_never_written_over(tmp_path):
     assert exporter.versions(tmp_path) == []
-    for name in ("1", "10", "abc", ".exporting-1"):
+    for name in ("1", "10", "abc", ".10.partial-1"):
         (tmp_path / name).mkdir()
     assert exporter.versions(tmp_path) == [1, 10]
     options = ExportOptions(str(serving_tiny.keras_file()), str(tmp_path), version=10)

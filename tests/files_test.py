@@ -4,7 +4,11 @@ import io
 import json
 import os
 import pickle
+import signal
 import struct
+import subprocess
+import sys
+import time
 import zipfile
 
 import fuzzing
@@ -236,3 +240,40 @@ def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match=r"a\.bin cannot be written \(is the disk full\?\): no room"), files.written(path):
         raise OSError("no room")
     assert path.read_bytes() == b"before"
+
+
+_KILLED = """
+import os, pathlib, sys
+from tfface import files
+
+path = pathlib.Path(sys.argv[1])
+with files.written(path) as beside, files.folder_beside(path) as folder:
+    for unfinished in (beside, folder / "part"):
+        unfinished.write_bytes(b"half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_leaves_goes_with_the_next_write(tmp_path):
+    command = [sys.executable, "-c", _KILLED, str(tmp_path / "a.bin")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    left = {path.name for path in tmp_path.iterdir()}
+    assert len(left) == 2
+    files.write_bytes(tmp_path / "b.bin", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["b.bin"]
+
+
+def test_what_others_may_be_writing_stays(tmp_path):
+    mine = files.path_beside(tmp_path / "a.npy").name
+    machine, process = mine.split(".")[2].split("-")
+    other = f"{int(machine, 16) ^ 1:08x}"
+    stays = {
+        mine, f".a.{machine}-1.partial.npy", f".a.{other}-{process}.partial.npy", f"a.{machine}-0.partial", ".b.partial"
+    }  # fmt: skip
+    old = tmp_path / "of_other_machines" / f".b.{other}-1.partial-x1"
+    for path in (*(old.parent / name for name in stays), old / "file"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    files.write_bytes(old.parent / "c", b"")
+    assert {path.name for path in old.parent.iterdir()} == stays | {"c"}

@@ -99,7 +99,7 @@ def test_a_version_that_is_not_whole_is_passed_over_until_it_is(base_path, asked
 
 
 def test_what_is_no_version_is_left_alone(base_path, asked):
-    for name in ("latest", "1a", "-3", ".exporting-x"):
+    for name in ("latest", "1a", "-3", ".10.partial-x"):
         (base_path / name).mkdir()
     (base_path / "7").write_text("a file")
     with serving_tiny.serving(base_path) as running, serving_tiny.stubs(f"127.0.0.1:{running.port}") as stubs:

@@ -4,7 +4,6 @@ import logging
 import os
 import pathlib
 import re
-import tempfile
 import urllib.parse
 from typing import Any
 
@@ -98,9 +97,8 @@ def fetch_file(
     import requests
 
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
+    with files.folder_beside(path) as folder:
         try:
             arrived = pooch.retrieve(
                 url, f"sha256:{checksum}", path.name, folder, downloader=_Downloader(max_bytes, timeout)

@@ -6,7 +6,6 @@ Neither changes what opens the file: it is a ``.keras`` file like any other, and
 import os
 import pathlib
 import re
-import tempfile
 import zipfile
 from typing import Any
 
@@ -73,12 +72,10 @@ def save_half(model: keras.Model, path: str | os.PathLike[str]) -> None:
       OSError: If the file cannot be written.
     """
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     decoder = FaceModel(model).shape_decoder
     before, decoder.copied = decoder.copied, dict(decoder.to_face_model().in_half_precision().metadata)
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".shrinking-") as name:
-            folder = pathlib.Path(name)
+        with files.folder_beside(path) as folder:
             model.save(folder / "whole.keras")
             with (
                 zipfile.ZipFile(folder / "whole.keras") as whole,

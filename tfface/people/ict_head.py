@@ -8,7 +8,6 @@ array is then the head that one wants, without a copy.
 import functools
 import hashlib
 import pathlib
-import tempfile
 
 import numpy as np
 import numpy.typing as npt
@@ -87,10 +86,8 @@ def _cached(folder: pathlib.Path, names: list[str], cache_dir: pathlib.Path) -> 
         return cached
     meshes = np.stack([read_vertices(path)[ORDER] for path in paths])
     meshes[1:] -= meshes[0]
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".modes-") as writing:
-        np.save(pathlib.Path(writing) / cached.name, meshes)
-        files.move_into_place(pathlib.Path(writing) / cached.name, cached)
+    with files.written(cached) as beside:
+        np.save(beside, meshes)
     return cached
 
 

@@ -4,12 +4,11 @@ import functools
 import hashlib
 import os
 import pathlib
-import tempfile
 
 import numpy as np
 import numpy.typing as npt
 
-from tfface import schema
+from tfface import files, schema
 from tfface.face import MorphableModel, import_model
 from tfface.people import head_completion, people_source, photographer
 
@@ -167,9 +166,8 @@ def _cached(model: MorphableModel, cache_dir: pathlib.Path) -> pathlib.Path:
     if folder.is_dir():
         return folder
     made = head_completion.complete(model)
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".head-") as writing:
-        beside = pathlib.Path(writing) / "head"
+    with files.folder_beside(folder) as writing:
+        beside = writing / "head"
         beside.mkdir()
         np.save(beside / "modes.npy", np.concatenate((made.head.template_vertices[None], made.modes)))
         np.savez(

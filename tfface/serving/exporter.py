@@ -8,21 +8,19 @@ at all:
 ``assets.extra/``                      warm-up requests, and the model card (Markdown and JSON)
 """
 
-import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 import tfface
+from tfface import files
 from tfface.models import FaceModel
 from tfface.serving import litert, model_card, parity, precision, signatures, warmup
 from tfface.serving.errors import brief
@@ -72,7 +70,8 @@ def export(options: ExportOptions) -> Exported:
     target = os.path.join(options.out, str(version))
     if os.path.exists(target):
         raise ValueError(f"out: {target} exists; a version is never written over")
-    with _beside(options.out) as folder:
+    with files.folder_beside(pathlib.Path(target)) as beside:  # no server takes its name for a version
+        folder = str(beside / "version")
         _save(model, folder)
         check_portable(folder)
         warmup.write(folder, model, options.warmup_batch)
@@ -125,17 +124,6 @@ def check_portable(folder: str) -> None:
             for name, info in signature.outputs.items():
                 if key != "__saved_model_init_op" and [dim.size for dim in info.tensor_shape.dim][:1] != [-1]:
                     raise ValueError(f"{folder}: {key}: {name} has no batch as its first dimension")
-
-
-@contextlib.contextmanager
-def _beside(base_path: str) -> Any:
-    """A folder of a name that no server takes for a version; removed if it was not moved away."""
-    folder = tempfile.mkdtemp(prefix=".exporting-", dir=base_path)
-    os.chmod(folder, 0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _flush(folder: str) -> None:

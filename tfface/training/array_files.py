@@ -5,7 +5,7 @@ import glob
 import json
 import math
 import os
-import socket
+import pathlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -22,7 +22,7 @@ def create_array(path: str, shape: tuple[int, ...], dtype: str) -> None:
     """
     if os.path.isfile(path):
         return
-    beside = f"{path}.{socket.gethostname()}-{os.getpid()}"
+    beside = files.path_beside(pathlib.Path(path))
     try:
         array = np.lib.format.open_memmap(beside, mode="w+", shape=shape, dtype=dtype)
         size = array.offset + array.nbytes
@@ -34,8 +34,7 @@ def create_array(path: str, shape: tuple[int, ...], dtype: str) -> None:
     except OSError as error:
         raise OSError(f"cache: {path} ({math.prod(shape) * np.dtype(dtype).itemsize} bytes): {error}") from error
     finally:
-        if os.path.exists(beside):
-            os.remove(beside)
+        beside.unlink(missing_ok=True)
 
 
 def open_array(path: str, shape: tuple[int, ...], dtype: str) -> np.memmap:
