@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfface import files
+from tfface import files, partial_paths
 
 
 def test_a_regular_file_is_read_up_to_its_limit(tmp_path):
@@ -244,7 +244,7 @@ def test_a_full_disk_names_the_file(tmp_path):
 
 _KILLED = """
 import os, pathlib, sys
-from tfface import files
+from tfface import files, partial_paths
 
 path = pathlib.Path(sys.argv[1])
 with files.written(path) as beside, files.folder_beside(path) as folder:
@@ -264,7 +264,7 @@ def test_what_a_killed_process_leaves_goes_with_the_next_write(tmp_path):
 
 
 def test_what_others_may_be_writing_stays(tmp_path):
-    mine = files.path_beside(tmp_path / "a.npy").name
+    mine = partial_paths.path_beside(tmp_path / "a.npy").name
     machine, process = mine.split(".")[2].split("-")
     other = f"{int(machine, 16) ^ 1:08x}"
     stays = {

@@ -19,6 +19,7 @@ LAYERS = {
     "version": 0,
     "schema": 0,
     "files": 0,
+    "partial_paths": 0,
     "options": 0,
     "fetching": 0,
     "starter": 0,
@@ -44,7 +45,7 @@ FACADE_LAYER = 4  # tfface/__init__.py: `tfface.load` opens a model for the laye
 ENTRY_LAYER = 6  # top-level modules that run as a program
 
 # Worker processes import these by the dozen: TensorFlow would cost each of them seconds and half a gigabyte.
-WORKER_SIDE = ("schema", "files", "options", "geometry", "face", "people")
+WORKER_SIDE = ("schema", "files", "partial_paths", "options", "geometry", "face", "people")
 HEAVY = {"tensorflow", "keras", "tensorflow_datasets", "tensorflow_graphics", "tensorflow_serving"}
 
 

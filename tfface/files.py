@@ -6,22 +6,18 @@ and nothing is unpickled.
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import io
 import json
 import math
 import os
 import re
-import shutil
 import socket
 import stat
 import struct
 import tempfile
-import time
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from absl import logging
 
+from tfface.partial_paths import path_beside
+
 MAX_JSON_BYTES = 1 << 26
 """A JSON file may have so many bytes; parsed, it takes at most about thirty times as many."""
 
@@ -37,11 +35,6 @@ MAX_ARCHIVE_BYTES = 1 << 36
 """A NumPy archive may have so many bytes; read, it takes as many, and twice the largest array meanwhile."""
 
 _LOCK = ".lock"
-
-_PARTIAL = re.compile(r"\..*\.([0-9a-f]{8})-([0-9]+)\.partial(?:[.-].*)?", re.DOTALL)
-"""Names that `path_beside` gives."""
-
-_LEFT_SECONDS = 86400.0
 
 _NPY_HEADER_BYTES = 10_000
 
@@ -83,52 +76,6 @@ def folder_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path_beside(path).name}-") as folder:
         yield Path(folder)
-
-
-def path_beside(path: Path) -> Path:
-    """A hidden path beside `path`, of its suffix, for what is not whole yet; it names this process.
-
-    The first time that a process asks for one in a folder, what others left there under such names is removed: that of
-    processes of this machine that live no more, and that of other machines which nobody has changed for a day.
-
-    Args:
-      path: in a folder that exists.
-    """
-    _remove_leavings(path.parent.absolute())
-    return path.with_name(f".{path.stem}.{_machine()}-{os.getpid()}.partial{path.suffix}")
-
-
-@functools.lru_cache(maxsize=1024)
-def _remove_leavings(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # a folder that cannot be listed
-        for entry in os.scandir(folder):
-            named = _PARTIAL.fullmatch(entry.name)
-            if not named or not _is_left(Path(entry), *named.groups()):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):  # another process was faster, or it is somebody else's
-                    os.unlink(entry)
-
-
-def _is_left(path: Path, machine: str, process: str) -> bool:
-    """Whether nobody is at work on a file or folder of `path_beside`."""
-    if machine == _machine():
-        return not os.path.exists(f"/proc/{process}")
-    try:
-        return time.time() - path.lstat().st_mtime > _LEFT_SECONDS
-    except FileNotFoundError:
-        return False
-
-
-@functools.cache
-def _machine() -> str:
-    """Hexadecimal, of the machine, or the container, within which the number of a process means one process."""
-    namespace = ""
-    with contextlib.suppress(OSError):
-        namespace = os.readlink("/proc/self/ns/pid")
-    return f"{zlib.crc32(f'{socket.gethostname()} {namespace}'.encode()):08x}"
 
 
 def move_into_place(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:

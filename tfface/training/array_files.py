@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tfface import files
+from tfface import files, partial_paths
 from tfface.data.record_streams import Worker
 
 
@@ -22,7 +22,7 @@ def create_array(path: str, shape: tuple[int, ...], dtype: str) -> None:
     """
     if os.path.isfile(path):
         return
-    beside = files.path_beside(pathlib.Path(path))
+    beside = partial_paths.path_beside(pathlib.Path(path))
     try:
         array = np.lib.format.open_memmap(beside, mode="w+", shape=shape, dtype=dtype)
         size = array.offset + array.nbytes
