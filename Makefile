@@ -52,21 +52,23 @@ demo: $(INSTALLED)  ## synthetic people, training, evaluation: table and picture
 	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/demo_evaluate.cfg
 	@echo "Table: $(DEMO)/table.md    Picture: $(DEMO)/examples.png"
 
-model: $(MODEL)/single_view.keras $(MODEL)/multi_view.keras  ## models to start with, runs/model/*.keras, from synthetic people; fetches ICT-FaceKit unless ICT_FACEKIT_DIR names it
-	@cat $(MODEL)/*.sha256
+model: $(MODEL)/starter.keras  ## the package's model, runs/model/starter.keras, from nothing: about 3 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
+	@cat $<.sha256
 
-$(MODEL)/%.keras: $(MODEL)/training/%/last.keras
+$(MODEL)/starter.keras: $(MODEL)/training/single_view/last.keras
 	"$(BIN)/python" -m tfface.shrink --model=$(<D)/best.keras --out=$@
 
-$(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/people/manifest.json
+$(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/varied/manifest.json
 	"$(BIN)/python" -m tfface.train --flagfile=$<
 
-$(MODEL)/training/multi_view/last.keras: | $(MODEL)/training/single_view/last.keras
+$(MODEL)/training/single_view/last.keras: | $(MODEL)/training/painted/last.keras
 
-$(MODEL)/people/manifest.json: | $(INSTALLED)
-	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_prepare.cfg $(ICT) $(OPTIONS)
+$(MODEL)/%/manifest.json: | $(INSTALLED)
+	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_$*.cfg $(ICT) $(OPTIONS)
 
-.SECONDARY: $(MODEL)/training/single_view/last.keras $(MODEL)/training/multi_view/last.keras
+$(MODEL)/varied/manifest.json: | $(MODEL)/people/manifest.json
+
+.SECONDARY: $(MODEL)/training/single_view/last.keras $(MODEL)/training/painted/last.keras
 
 # Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
 table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; continues an interrupted run

@@ -1,6 +1,7 @@
 """The file of a trained model (.keras), looked at before Keras opens it."""
 
 import os
+import textwrap
 import zipfile
 import zlib
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ def load(path: str | os.PathLike[str]) -> "keras.Model":
         _check(path)
         return keras.saving.load_model(path, safe_mode=True)
     except _REFUSED as error:
-        text = str(error) or type(error).__name__
+        text = textwrap.shorten(str(error).rpartition("Exception encountered:")[2], 600) or type(error).__name__
         raise ValueError(f"{os.fspath(path)}: not a model of tfface that can be opened: {text}") from error
 
 
