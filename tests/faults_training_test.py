@@ -3,7 +3,6 @@
 `docs/faults.md` lists the cases.
 """
 
-import ctypes
 import functools
 import itertools
 import os
@@ -13,6 +12,7 @@ import shutil
 import signal
 import time
 
+import killing
 import numpy as np
 import pytest
 import tiny_people
@@ -82,13 +82,29 @@ def test_ten_kills_at_random_steps_change_no_bit(start, whole, tmp_path):
 
 
 def test_a_kill_while_a_checkpoint_is_written_loses_only_that_one(start, run, whole):
-    folder = run / "checkpoints"
-    with start(run, checkpoint_every=1) as running:
-        running.wait_until(lambda: any(folder.glob("*_temp")))
-        running.send(signal.SIGKILL)
-        assert running.exit_code() == -signal.SIGKILL
+    folder, rng = run / "checkpoints", np.random.default_rng(3)
+    for _ in range(killing.KILLS):
+        with start(run, checkpoint_every=1) as running:
+            before = position(run)
+            running.wait_until(lambda before=before: position(run) > before and any(folder.glob("*_temp")))
+            # Its files are written, moved to their names, and put on the list.
+            time.sleep(rng.uniform(0, 0.05) if killing.KILLS > 1 else 0)
+            running.send(signal.SIGKILL)
+            assert running.exit_code() == -signal.SIGKILL
     _finish(start, run, whole)
-    assert not any(folder.glob("*_temp"))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in (whole / "checkpoints").iterdir()
+    )
+
+
+def test_what_a_kill_leaves_of_a_checkpoint_goes_with_the_next_run(run):
+    folder = run / "checkpoints"
+    listed = {path.name for path in folder.iterdir()}
+    (folder / "ckpt-8_temp").mkdir()
+    for name in ("ckpt-8_temp/part", "ckpt-7.index", "ckpt-7.data-00000-of-00001", "checkpoint.tmp0123abcd"):
+        (folder / name).write_bytes(b"half")
+    assert Checkpoints(str(folder)).newest.endswith("ckpt-6")
+    assert {path.name for path in folder.iterdir()} == listed
 
 
 def test_a_newest_checkpoint_that_is_cut_short_is_told_and_passed_over(start, run, whole):
@@ -147,29 +163,28 @@ def test_a_full_disk_is_found_before_features_are_computed(start, tmp_path):
     assert not list((tmp_path / "cache").glob("*/*.npy*"))
 
 
-def _without_privileges() -> None:
-    """Permissions of files hold for root, too, once the capabilities that override them are given up."""
-    version_3, dac_override, dac_read_search, fowner = 0x20080522, 1, 2, 3
-    header = (ctypes.c_uint32 * 2)(version_3, 0)
-    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, of the lower and of the upper 32
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.capget(header, sets) == 0
-    for index in range(3):
-        sets[index] &= ~(1 << dac_override | 1 << dac_read_search | 1 << fowner)
-    assert libc.capset(header, sets) == 0
-
-
 def test_an_output_that_cannot_be_written_to_is_named_at_once(start, run):
     run.chmod(0o555)
     try:
-        with start(run, _without_privileges) as running:
+        with start(run, killing.without_privileges) as running:
             assert running.exit_code() == 1
         assert f"output: {run} cannot be written to" in running.output
-        with start(run / "below", _without_privileges) as running:
+        with start(run / "below", killing.without_privileges) as running:
             assert running.exit_code() == 1
         assert "Permission denied" in running.output
     finally:
         run.chmod(0o755)
+
+
+def test_a_cache_that_cannot_be_written_to_is_named(start, tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o555)
+    with start(tmp_path / "run", killing.without_privileges, cache_dir=cache) as running:
+        assert running.exit_code() == 1
+    assert "tfface.train: " in running.output
+    assert "Permission denied" in running.output
+    assert str(cache) in running.output.splitlines()[-1]
+    assert "Traceback" not in running.output
 
 
 def _backwards_clock() -> None:

@@ -95,7 +95,7 @@ class Checkpoints:
 def _by_name(folder: str) -> list[str]:
     """The checkpoints in a folder whose list of them is lost, in the order of their steps."""
     paths = glob.glob(os.path.join(glob.escape(folder), "ckpt-*.index"))
-    return sorted((path.removesuffix(".index") for path in paths), key=lambda path: int(path.rpartition("-")[2]))
+    return sorted((path.removesuffix(".index") for path in paths), key=_steps)
 
 
 def _fault(path: str) -> str | None:
@@ -110,5 +110,20 @@ def _fault(path: str) -> str | None:
 
 
 def _remove_unfinished(folder: str) -> None:
+    """Removes what a kill left: parts of a checkpoint, of the list, and a checkpoint that came into no list."""
     for path in glob.glob(os.path.join(glob.escape(folder), "ckpt-*_temp")):
         shutil.rmtree(path, ignore_errors=True)
+    for path in glob.glob(os.path.join(glob.escape(folder), "checkpoint.tmp*")):
+        os.remove(path)
+    state = tf.train.get_checkpoint_state(folder)
+    if state is None:
+        return
+    last = max(map(_steps, state.all_model_checkpoint_paths), default=0)
+    for path in glob.glob(os.path.join(glob.escape(folder), "ckpt-*.*")):
+        if _steps(path.rpartition(".")[0]) > last:
+            os.remove(path)
+
+
+def _steps(path: str) -> int:
+    """The steps that a checkpoint is named by."""
+    return int(path.rpartition("-")[2])

@@ -1,0 +1,109 @@
+"""What may befall a cache of frozen features: kills while it is filled, a folder that nobody may write to.
+
+`docs/faults.md` lists the cases. `make test` kills once; TFFACE_KILLS=10 does so ten times.
+"""
+
+import functools
+import os
+import pathlib
+import signal
+from collections.abc import Iterator
+
+import fuzz_models_test
+import keras
+import killing
+import numpy as np
+import pytest
+import training_process
+
+from tfface import schema
+from tfface.training import feature_cache
+from tfface.training.feature_cache import CacheSpec, FeatureCache, Origin
+
+SUBJECTS, VIEWS, VARIANTS = 60, 2, 2
+SPEC = CacheSpec("records", "train", "encoder", SUBJECTS, VIEWS, VARIANTS, mirror=False, augment="none", seed=0)
+STEPS = ("posix_fallocate", "link", "pwrite", "replace")
+"""What the filling of a cache does to its files."""
+
+
+def _batches(variant: int, part: tuple[int, int], vertices: int) -> Iterator[list[dict[str, np.ndarray]]]:
+    for subject in range(*part):
+        rng = np.random.default_rng([variant, subject])
+        of_view = {key: (1, VIEWS, *shape) for key, shape in feature_cache._PER_VIEW.items()}
+        shapes = {"crops": (1, VIEWS, 8, 8, 3), schema.VERTICES.key: (1, vertices, 3), **of_view}
+        yield [{key: rng.random(shape).astype(np.float32) for key, shape in shapes.items()}]
+
+
+def _fill(folder: pathlib.Path) -> None:
+    crops = keras.Input((8, 8, 3))
+    network = keras.Model(crops, keras.layers.Conv2D(2, 3)(crops))
+    network.set_weights([np.random.default_rng(0).normal(size=weight.shape) for weight in network.weights])
+    model = fuzz_models_test.model()
+    batches = functools.partial(_batches, vertices=model.num_vertices)
+    feature_cache._BATCHES_A_MARK = 2
+    FeatureCache.build(str(folder), SPEC, Origin(network, "crops", batches), model)
+
+
+def _dying(folder: pathlib.Path, number: int) -> None:
+    """Fills a cache in a process that a kill ends within so many steps; a write it ends half-way."""
+    left = [number]
+
+    def die_in(name: str) -> None:
+        step = getattr(os, name)
+
+        def counted(*given, **options):
+            left[0] -= 1
+            if left[0] == 0 and name == "pwrite":
+                step(given[0], given[1][: len(given[1]) // 2], given[2])
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(*given, **options)
+
+        setattr(os, name, counted)
+
+    for name in STEPS:
+        die_in(name)
+    _fill(folder)
+
+
+def _unprivileged(folder: pathlib.Path) -> None:
+    killing.without_privileges()
+    _fill(folder)
+
+
+def _ends(work, *given: object) -> int | None:
+    process = training_process._SERVER.Process(target=work, args=given)
+    process.start()
+    process.join(training_process.PATIENCE)
+    return process.exitcode
+
+
+def _content(folder: pathlib.Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("whole")
+    _fill(folder)
+    return folder
+
+
+def test_a_killed_cache_goes_on_and_ends_as_if_undisturbed(whole, tmp_path):
+    rng, folder = np.random.default_rng(11), tmp_path / "cache"
+    for number in range(killing.KILLS):
+        within = 5 if number % 5 == 1 else int(rng.integers(15, 60))  # while its files are made; while it is filled
+        assert _ends(_dying, folder, within) == -signal.SIGKILL
+    _fill(folder)
+    assert _content(folder) == _content(whole)
+
+
+def test_a_whole_cache_is_read_where_nobody_may_write(whole):
+    before = {path: path.stat() for path in (whole, *whole.rglob("*"))}
+    for path, status in before.items():
+        path.chmod(status.st_mode & ~0o222)
+    try:
+        assert _ends(_unprivileged, whole) == 0
+    finally:
+        for path, status in before.items():
+            path.chmod(status.st_mode)
