@@ -12,7 +12,7 @@ import small_face
 from PIL import Image
 
 from tfface import config, import_model, people, prepare, schema
-from tfface.data import part_files, preparation
+from tfface.data import part_files, preparation, recipes
 from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
 from tfface.people import head_completion, photographer
@@ -242,7 +242,7 @@ def test_one_flag_makes_records_of_a_file_of_another_program(face, tmp_path, mon
     model = MorphableModel.load(path)
     assert (len(source), model.num_modes, described) == (4, 3, {"image_size": 32, "views": 3})
     np.testing.assert_allclose(model.mean, face.mean, atol=2e-3)
-    assert preparation._restrictions(source, preparation.Recipe(face_model=path)) == {"face_model": model.digest()}
+    assert recipes._restrictions(source, recipes.Recipe(face_model=path)) == {"face_model": model.digest()}
     subject = preparation._subject(source, preparation._PartJob(tmp_path, [2], model.mean, 0, np.eye(3)), 2)
     assert part_files.check(subject, None) == (32, 32)
     assert len(subject.views) == 3

@@ -39,3 +39,20 @@ def test_refuses_fractions_that_do_not_sum_to_one(fractions):
 def test_refuses_too_few_subjects():
     with pytest.raises(ValueError, match=r"at least 3.*got 2"):
         splits.split_subjects(2, seed=0)
+
+
+@pytest.mark.parametrize(("first", "then"), [((12,), 16), ((3,), 40), ((12, 13, 14), 100), ((50,), 50)])
+def test_more_subjects_keep_the_shares_and_who_was_where(first, then):
+    before = splits.split_subjects(first[0], seed=3)
+    for count in (*first[1:], then):
+        total = sum(map(len, before.values()))
+        added = splits.split_more_subjects(before, count, seed=3)
+        assert sorted(np.concatenate(list(added.values()))) == list(range(total, count))
+        before = {split: np.concatenate((before[split], added[split])) for split in splits.SPLITS}
+    for split, share in zip(splits.SPLITS, splits.FRACTIONS, strict=True):
+        assert abs(len(before[split]) - share * then) <= 1
+
+
+def test_fewer_subjects_than_before_are_refused():
+    with pytest.raises(ValueError, match="num_subjects: expected at least 10, as many as before, got 9"):
+        splits.split_more_subjects(splits.split_subjects(10, seed=0), 9, seed=0)

@@ -3,8 +3,10 @@ r"""Photographs people and writes the records that training and evaluation read.
     python -m tfface.prepare --people=anthropometric --subjects=3000 --output=runs/people
     python -m tfface.prepare --people=model --face_model=bfm2017.h5 --subjects=3000 --output=runs/basel
 
-Stopped at any moment, the same command continues. Beside the records, OUTPUT holds the 3DMM of the training
-split (face_model.h5) and a manifest of everything that is in them (manifest.json).
+Stopped at any moment, the same command continues. With a larger --subjects it goes on where a finished OUTPUT
+ends: people, division and 3DMM that are there stay, and only who is new is photographed. Beside the records, OUTPUT
+holds the 3DMM of the training split (face_model.h5), after more people still that of the first ones, and a manifest of
+everything that is in them (manifest.json).
 """
 
 import dataclasses
@@ -15,7 +17,7 @@ from typing import Any, ClassVar
 from absl import app
 
 from tfface import config
-from tfface.data import preparation
+from tfface.data import preparation, recipes
 from tfface.data.splits import SPLITS
 from tfface.options import option, required
 from tfface.people import PeopleSource, open_source
@@ -73,7 +75,7 @@ def main(argv: list[str]) -> None:
     try:
         options = config.values(PreparationOptions)
         source, described = _open(options)
-        recipe = preparation.Recipe(
+        recipe = recipes.Recipe(
             seed=options.seed,
             modes=options.modes,
             options=described,
@@ -85,6 +87,9 @@ def main(argv: list[str]) -> None:
         config.fail(PreparationOptions, error)
     subjects = ", ".join(f"{split} {len(ids)}" for split, ids in made.subjects.items())
     print(f"{options.output}: {sum(made.views.values())} photographs of subjects: {subjects}")
+    of_first, *later = recipes.stages(made.command)
+    if later and not options.face_model:
+        print(f"{options.output}: the 3DMM is still that of the first {of_first} subjects")
 
 
 def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:

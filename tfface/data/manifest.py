@@ -43,7 +43,8 @@ class Manifest:
 
     Attributes:
       conventions: `schema.CONVENTIONS_VERSION` of the writer.
-      command: what decides the content: the options of `preparation.prepare` and the fingerprint of its source.
+      command: what decides the content: the options of `preparation.prepare` and the fingerprint of its source; under
+        "grown", of records that got more people, the numbers of subjects and to how many the 3DMM is due.
       versions: of the programs that wrote it, by name.
       image_size: height and width of every stored image, px.
       num_vertices: P of the stored shapes.
@@ -108,6 +109,26 @@ class Manifest:
         texts += [text for shard in shards for text in (shard.file, shard.sha256)]
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("expected files, checksums, expressions and subjects as texts")
+
+    def with_more(self, added: "Manifest") -> "Manifest":
+        """What the folder contains when shards of more people stand behind these.
+
+        Args:
+          added: of those shards, with the command of all.
+
+        Raises:
+          ValueError: naming what differs, if images, shapes, expressions or the 3DMM are not the same.
+        """
+        for name in ("image_size", "num_vertices", "expressions", "face_model"):
+            if getattr(added, name) != getattr(self, name):
+                raise ValueError(f"{name}: expected {getattr(self, name)} as before, got {getattr(added, name)}")
+        return dataclasses.replace(
+            added,
+            shards={split: (*self.shards[split], *added.shards[split]) for split in SPLITS},
+            subjects={split: (*self.subjects[split], *added.subjects[split]) for split in SPLITS},
+            views={split: self.views[split] + added.views[split] for split in SPLITS},
+            max_views=max(self.max_views, added.max_views),
+        )
 
     def shard_paths(self, folder: str | os.PathLike[str], split: str) -> list[Path]:
         """Paths of a split's shards.

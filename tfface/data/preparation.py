@@ -1,13 +1,12 @@
 """From a source of people to a folder of records: split, 3DMM, alignment, photographs, assembly.
 
 The folder holds, when it is finished, `manifest.json`, `face_model.h5` and the TFDS data set `faces/`. While it is
-being made, `in_progress/` keeps every finished step, so that an interrupted preparation continues.
+being made, `in_progress/` keeps every finished step, so that an interrupted preparation continues. People who are added
+to a finished folder have shards of their own, `grown-<subjects>/faces/`, which the manifest lists behind the others.
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -20,51 +19,18 @@ import tqdm
 from absl import logging
 
 from tfface import files, schema, version
-from tfface.data import manifest, model_of_people, part_files, splits, workers
+from tfface.data import manifest, model_of_people, part_files, recipes, splits, workers
+from tfface.data.recipes import Recipe
 from tfface.face import MorphableModel, carrying
 from tfface.geometry import alignment, rotation
 from tfface.people.people_source import PeopleSource, View
 
 IN_PROGRESS = "in_progress"
+_COMMAND = "command.json"
 CHUNK = 16
 """Subjects in a part file: what is lost, for each worker, when a preparation is killed."""
 
 _PACKAGES = ("numpy", "pillow", "scipy", "tensorflow", "tensorflow-datasets")
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What decides the content of records beside the people.
-
-    Attributes:
-      seed: of the division of subjects.
-      modes: number of modes of the 3DMM, fewer if the training split has fewer subjects.
-      fractions: shares of train, validation and test.
-      options: whatever else decides the content, such as the options that opened the source, as JSON values. They are
-        recorded and must be the same when a preparation continues.
-      only_splits: which splits to photograph, all if there is none. The others stay empty, the division is the same.
-      face_model: path of a 3DMM to take instead of building one: that of other records of the same people, so that
-        models trained on those can be evaluated on these.
-
-    Raises:
-      ValueError: if a split is unknown.
-    """
-
-    seed: int = 0
-    modes: int = 64
-    fractions: Sequence[float] = splits.FRACTIONS
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    only_splits: Sequence[str] = ()
-    face_model: str | os.PathLike[str] | None = None
-
-    def __post_init__(self) -> None:
-        unknown = sorted(set(self.only_splits) - set(splits.SPLITS))
-        if unknown:
-            raise ValueError(f"only_splits: expected some of {', '.join(splits.SPLITS)}, got {', '.join(unknown)}")
-
-    def splits(self, num_subjects: int) -> dict[str, np.ndarray]:
-        """The subjects of every split, as `splits.split_subjects` gives them."""
-        return splits.split_subjects(num_subjects, seed=self.seed, fractions=self.fractions)
 
 
 DEFAULT_RECIPE = Recipe()
@@ -88,6 +54,11 @@ def prepare(
     The content depends on the arguments, not on the number of workers nor on interruptions. Killed anywhere, the same
     call continues; on a finished folder it returns at once.
 
+    A source with more subjects than a finished folder has, the first of them the same, goes on where the folder ends:
+    its shards and its 3DMM stay as they are, so that models that were trained on it still fit; the others are divided
+    so that the shares of the splits hold, photographed, and written to shards of their own. The manifest is replaced
+    when they are there. The division is not that of a folder that had as many subjects from the beginning.
+
     Args:
       source: the people.
       out_dir: the folder, made if it does not exist.
@@ -100,24 +71,26 @@ def prepare(
 
     Raises:
       ValueError: if the folder holds a preparation with other arguments (the differences are listed), if another
-        process is at work in it, or if a subject is faulty (it is named).
+        process is at work in it, if its 3DMM is not that of its manifest, or if a subject is faulty (it is named).
     """
     out = Path(out_dir)
-    command = _command(source, recipe)
     work = out / IN_PROGRESS
-    if (out / manifest.FILE_NAME).exists():
-        finished = manifest.read(out)
-        _refuse_other(out / manifest.FILE_NAME, finished.command, command)
-        shutil.rmtree(work, ignore_errors=True)  # left if the end came between the manifest and this line
-        return finished
+    command = recipes.command(source, recipe)
+    before = _finished(out)
+    if before is not None:
+        command = recipes.continued(out / manifest.FILE_NAME, before.command, command, source)
+        if command == before.command:
+            _remove_leftovers(work, command)
+            return before
     with files.held(work, "output"):
-        if (work / "command.json").exists():
-            _refuse_other(work / "command.json", json.loads((work / "command.json").read_text("utf-8")), command)
-        else:
-            files.write_json(work / "command.json", command)
-        indices = recipe.splits(len(source))
+        if _finished(out) != before:
+            raise ValueError(f"{out}: another run has finished meanwhile; give the command again")
+        _begin(work, command)
+        indices = recipe.splits(recipes.stages(command))
         with workers.pool(source, workers=num_workers) as run:
-            if recipe.face_model is None:
+            if before is not None:
+                model = _kept_model(out, before)
+            elif recipe.face_model is None:
                 model = model_of_people.build_or_load(run, source, indices["train"], recipe.modes, work, out, progress)
             else:
                 shutil.copyfile(recipe.face_model, out / manifest.FACE_MODEL_NAME)
@@ -127,10 +100,42 @@ def prepare(
             indices = {split: indices[split] for split in splits.SPLITS if split in wanted}
             part_paths = _photographs(run, source, indices, model, work, progress)
         names = () if source.template.expressions is None else source.template.expressions.names
-        finished = _assemble(part_paths, out, work, command, sum(map(len, indices.values())), names, progress)
+        total = sum(map(len, indices.values()))
+        finished = _assemble(part_paths, out, work, command, before, total, names, progress)
         manifest.write(out, finished)
         shutil.rmtree(work)
     return finished
+
+
+def _finished(out: Path) -> manifest.Manifest | None:
+    return manifest.read(out) if (out / manifest.FILE_NAME).exists() else None
+
+
+def _begin(work: Path, command: Mapping[str, Any]) -> None:
+    """Notes the command in the folder of what is not finished.
+
+    Raises:
+      ValueError: if another command has begun it.
+    """
+    path = work / _COMMAND
+    if path.exists():
+        recipes.refuse_other(path, files.read_json(path), command)
+    else:
+        files.write_json(path, command)
+
+
+def _remove_leftovers(work: Path, command: Mapping[str, Any]) -> None:
+    """Removes what is left if the end came after the manifest, but not what a command for more subjects has made."""
+    path = work / _COMMAND
+    if not path.exists() or files.read_json(path) == command:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _kept_model(out: Path, before: manifest.Manifest) -> MorphableModel:
+    path = out / manifest.FACE_MODEL_NAME
+    if files.sha256(path) != before.face_model:
+        raise ValueError(f"{path}: expected the 3DMM of {manifest.FILE_NAME}, got a file with another SHA-256")
+    return MorphableModel.load(path)
 
 
 def align_to_model(view: View, model_from_source: alignment.Transform) -> View:
@@ -153,59 +158,6 @@ def align_to_model(view: View, model_from_source: alignment.Transform) -> View:
         quaternion=rotation.quaternion_from_matrix(cam_from_model).astype(np.float32),
         translation=translation.astype(np.float32),
     )
-
-
-def _command(source: PeopleSource, recipe: Recipe) -> dict[str, Any]:
-    """Everything that decides the content, as JSON gives it back."""
-    template = source.template
-    extent = np.ptp(template.vertices, axis=0)
-    topology = hashlib.sha256()
-    for array in (template.triangles, template.symmetry):
-        topology.update(np.ascontiguousarray(array, np.int64).tobytes())
-    topology.update(json.dumps(dict(template.landmarks), sort_keys=True).encode())
-    if template.expressions is not None:
-        topology.update(json.dumps([template.expressions.kind, *template.expressions.names]).encode())
-    ids = hashlib.sha256("\n".join(source.subject_id(i) for i in range(len(source))).encode())
-    command = {
-        "seed": recipe.seed,
-        "modes": recipe.modes,
-        "fractions": list(recipe.fractions),
-        "options": dict(recipe.options),
-        "source": {
-            "name": source.name,
-            "subjects": len(source),
-            "subject_ids": ids.hexdigest(),
-            "vertices": len(template.vertices),
-            "extent_mm": [round(float(size), 1) for size in extent],
-            "topology": topology.hexdigest(),
-        },
-        "tfface": version.__version__,
-        "conventions": schema.CONVENTIONS_VERSION,
-    }
-    return json.loads(json.dumps(command | _restrictions(source, recipe)))
-
-
-def _restrictions(source: PeopleSource, recipe: Recipe) -> dict[str, Any]:
-    """What `_command` says besides, where not everything is made anew."""
-    given: dict[str, Any] = {"only_splits": sorted(recipe.only_splits)} if recipe.only_splits else {}
-    if recipe.face_model is not None:
-        model = MorphableModel.load(recipe.face_model)
-        if model.num_vertices != len(source.template.vertices):
-            raise ValueError(
-                f"{os.fspath(recipe.face_model)}: expected a 3DMM of {len(source.template.vertices)} vertices, got "
-                f"{model.num_vertices}"
-            )
-        given["face_model"] = model.digest()
-    return given
-
-
-def _refuse_other(path: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    lines = manifest.differences(before, after)
-    if lines:
-        raise ValueError(
-            f"{path}: the folder was begun by another command; choose another folder or the same options. "
-            f"Differences (there -> here):\n  " + "\n  ".join(lines)
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,15 +247,21 @@ def _assemble(
     out: Path,
     work: Path,
     command: Mapping[str, Any],
+    before: manifest.Manifest | None,
     total: int,
     expressions: Sequence[str],
     progress: bool,
 ) -> manifest.Manifest:
-    """Turns the part files into records and describes them."""
+    """Turns the part files into records and describes them, with those that are there."""
+    if before is not None and not any(part_paths.values()):  # all who came are of splits that are not photographed
+        return dataclasses.replace(before, command=command)
     from tfface.data import records  # loads TensorFlow, which nothing before this step needs
 
-    written = records.write(out, part_paths, work, num_expressions=len(expressions), total=total, progress=progress)
-    return manifest.Manifest(
+    below = "" if before is None else f"grown-{command['source']['subjects']}"
+    written = records.write(
+        out, part_paths, work, below=below, num_expressions=len(expressions), total=total, progress=progress
+    )
+    added = manifest.Manifest(
         conventions=schema.CONVENTIONS_VERSION,
         command=command,
         versions={
@@ -320,3 +278,4 @@ def _assemble(
         max_views=written.max_views,
         expressions=tuple(expressions),
     )
+    return added if before is None else before.with_more(added)

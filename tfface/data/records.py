@@ -189,6 +189,7 @@ def write(
     part_paths: Mapping[str, Sequence[Path]],
     work: Path,
     *,
+    below: str = "",
     num_expressions: int = 0,
     total: int | None = None,
     progress: bool = True,
@@ -196,9 +197,10 @@ def write(
     """Assembles part files to TFRecord files in `folder`, replacing unfinished ones, and reads them back.
 
     Args:
-      folder: where the data set goes, as `faces/<version>/`.
+      folder: of the records; the data set goes there, as `faces/<version>/`.
       part_paths: part files by split; a split that has none stays empty.
       work: a folder for temporary files.
+      below: a folder in that one where the data set goes instead.
       num_expressions: E of the part files.
       total: number of subjects, for the progress bar.
       progress: whether to show a progress bar.
@@ -210,13 +212,13 @@ def write(
       OSError: naming the folder, if it cannot be written to.
       ValueError: naming the file or subject at fault.
     """
-    shutil.rmtree(folder / Faces.name, ignore_errors=True)
+    shutil.rmtree(folder / below / Faces.name, ignore_errors=True)
     part_paths = {split: paths for split, paths in part_paths.items() if paths}
     first = part_files.read(next(iter(part_paths.values()))[0])[0]
     num_vertices, image_size = len(first.vertices), part_files.image_size_of(first.views[0].image)
     with tqdm.tqdm(total=total, desc="records", unit="subject", disable=not progress) as bar, _quiet_tfds():
         builder = Faces(
-            data_dir=os.fspath(folder),
+            data_dir=os.fspath(folder / below),
             part_paths=part_paths,
             num_vertices=num_vertices,
             image_size=image_size,

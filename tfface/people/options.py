@@ -23,7 +23,7 @@ class PeopleOptions(Options):
     makehuman: str | None = option(
         None, "MakeHuman's data for --people=makehuman: a folder with 3dobjs/base.obj and targets/ (docs/people.md)."
     )
-    subjects: int = option(3000, "How many synthetic people.", lower=3)
+    subjects: int = option(3000, "How many synthetic people; tfface.prepare can be given more later.", lower=3)
     views: int = option(5, "Photographs a person, for synthetic people.", lower=1)
     image_size: int = option(64, "Side of the crops in px.", lower=32, upper=1024)
     seed: int = option(0, "Seed of everything random.", lower=0)
