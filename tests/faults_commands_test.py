@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import reconstruction_run_test
 import serving_tiny
+import small_face
 import tiny
 import tiny_people
 import training_process
@@ -160,19 +161,35 @@ def test_a_full_disk_at_an_export_is_told_and_leaves_no_version(tmp_path):
     assert not [path for path in output.iterdir() if path.name.isdecimal()]
 
 
-@pytest.mark.parametrize("size", [1 << 11, 1 << 15])  # at the shapes, and at a part file
-def test_a_full_disk_at_a_preparation_is_told_and_the_same_command_goes_on(tmp_path, size):
+@pytest.mark.parametrize(
+    ("size", "chunk", "named"),
+    [(1 << 11, 16, "shapes"), (1 << 15, 16, "train-000000.npz"), (1 << 15, 1, "faces-train.tfrecord-00000-of-00001")],
+)
+def test_a_full_disk_at_a_preparation_is_told_and_the_same_command_goes_on(tmp_path, monkeypatch, size, chunk, named):
+    monkeypatch.setattr(preparation, "CHUNK", chunk)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     recipe = preparation.Recipe(modes=4)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        with pytest.raises(OSError, match=str(tmp_path)):
+        with pytest.raises(OSError, match=f"{tmp_path}.*{named}"):
             preparation.prepare(tiny_people.PEOPLE, tmp_path, recipe, num_workers=1, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.rglob("*.partial*"))
     made = preparation.prepare(tiny_people.PEOPLE, tmp_path, recipe, num_workers=1, progress=False)
     assert made.shards == manifest.read(tiny_people.records_folder()).shards
+
+
+def test_a_cache_of_heads_that_cannot_be_written_to_is_named(tmp_path):
+    small_face.face_model().save(tmp_path / "face.h5")
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    cache.mkdir(mode=0o555)
+    options = {"people": "model", "face_model": tmp_path / "face.h5", "subjects": 4, "output": tmp_path / "out"}
+    environment = {"XDG_CACHE_HOME": str(cache)}
+    with training_process.command("prepare", options, log, killing.without_privileges, environment) as one:
+        assert one.exit_code() == 1
+    assert f"Permission denied: '{cache / 'tfface'}'" in one.output.splitlines()[-1]
+    assert "Traceback" not in one.output
 
 
 def test_a_full_disk_at_a_reconstruction_names_the_file(commands, tmp_path):

@@ -232,8 +232,12 @@ def write(
                     try_download_gcs=False, min_shard_size=_MIN_SHARD_BYTES, max_shard_size=_MAX_SHARD_BYTES
                 ),
             )
-        except (OSError, tf.errors.OpError) as error:
-            raise OSError(f"{folder}: records cannot be written (is the disk full?): {error}") from error
+        except (OSError, tf.errors.OpError, RuntimeError) as error:
+            # TFDS wraps errors that it cannot raise again with a longer text.
+            cause = error.__cause__ if isinstance(error, RuntimeError) else error
+            if not isinstance(cause, OSError | tf.errors.OpError):
+                raise
+            raise OSError(f"{folder}: records cannot be written (is the disk full?): {cause}") from error
     shards, subjects, views = {}, {}, {}
     for split in SPLITS:
         paths = sorted(Path(str(builder.data_path)).glob(f"{Faces.name}-{split}.tfrecord-*"))

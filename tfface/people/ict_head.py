@@ -84,9 +84,9 @@ def _cached(folder: pathlib.Path, names: list[str], cache_dir: pathlib.Path) -> 
     cached = cache_dir / f"ict-head-{digest.hexdigest()}.npy"
     if cached.is_file():
         return cached
-    meshes = np.stack([read_vertices(path)[ORDER] for path in paths])
-    meshes[1:] -= meshes[0]
     with files.written(cached) as beside:
+        meshes = np.stack([read_vertices(path)[ORDER] for path in paths])
+        meshes[1:] -= meshes[0]
         np.save(beside, meshes)
     return cached
 

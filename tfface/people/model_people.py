@@ -165,8 +165,8 @@ def _cached(model: MorphableModel, cache_dir: pathlib.Path) -> pathlib.Path:
     folder = cache_dir / f"model-{digest}"
     if folder.is_dir():
         return folder
-    made = head_completion.complete(model)
-    with files.folder_beside(folder) as writing:
+    with files.folder_beside(folder) as writing:  # before the work, which takes a while
+        made = head_completion.complete(model)
         beside = writing / "head"
         beside.mkdir()
         np.save(beside / "modes.npy", np.concatenate((made.head.template_vertices[None], made.modes)))
