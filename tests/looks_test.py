@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfface.face.registration.scan_surface import ScanSurface
-from tfface.geometry import camera, mesh, raycast
+from tfface.geometry import camera, mesh, rasterise, raycast
 from tfface.people import photographer, smooth_deformation
 from tfface.people.assets import bending, folder, wardrobe
 from tfface.people.photographer import (
@@ -107,13 +107,17 @@ def test_hair_follows_the_head_and_hides_what_lies_behind(assets):
     red = np.array([0.5, 0.1, 0.1], np.float32)
     grown = hair.Hair.of(style, 0.0, template, template, red)
     centre = np.array([0, -80, -600], np.float32)
+    # Three pixels look along these rays.
     directions = np.array([[0, 0, 1], [0, 0.25, 1], [1, 0, 1]], np.float32)
+    k = np.array([[4, 0, 0.5], [0, 4, 0.5], [0, 0, 1]], np.float32)
+    shot = framing.Shot(k, np.array([0, 0, 0, 1], np.float32), -centre, (2, 5))
+    samples = rasterise.Samples.of(shot.size_hw, np.array([0, 1, 0]), np.array([0, 0, 4]), 1)
     colour, opacity = np.full((3, 3), 0.2, np.float32), np.ones(3, np.float32)
     opacity[2] = 0
     colour[2] = 0
     room = lighting.sample_lighting(VARIED, np.random.default_rng(0))
     farthest = np.array([540, 540, np.inf], np.float32)
-    grown.over(colour, opacity, centre, directions, farthest, np.eye(3), room)
+    grown.before(shot).over(colour, opacity, farthest, samples, directions, np.eye(3, dtype=np.float32), room)
     assert colour[0, 0] > 2 * colour[0, 1], "the red hair covers the grey skin"
     np.testing.assert_allclose(colour[1], 0.2)
     np.testing.assert_array_equal(opacity, [1, 1, 0])

@@ -249,3 +249,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         mesh.write_mesh(path, mesh.Mesh(SQUARE * 2, SQUARE_TRIANGLES))
     assert path.read_bytes() == before
     assert list(pathlib.Path(tmp_path).iterdir()) == [path]
+
+
+def test_a_trimmed_mesh_has_the_same_triangles_in_space_and_no_other_vertex():
+    vertices = np.arange(18.0).reshape(6, 3)
+    triangles = np.array([[5, 1, 3], [3, 1, 2]])
+    kept, renumbered = mesh.trimmed(vertices, triangles)
+    np.testing.assert_array_equal(kept, vertices[[1, 2, 3, 5]])
+    np.testing.assert_array_equal(kept[renumbered], vertices[triangles])

@@ -153,6 +153,22 @@ def _sum_at_corners(values: Array, triangles: Indices, num_vertices: int) -> Arr
     return np.stack(sums, axis=-1).astype(values.dtype)
 
 
+def trimmed(vertices: Array, triangles: Indices) -> tuple[Array, Indices]:
+    """A mesh without the vertices that no triangle uses.
+
+    Args:
+      vertices: [V, 3].
+      triangles: [F, 3].
+
+    Returns:
+      The vertices that are used, in their order, and triangles [F, 3] into them.
+    """
+    used = np.zeros(len(vertices), bool)
+    used[triangles] = True
+    new_index = np.cumsum(used, dtype=np.int32) - 1
+    return vertices[used], new_index[triangles]
+
+
 def edges(triangles: Indices) -> Indices:
     """Undirected edges of a mesh, each once.
 

@@ -25,21 +25,24 @@ class Kinds:
     """The triangles of a person, sorted by how they are seen.
 
     Attributes:
+      corners: [3, T], the triangles, corner by corner.
       of_mouth: [T], seen through mouth or eyes alone.
       of_eyes: [T], seen through the eyes alone.
       lining: [T], of mouth and sockets.
       two_sided: [T], seen from both sides.
     """
 
+    corners: npt.NDArray[np.intp]
     of_mouth: Mask
     of_eyes: Mask
     lining: Mask
     two_sided: Mask
 
     @classmethod
-    def of(cls, part: npt.NDArray[np.int8]) -> "Kinds":
-        """Sorts the parts [T]."""
-        return cls(np.isin(part, MOUTH), np.isin(part, EYES), part == Part.INNER, np.isin(part, WORN))
+    def of(cls, triangles: npt.NDArray[np.int32], part: npt.NDArray[np.int8]) -> "Kinds":
+        """Sorts triangles [T, 3] by their parts [T]."""
+        corners = np.ascontiguousarray(triangles.T, np.intp)
+        return cls(corners, np.isin(part, MOUTH), np.isin(part, EYES), part == Part.INNER, np.isin(part, WORN))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,26 +60,24 @@ class _Bounds:
         return (self.left < right) & (self.right > left) & (self.top < bottom) & (self.bottom > top)
 
 
-def in_view(vertices: Array, triangles: npt.NDArray[np.int32], kinds: Kinds, landmarks: Array, shot: Shot) -> Mask:
+def in_view(projected: Array, kinds: Kinds, landmarks: Array, shot: Shot) -> Mask:
     """Triangles that face the camera, and all others at their corners, so that smooth normals stay what they are.
 
     What lies behind lips and lids is seen through them alone. The lining of an open mouth is kept whole: it keeps the
     light out. Hair and caps are seen from both sides.
 
     Args:
-      vertices: [V, 3], mm, source frame.
-      triangles: [T, 3].
-      kinds: of the triangles.
-      landmarks: [68, 3], mm, of the posed head.
+      projected: [3, V], the vertices, as of `rasterise.project`.
+      kinds: the triangles.
+      landmarks: [68, 3], mm, source frame, of the posed head.
       shot: the camera.
 
     Returns:
       [T].
     """
-    x, y = camera.project_array(vertices, shot.quaternion, shot.translation, shot.intrinsics).T.astype(np.float32)
+    x, y, _ = projected
     marks = camera.project_array(landmarks, shot.quaternion, shot.translation, shot.intrinsics)
-    a, b, c = triangles.T
-    ax, bx, cx, ay, by, cy = x[a], x[b], x[c], y[a], y[b], y[c]
+    (ax, bx, cx), (ay, by, cy) = x[kinds.corners], y[kinds.corners]
     bounds = _Bounds(
         np.minimum(np.minimum(ax, bx), cx),
         np.maximum(np.maximum(ax, bx), cx),
@@ -95,7 +96,6 @@ def in_view(vertices: Array, triangles: npt.NDArray[np.int32], kinds: Kinds, lan
     if np.linalg.norm(landmarks[62] - landmarks[66]) > _OPEN:
         faces |= kinds.lining
     faces &= near
-    touched = np.zeros(len(vertices), bool)
-    for corner in (a, b, c):
-        touched[corner[faces]] = True
-    return near & (touched[a] | touched[b] | touched[c])
+    touched = np.zeros(len(x), bool)
+    touched[kinds.corners[:, faces]] = True
+    return near & touched[kinds.corners].any(axis=0)

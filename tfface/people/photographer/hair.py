@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from tfface.geometry import mesh, raycast
+from tfface.geometry import mesh, rasterise, raycast
 from tfface.people.assets.wardrobe import HairStyle
 from tfface.people.photographer import illumination
+from tfface.people.photographer.framing import Shot
 from tfface.people.photographer.lighting import Lighting
 
 Array = npt.NDArray[np.float32]
@@ -15,7 +16,7 @@ Array = npt.NDArray[np.float32]
 _LAYERS = 4
 """Layers of hair that are looked through, from the front."""
 _STEP = 0.3
-"""mm behind one layer from where the next is looked for."""
+"""mm between two layers; what is closer is one."""
 _SEEN = 0.05
 """A ray ends when it lets less than this through."""
 
@@ -25,7 +26,7 @@ class Hair:
     """The hair of a person.
 
     Attributes:
-      caster: its tree, source frame.
+      caster: its tree, source frame, for its shadows.
       normals: [W, 3], away from the head.
       style: what it is made of.
       colour: [3], linear RGB.
@@ -54,68 +55,107 @@ class Hair:
         hits = self.caster.cast(origins, direction)
         return (hits.triangle >= 0) & self.style.opaque[hits.triangle]
 
+    def before(self, shot: Shot) -> "SeenHair":
+        """The hair as a camera sees it."""
+        projected = rasterise.project(self.caster.vertices, shot.quaternion, shot.translation, shot.intrinsics)
+        return SeenHair(self, rasterise.Screen(projected, self.style.triangles, shot.size_hw))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SeenHair:
+    """The hair of a person before one camera.
+
+    Attributes:
+      hair: the hair.
+      screen: its triangles.
+    """
+
+    hair: Hair
+    screen: rasterise.Screen
+
     def over(
         self,
         colour: Array,
         opacity: Array,
-        centre: Array,
-        directions: Array,
         farthest: Array,
+        samples: rasterise.Samples,
+        directions: Array,
         model_from_cam: Array,
         lighting: Lighting,
     ) -> None:
-        """Lays the hair over what rays see behind it, in place.
+        """Lays the hair over what samples see behind it, in place.
 
         Args:
           colour: [S, 3], linear RGB, times opacity.
           opacity: [S].
-          centre: [3], mm, source frame, the camera's centre.
-          directions: [S, 3], source frame, the rays, of unit depth.
-          farthest: [S], in lengths of the rays, what lies behind; inf where nothing does.
+          farthest: [S], mm, depth of what lies behind; inf where nothing does.
+          samples: the points of the picture.
+          directions: [S, 3], source frame, the rays through them.
           model_from_cam: [3, 3], rotation.
           lighting: the light, camera frame.
         """
-        rays = np.arange(len(directions))
-        travelled = np.zeros(len(directions), np.float32)
-        let_through = np.ones(len(directions), np.float32)
-        light = np.zeros((len(directions), 3), np.float32)
-        for _ in range(_LAYERS):
-            along = directions[rays]
-            hits = self.caster.cast(centre + travelled[rays, None] * along, along)
-            distance = travelled[rays] + hits.distance
-            met = distance < farthest[rays]
-            rays, distance = rays[met], distance[met]
-            if not len(rays):
-                break
-            shown, alpha = self._strands(
-                raycast.Hits(hits.triangle[met], hits.barycentric[met], distance), along[met], model_from_cam, lighting
-            )
-            light[rays] += (let_through[rays] * alpha)[:, None] * shown
-            let_through[rays] *= 1 - alpha
-            travelled[rays] = distance + np.float32(_STEP)
-            rays = rays[let_through[rays] > _SEEN]
+        style = self.hair.style
+        met = self.screen.fragments(samples)
+        met = met[np.flatnonzero(met.depth < farthest[met.sample])]
+        met, layer = _layers(met[np.flatnonzero(met.depth < farthest[met.sample])])
+        corners = style.triangles[met.triangle]
+        brightness, alpha = self._strands(met, corners)
+        let_through = np.ones(len(samples), np.float32)
+        before = np.empty(len(alpha), np.float32)  # What is let through by the layers before each.
+        for number in range(_LAYERS):
+            mine = np.flatnonzero(layer == number)
+            reached = let_through[met.sample[mine]]
+            before[mine] = np.where(reached > _SEEN, reached, 0)
+            let_through[met.sample[mine]] = reached - before[mine] * alpha[mine]
+        seen = np.flatnonzero(before)
+        sample = met.sample[seen]
+        shown = self._shown(
+            brightness[seen], met.barycentric[seen], corners[seen], directions[sample], model_from_cam, lighting
+        )
         colour *= let_through[:, None]
-        colour += light
+        np.add.at(colour, sample, (before[seen] * alpha[seen])[:, None] * shown)
         opacity *= let_through
         opacity += 1 - let_through
 
-    def _strands(
-        self, hits: raycast.Hits, directions: Array, model_from_cam: Array, lighting: Lighting
-    ) -> tuple[Array, Array]:
-        """Colour [S, 3] and opacity [S] of where rays meet hair."""
-        corners = self.caster.triangles[hits.triangle]
-        texel = np.einsum("sc,sck->sk", hits.barycentric, self.style.texel[corners])
-        side = self.style.strands.shape[0]
+    def _strands(self, met: rasterise.Fragments, corners: npt.NDArray[np.int32]) -> tuple[Array, Array]:
+        """Brightness [N] and opacity [N] of fragments of triangles with some corners [N, 3]."""
+        texel = np.einsum("sc,sck->sk", met.barycentric, self.hair.style.texel[corners])
+        side = self.hair.style.strands.shape[0]
         column, row = np.clip(texel * side, 0, side - 1).astype(np.intp).T
-        strands = self.style.strands[row, column].astype(np.float32) / 255
-        brightness, alpha = 4 * strands[:, 0], strands[:, 1]
-        normals = np.einsum("sc,sck->sk", hits.barycentric, self.normals[corners])
+        strands = self.hair.style.strands[row, column].astype(np.float32) / 255
+        return 4 * strands[:, 0], strands[:, 1]
+
+    def _shown(
+        self,
+        brightness: Array,
+        barycentric: Array,
+        corners: npt.NDArray[np.int32],
+        directions: Array,
+        model_from_cam: Array,
+        lighting: Lighting,
+    ) -> Array:
+        """Colour [N, 3] of fragments of triangles with some corners [N, 3], seen along directions [N, 3]."""
+        normals = np.einsum("sc,sck->sk", barycentric, self.hair.normals[corners])
         view = -directions / illumination.length(directions)
         facing = illumination.dot(normals, view)
         normals += np.maximum(0.05 - facing, 0)[:, None] * view
         normals /= illumination.length(normals)
-        ambient = np.einsum("sc,sc->s", hits.barycentric, self.style.ambient[corners])
-        albedo = self.colour * np.clip(0.25 + 0.75 * brightness, 0.2, 2.5)[:, None]
-        surface = albedo, 0.5 * np.minimum(brightness, 2), np.full(len(albedo), 0.5, np.float32)
+        ambient = np.einsum("sc,sc->s", barycentric, self.hair.style.ambient[corners])
+        albedo = self.hair.colour * np.clip(0.25 + 0.75 * brightness, 0.2, 2.5)[:, None]
+        surface = albedo, np.float32(0.5) * np.minimum(brightness, np.float32(2)), np.full(len(albedo), 0.5, np.float32)
         visible = np.clip(1.5 * ambient, 0.15, 1)
-        return illumination.reflected(surface, normals, view, facing, ambient, visible, model_from_cam, lighting), alpha
+        return illumination.reflected(surface, normals, view, facing, ambient, visible, model_from_cam, lighting)
+
+
+def _layers(met: rasterise.Fragments) -> tuple[rasterise.Fragments, npt.NDArray[np.intp]]:
+    """The first `_LAYERS` fragments of each sample, front to back, and which layer each one is, [N]."""
+    met = met[np.lexsort((met.depth, met.sample))]
+    other = np.ones(len(met.sample), bool)
+    other[1:] = np.diff(met.sample) != 0
+    apart = other.copy()
+    apart[1:] |= np.diff(met.depth) > _STEP
+    met, other = met[np.flatnonzero(apart)], other[apart]
+    number = np.arange(len(other))
+    layer = number - np.maximum.accumulate(np.where(other, number, 0))
+    kept = np.flatnonzero(layer < _LAYERS)
+    return met[kept], layer[kept]

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from tfface.geometry import raycast
+from tfface.geometry import rasterise
 from tfface.people.photographer.head_model import HeadModel, Part
 from tfface.people.photographer.unrolled_skin import UnrolledSkin
 
@@ -17,34 +17,36 @@ _DENSITY = 0.75
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lashes:
-    """The lashes of a posed head.
+    """The lashes of a posed head before one camera.
 
     Attributes:
-      caster: the tree of the fringes, source frame.
+      screen: the fringes as the camera sees them.
+      triangles: [F, 3], of the fringes.
       fringe: [V], 0 at the roots of the lashes, 1 at their tips.
     """
 
-    caster: raycast.Raycaster
+    screen: rasterise.Screen
+    triangles: npt.NDArray[np.int32]
     fringe: Array
 
     @classmethod
-    def of(cls, head: HeadModel, unrolled: UnrolledSkin, vertices: Array) -> "Lashes | None":
-        """The lashes of a head whose vertices are posed, [V, 3], mm; None if it has none."""
+    def of(cls, head: HeadModel, unrolled: UnrolledSkin, projected: Array, size_hw: tuple[int, int]) -> "Lashes | None":
+        """The lashes of a head that a camera sees, [3, V] of `rasterise.project`; None if it has none."""
         triangles = head.triangles[head.part == Part.LASHES]
         if not len(triangles):
             return None
-        used, index = np.unique(triangles, return_inverse=True)
-        caster = raycast.Raycaster(vertices[used], index.reshape(-1, 3))
-        return cls(caster, unrolled.fringe[used])
+        return cls(rasterise.Screen(projected, triangles, size_hw), triangles, unrolled.fringe)
 
-    def opacity(self, centre: Array, directions: Array, farthest: Array) -> Array:
-        """What share of the light along rays the lashes keep, [S].
+    def opacity(self, samples: rasterise.Samples, farthest: Array) -> Array:
+        """What share of the light the lashes keep from samples, [S].
 
         Args:
-          centre: [3], mm, source frame, the camera's centre.
-          directions: [S, 3], source frame, the rays.
-          farthest: [S], in lengths of the rays, what lies behind; inf where nothing does.
+          samples: the points of the picture.
+          farthest: [S], mm, depth of what lies behind; inf where nothing does.
         """
-        hits = self.caster.cast(centre, directions)
-        along = (hits.barycentric * self.fringe[self.caster.triangles[hits.triangle]]).sum(axis=-1)
-        return np.where(hits.distance < farthest, _DENSITY * (1 - along) ** 2, 0).astype(np.float32)
+        hits = self.screen.nearest(samples)
+        before = np.flatnonzero(hits.distance < farthest)
+        fringe = self.fringe[self.triangles[hits.triangle[before]]]
+        opacity = np.zeros(len(farthest), np.float32)
+        opacity[before] = _DENSITY * (1 - (hits.barycentric[before] * fringe).sum(axis=-1)) ** 2
+        return opacity

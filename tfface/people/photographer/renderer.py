@@ -5,8 +5,9 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from tfface.geometry import camera, raycast, rotation
+from tfface.geometry import camera, rasterise, raycast, rotation
 from tfface.people.photographer.framing import Shot
+from tfface.people.photographer.hair import SeenHair
 from tfface.people.photographer.lighting import Lighting
 from tfface.people.photographer.shading import Scene, shade
 
@@ -31,12 +32,12 @@ def render(scene: Scene, shot: Shot, lighting: Lighting, supersampling: int) -> 
       (colour, coverage): [H, W, 3] linear RGB, already multiplied by [H, W] the share of the pixel that is the person.
     """
     rows, columns = (index.ravel() for index in np.indices(shot.size_hw))
-    colour, share = _sample(scene, shot, lighting, rows, columns, _places(1))
+    hair = None if scene.hair is None else scene.hair.before(shot)
+    colour, share = _sample(scene, hair, shot, lighting, rows, columns, 1)
     picture, coverage = colour.reshape(*shot.size_hw, 3), share.reshape(shot.size_hw)
     if supersampling > 1:
         busy = np.flatnonzero(_has_contrast(picture, coverage))
-        places = _places(supersampling)
-        colour, share = _sample(scene, shot, lighting, rows[busy], columns[busy], places)
+        colour, share = _sample(scene, hair, shot, lighting, rows[busy], columns[busy], supersampling)
         picture.reshape(-1, 3)[busy], coverage.reshape(-1)[busy] = colour, share
     return picture, coverage
 
@@ -61,19 +62,22 @@ def _has_contrast(picture: Array, coverage: Array) -> npt.NDArray[np.bool_]:
 
 def _sample(
     scene: Scene,
+    hair: SeenHair | None,
     shot: Shot,
     lighting: Lighting,
     rows: npt.NDArray[np.intp],
     columns: npt.NDArray[np.intp],
-    places: Array,
+    count: int,
 ) -> tuple[Array, Array]:
-    """Casts rays through pixels at some places: mean colour [Q, 3] and share on the person [Q] of each pixel."""
+    """Looks through count x count places of pixels: mean colour [Q, 3] and share on the person [Q] of each pixel."""
+    places = _places(count)
+    samples = rasterise.Samples.of(shot.size_hw, rows, columns, count)
     corner = np.stack((columns, rows), axis=-1).astype(np.float32)
     px = (corner[:, None, :] + places).reshape(-1, 2)
     cam_from_model = rotation.matrix_from_quaternion(shot.quaternion).astype(np.float32)
     directions = (camera.rays_from_px(px, shot.intrinsics) @ cam_from_model).astype(np.float32)
     centre = -shot.translation @ cam_from_model
-    hits = scene.caster.cast(centre, directions)
+    hits = scene.first_hits(centre, directions, samples)
     distance = hits.distance
     found = np.flatnonzero(hits.triangle >= 0)
     hits = raycast.Hits(hits.triangle[found], hits.barycentric[found], hits.distance[found])
@@ -83,12 +87,12 @@ def _sample(
     opacity = np.zeros(len(px), np.float32)
     opacity[found] = 1
     if scene.lashes is not None:
-        kept = scene.lashes.opacity(centre, directions, distance)
+        kept = scene.lashes.opacity(samples, distance)
         dark = scene.appearance.lashes * (lighting.sky + lighting.key_colour)
         colour += kept[:, None] * (dark - colour)
         opacity += kept * (1 - opacity)
-    if scene.hair is not None:
-        scene.hair.over(colour, opacity, centre, directions, distance, cam_from_model.T, lighting)
+    if hair is not None:
+        hair.over(colour, opacity, distance, samples, directions, cam_from_model.T, lighting)
     blocks = len(rows), len(places)
     return colour.reshape(*blocks, 3).mean(axis=1), opacity.reshape(blocks).mean(axis=1)
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import schema
-from tfface.geometry import mesh, raycast
+from tfface.geometry import mesh, rasterise, raycast
 from tfface.people.assets.wardrobe import EYE_REACH
-from tfface.people.photographer import culling, framing, headwear, illumination, unrolled_skin
+from tfface.people.photographer import culling, framing, headwear, illumination, shadow_casters, unrolled_skin
 from tfface.people.photographer.appearance import PROFILE_STEP, Appearance
 from tfface.people.photographer.hair import Hair
 from tfface.people.photographer.head_model import WORN, HeadModel, Part
@@ -24,6 +24,8 @@ Array = npt.NDArray[np.float32]
 _NORMAL, _TEXEL, _AMBIENT, _EYE = slice(0, 3), slice(3, 5), 5, slice(6, 8)
 _SHADOW_OFFSET = 0.6
 """mm above the surface at which shadow rays start: more than smooth normals leave flat triangles."""
+_ABOVE = 1.3
+"""Expressions may lift what casts shadows by as much above the surface as on the template, and a little more."""
 # Linear RGB of wet skin, which is thin and full of blood.
 _LINING, _GUMS = (0.28, 0.09, 0.08), (0.42, 0.15, 0.14)
 _IRIS_RADIUS = 5.9
@@ -35,16 +37,19 @@ _ENCLOSURE = 60.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
-    """A person, ready to be looked at from anywhere.
+    """A person, ready to be looked at: from anywhere, or where the head is posed by one camera.
 
     Attributes:
-      caster: the tree of the person's surface, source frame.
+      caster: the tree of what casts shadows, source frame: the person's surface, or less where the head is posed.
+      triangles: [T, 3], of the surface.
       part: [T] int8.
       attributes: [V, 8], what is interpolated over each triangle: normal, place on the canvas or in the picture of
         strands, ambient light, and offset from the eye's axis.
       appearance: the person's colours.
       cloth: [T, 3], linear RGB, colour of what is worn.
       gaze: [2], mm, (x, y) by which the pupils are off the eyes' axes.
+      screen: the surface as the one camera sees it; None if rays are cast.
+      clearance: [V], mm above the surface from where on it is shaded; None if that is `_SHADOW_OFFSET`.
       enclosed: [T], where expressions change how much of the surroundings the surface sees; None on a head that is
         always neutral.
       lashes: what hangs before the surface and lets most of it through; None if nothing does.
@@ -52,14 +57,27 @@ class Scene:
     """
 
     caster: raycast.Raycaster
+    triangles: npt.NDArray[np.int32]
     part: npt.NDArray[np.int8]
     attributes: Array
     appearance: Appearance
     cloth: Array
     gaze: Array
+    screen: rasterise.Screen | None = None
+    clearance: Array | None = None
     enclosed: npt.NDArray[np.bool_] | None = None
     lashes: Lashes | None = None
     hair: Hair | None = None
+
+    def first_hits(self, centre: Array, directions: Array, samples: rasterise.Samples) -> raycast.Hits:
+        """What samples of the picture see of the surface, [S].
+
+        Args:
+          centre: [3], mm, source frame, the camera's centre.
+          directions: [S, 3], source frame, rays through the samples, of unit depth.
+          samples: the points of the picture.
+        """
+        return self.caster.cast(centre, directions) if self.screen is None else self.screen.nearest(samples)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,7 +141,23 @@ class Sitter:
     @functools.cached_property
     def kinds(self) -> culling.Kinds:
         """Its triangles by how they are seen."""
-        return culling.Kinds.of(self.part)
+        return culling.Kinds.of(self.triangles, self.part)
+
+    @functools.cached_property
+    def casting(self) -> tuple[npt.NDArray[np.int32], culling.Kinds]:
+        """Triangles [C, 3] that cast shadows where the head moves, and their kinds."""
+        coarse = shadow_casters.of_head(self.head)
+        worn = slice(len(self.head.triangles), None)
+        triangles = np.concatenate((coarse.triangles, self.triangles[worn]))
+        return triangles, culling.Kinds.of(triangles, np.concatenate((coarse.part, self.part[worn])))
+
+    @functools.cached_property
+    def clearance(self) -> Array:
+        """How far above the vertices [V + W], mm, these triangles begin to shade the surface of a head that moves."""
+        clearance = np.full(len(self.attributes), _SHADOW_OFFSET, np.float32)
+        above = shadow_casters.of_head(self.head).above
+        clearance[: len(above)] += _ABOVE * above
+        return clearance
 
 
 def build_scene(sitter: Sitter, vertices: Array) -> Scene:
@@ -133,12 +167,13 @@ def build_scene(sitter: Sitter, vertices: Array) -> Scene:
       sitter: the person.
       vertices: [V, 3], mm, of this person's head, source frame.
     """
-    caster = raycast.Raycaster(np.concatenate((vertices, sitter.worn)), sitter.triangles)
-    return _scene(sitter, caster, np.ones(len(sitter.part), bool), sitter.attributes)
+    surface = np.concatenate((vertices, sitter.worn))
+    caster = raycast.Raycaster(surface, sitter.triangles)
+    return _scene(sitter, caster, surface, np.ones(len(sitter.part), bool))
 
 
 def build_posed_scene(sitter: Sitter, vertices: Array, shot: framing.Shot) -> Scene:
-    """Builds the tree and the normals of what one camera sees of a posed head, for one photograph.
+    """Builds the normals, and the tree of what casts shadows, of what one camera sees of a posed head.
 
     Args:
       sitter: a person whose head has expressions.
@@ -146,28 +181,30 @@ def build_posed_scene(sitter: Sitter, vertices: Array, shot: framing.Shot) -> Sc
       shot: the camera.
     """
     surface = np.concatenate((vertices, sitter.worn))
+    projected = rasterise.project(surface, shot.quaternion, shot.translation, shot.intrinsics)
     landmarks = vertices[[sitter.head.landmarks[name] for name in schema.IBUG68]]
-    kept = culling.in_view(surface, sitter.triangles, sitter.kinds, landmarks, shot) & (sitter.part != Part.LASHES)
-    triangles = sitter.triangles[kept]
-    used = np.zeros(len(surface), bool)
-    for corner in triangles.T:
-        used[corner] = True
-    new_index = np.cumsum(used, dtype=np.int32) - 1
-    caster = raycast.Raycaster(surface[used], new_index[triangles])
-    scene = _scene(sitter, caster, kept, sitter.attributes[used])
-    of_head = len(sitter.head.triangles)
+    kept = culling.in_view(projected, sitter.kinds, landmarks, shot)
+    kept &= sitter.part != Part.LASHES
+    triangles, kinds = sitter.casting
+    caster = raycast.Raycaster(*mesh.trimmed(surface, triangles[culling.in_view(projected, kinds, landmarks, shot)]))
     enclosed = np.zeros(len(kept), bool)
-    enclosed[:of_head] = sitter.unrolled.enclosed
-    lashes = Lashes.of(sitter.head, sitter.unrolled, vertices)
-    return dataclasses.replace(scene, enclosed=enclosed[kept], lashes=lashes)
+    enclosed[: len(sitter.head.triangles)] = sitter.unrolled.enclosed
+    scene = _scene(sitter, caster, surface, kept)
+    return dataclasses.replace(
+        scene,
+        clearance=sitter.clearance,
+        screen=rasterise.Screen(projected, scene.triangles, shot.size_hw),
+        enclosed=enclosed[kept],
+        lashes=Lashes.of(sitter.head, sitter.unrolled, projected, shot.size_hw),
+    )
 
 
-def _scene(sitter: Sitter, caster: raycast.Raycaster, kept: npt.NDArray[np.bool_], attributes: Array) -> Scene:
-    """The scene of some of the sitter's triangles, `kept` [T], and of the vertices that the caster has."""
-    attributes = attributes.copy()
-    attributes[:, _NORMAL] = mesh.vertex_normals(caster.vertices, caster.triangles)
-    part, cloth = sitter.part[kept], sitter.cloth[kept]
-    return Scene(caster, part, attributes, sitter.appearance, cloth, np.zeros(2, np.float32), hair=sitter.hair)
+def _scene(sitter: Sitter, caster: raycast.Raycaster, surface: Array, kept: npt.NDArray[np.bool_]) -> Scene:
+    """The scene of some of the sitter's triangles, `kept` [T], over the vertices `surface` [V + W, 3]."""
+    triangles, attributes = sitter.triangles[kept], sitter.attributes.copy()
+    attributes[:, _NORMAL] = mesh.vertex_normals(surface, triangles)
+    part, cloth, ahead = sitter.part[kept], sitter.cloth[kept], np.zeros(2, np.float32)
+    return Scene(caster, triangles, part, attributes, sitter.appearance, cloth, ahead, hair=sitter.hair)
 
 
 def shade(
@@ -193,7 +230,7 @@ def shade(
     Returns:
       [S, 3], linear RGB.
     """
-    corners = scene.attributes[scene.caster.triangles[hits.triangle]]
+    corners = scene.attributes[scene.triangles[hits.triangle]]
     values = np.einsum("sc,sck->sk", hits.barycentric, corners)
     part = scene.part[hits.triangle]
     points = centre + hits.distance[:, None] * directions
@@ -206,9 +243,14 @@ def shade(
     facing = np.where(inside_out, -facing, facing)
     surface = albedo, *_ = _surface(scene, part, values, hits.triangle)
     ambient = values[:, _AMBIENT]
+    clearance = np.full((len(points), 1), _SHADOW_OFFSET, np.float32)
+    if scene.clearance is not None:
+        shaded_from = scene.clearance[scene.triangles[hits.triangle]]
+        clearance = np.einsum("sc,sc->s", hits.barycentric, shaded_from)[:, None]
     if scene.enclosed is not None:
         closed = np.flatnonzero(scene.enclosed[hits.triangle])
-        ambient[closed] = _open_share(scene.caster, points[closed], normals[closed], disc[closed])
+        origins = points[closed] + 0.5 * clearance[closed] * normals[closed]
+        ambient[closed] = _open_share(scene.caster, origins, normals[closed], disc[closed])
     # What shows the inside of the head, through a nostril or between the lips, is dark.
     inside = np.flatnonzero(facing < -0.25)
     albedo[inside], ambient[inside] = albedo[inside] * 0.2, 0.1
@@ -219,7 +261,8 @@ def shade(
     visible = np.ones(len(points), np.float32)
     if lighting.shadows:
         lit = np.flatnonzero(cosine > -illumination.WRAP[0])
-        visible[lit] = _key_visible(scene, points[lit], normals[lit], key, lighting.key_radius * disc[lit])
+        origins = points[lit] + clearance[lit] * normals[lit]
+        visible[lit] = _key_visible(scene, origins, key, lighting.key_radius * disc[lit])
     return illumination.reflected(surface, normals, view, facing, ambient, visible, model_from_cam, lighting)
 
 
@@ -271,12 +314,12 @@ def sample_bilinear(image: Array, xy: Array) -> Array:
     return top + down * (bottom - top)
 
 
-def _key_visible(scene: Scene, points: Array, normals: Array, key: Array, disc: Array) -> Array:
-    """1 where the key light reaches a point, 0 in its cast shadow, [S]; `disc` is [S, 2], the point of the light."""
+def _key_visible(scene: Scene, origins: Array, key: Array, disc: Array) -> Array:
+    """1 where the key light reaches points [S, 3], 0 in its shadow, [S]; `disc` is [S, 2], the point of the light."""
     across = np.cross(key, (0.0, 1.0, 0.0) if abs(key[1]) < 0.9 else (1.0, 0.0, 0.0))
     across /= np.linalg.norm(across)
     axes = np.stack((across, np.cross(key, across))).astype(np.float32)
-    origins, towards = points + _SHADOW_OFFSET * normals, key + disc @ axes
+    towards = key + disc @ axes
     visible = ~scene.caster.occluded(origins, towards)
     if scene.hair is not None:
         lit = np.flatnonzero(visible)
@@ -284,7 +327,7 @@ def _key_visible(scene: Scene, points: Array, normals: Array, key: Array, disc: 
     return visible.astype(np.float32)
 
 
-def _open_share(caster: raycast.Raycaster, points: Array, normals: Array, disc: Array) -> Array:
+def _open_share(caster: raycast.Raycaster, origins: Array, normals: Array, disc: Array) -> Array:
     """Share of the surroundings that points see past lips, lids and teeth, weighted by the cosine, [S].
 
     A few rays a point; `disc` [S, 2] turns them from one ray of a pixel to the next, so that its mean is smooth.
@@ -293,7 +336,7 @@ def _open_share(caster: raycast.Raycaster, points: Array, normals: Array, disc: 
     cos, sin = np.cos(turn), np.sin(turn)
     x, y, z = unrolled_skin.sphere_points(_OPEN_RAYS).T
     # Normal + point of the unit sphere is distributed as the cosine about the normal.
-    turned = np.stack((cos * x - sin * y, sin * x + cos * y, np.broadcast_to(z, (len(points), _OPEN_RAYS))), axis=-1)
+    turned = np.stack((cos * x - sin * y, sin * x + cos * y, np.broadcast_to(z, (len(origins), _OPEN_RAYS))), axis=-1)
     directions = normals[:, None, :] + np.float32(0.98) * turned
-    blocked = caster.occluded((points + 0.3 * normals)[:, None, :], directions, _ENCLOSURE)
+    blocked = caster.occluded(origins[:, None, :], directions, _ENCLOSURE)
     return (1 - blocked.mean(axis=1)).astype(np.float32)
