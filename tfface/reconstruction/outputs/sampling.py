@@ -11,6 +11,7 @@ from tfface.geometry import camera, mesh, raycast, rotation
 from tfface.geometry.interpolation import smoothstep
 from tfface.reconstruction.outputs.texels import Texels
 from tfface.reconstruction.reconstructed_face import View
+from tfface.schema import MIN_DEPTH
 
 Array = npt.NDArray[np.floating]
 
@@ -69,46 +70,46 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
     rotated = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float64))
     # x_cam = R x + t is 0 at the camera: centre = -R^T t, as a row vector -t R.
     centre = -np.asarray(view.translation, np.float64) @ rotated
-    points = texels.at_texels(caster.vertices)
-    sights = (points - centre).astype(np.float32)
-    depth = sights @ rotated[2].astype(np.float32)
-    cosine = _cosine(caster, texels, sights)
-    px = camera.project_array(points, view.quaternion, view.translation, view.intrinsics).astype(np.float32)
+    sights = (caster.vertices - centre).astype(np.float32)
+    # A triangle that is seen from behind shows nothing: half of the texels need not be looked at.
+    flat = mesh.triangle_normals(sights, caster.triangles)
+    turned = np.flatnonzero((np.einsum("fk,fk->f", flat, sights[caster.triangles[:, 0]]) < 0)[texels.triangle])
+    # What is linear on a triangle is interpolated between its vertices: also K (R x + t) = (x z, y z, z).
+    scaled = sights @ (np.asarray(view.intrinsics, np.float64) @ rotated).T.astype(np.float32)
+    normals = mesh.vertex_normals(sights, caster.triangles)
+    found = texels.at_texels(np.concatenate((sights, scaled, normals), axis=1), turned)
+    sight, depth, normal = found[:, :3], found[:, 5], found[:, 6:]
+    lengths = np.sqrt(np.einsum("tk,tk->t", normal, normal) * np.einsum("tk,tk->t", sight, sight))
+    cosine = -np.einsum("tk,tk->t", normal, sight) / np.maximum(lengths, 1e-9)
+    px = found[:, 3:5] / np.maximum(depth, MIN_DEPTH)[:, None]
     height, width = view.pixels.shape[:2]
     within = (px[:, 0] > 0) & (px[:, 0] < width) & (px[:, 1] > 0) & (px[:, 1] < height) & (depth > 1)
-    seen = np.flatnonzero(within & (cosine > _LEAST_COSINE))
-    seen = seen[caster.visible(points[seen], centre, tolerance=0.3)]
+    near = np.flatnonzero(within & (cosine > _LEAST_COSINE))
+    near = near[caster.visible(sight[near] + centre, centre, tolerance=0.3)]
 
     focal = float(np.sqrt(abs(np.linalg.det(np.asarray(view.intrinsics, np.float64)[:2, :2]))))
-    colors = np.zeros((len(points), 3), np.float32)
-    weights, trust = np.zeros((2, len(points)), np.float32)
-    if not len(seen):
+    colors = np.zeros((len(texels.place), 3), np.float32)
+    weights, trust = np.zeros((2, len(texels.place)), np.float32)
+    if not len(near):
         return Samples(colors, weights, trust, 0.0)
+    seen, px, cosine = turned[near], px[near], cosine[near]
     # A mm that faces the camera covers focal / depth pixels; seen at an angle, cosine times as many along one axis.
-    px_a_mm = focal / depth[seen]
-    outline, fold, end = _distances(view, caster, px[seen])
-    trust[seen] = (
-        smoothstep(_LEAST_COSINE, _FULL_COSINE, cosine[seen])
+    px_a_mm = focal / depth[near]
+    outline, fold, end = _distances(view, caster, px)
+    trusted = (
+        smoothstep(_LEAST_COSINE, _FULL_COSINE, cosine)
         * smoothstep(*_OUTLINE[0], outline / px_a_mm)
         * smoothstep(*_OUTLINE[1], outline)
         * smoothstep(*_END, end)
         * smoothstep(*_HIDDEN, fold / px_a_mm)
     )
     beside_fold = _FOLD_WEIGHT + (1 - _FOLD_WEIGHT) * smoothstep(*_FOLD, fold / px_a_mm)
+    trust[seen] = trusted
     # Squared, so that the photograph that faces the skin dominates where several show it.
-    weights[seen] = trust[seen] * cosine[seen] ** 2 * beside_fold
+    weights[seen] = trusted * cosine**2 * beside_fold
     # The geometric mean of a texel's two sides in pixels: one side is foreshortened by the cosine.
-    colors[seen] = _lookup(view.pixels, px[seen], px_a_mm * np.sqrt(cosine[seen]) * texel_mm)
+    colors[seen] = _lookup(view.pixels, px, px_a_mm * np.sqrt(cosine) * texel_mm)
     return Samples(colors, weights, trust, float(px_a_mm.max()))
-
-
-def _cosine(caster: raycast.Raycaster, texels: Texels, sights: Array) -> Array:
-    """Of the angle at which each texel is seen: of the smooth normal, and 0 where the triangle is seen from behind."""
-    normals = texels.at_texels(mesh.vertex_normals(caster.vertices, caster.triangles))
-    flat = mesh.triangle_normals(caster.vertices, caster.triangles)[texels.triangle]
-    lengths = np.linalg.norm(normals, axis=-1) * np.linalg.norm(sights, axis=-1)
-    cosine = -np.einsum("tk,tk->t", normals, sights) / np.maximum(lengths, 1e-9)
-    return np.where(np.einsum("tk,tk->t", flat, sights) < 0, cosine, 0)
 
 
 def _distances(view: View, caster: raycast.Raycaster, px: Array) -> list[Array]:
@@ -129,11 +130,11 @@ def _distances(view: View, caster: raycast.Raycaster, px: Array) -> list[Array]:
     outline[-1] |= high[1] >= height
     outline[:, 0] |= low[0] <= 0
     outline[:, -1] |= high[0] >= width
-    at = ((px - low) * (size / (high - low)) - 0.5)[:, ::-1].T
+    at = ((px - low) * (size / (high - low))).astype(np.float32)
     distances = []
     for rim in rims:
         distance = scipy.ndimage.distance_transform_edt(~rim) if rim.any() else np.full(size_hw, _FAR)
-        distances.append(scipy.ndimage.map_coordinates(distance, at, order=1, mode="nearest") / scale)
+        distances.append(bilinear(distance.astype(np.float32)[..., None], at)[:, 0] / np.float32(scale))
     return distances
 
 

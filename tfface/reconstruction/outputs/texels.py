@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
+import scipy.sparse
 
 from tfface.geometry import raycast
 from tfface.reconstruction.outputs.output_mesh import OutputSurface
@@ -36,26 +37,27 @@ class Texels:
     num_vertices: int
     corners: Indices
 
-    def at_texels(self, values: Array) -> Array:
-        """[T, C] float32: values [P, C] of vertices, interpolated."""
-        values = values.astype(np.float32, copy=False)
-        total = self.barycentric[:, :1] * values[self.corners[:, 0]]
-        for corner in (1, 2):
-            total += self.barycentric[:, corner : corner + 1] * values[self.corners[:, corner]]
-        return total
+    def at_texels(self, values: Array, chosen: Indices | None = None) -> Array:
+        """[T, C] float32: values [P, C] of vertices, interpolated; only at texels `chosen` [T'], if they are given."""
+        corners, weights = self.corners, self.barycentric
+        if chosen is not None:
+            corners, weights = corners[chosen], weights[chosen]
+        return _interpolation(corners, weights, self.num_vertices) @ values.astype(np.float32, copy=False)
 
     def at_vertices(self, values: Array) -> Array:
         """[P, C] float64: sums of values [T, C], each shared out among the corners of its triangle."""
-        sums = np.zeros((self.num_vertices, values.shape[1]))
-        for corner in range(3):
-            for channel in range(values.shape[1]):
-                weights = self.barycentric[:, corner] * values[:, channel]
-                sums[:, channel] += np.bincount(self.corners[:, corner], weights, self.num_vertices)
-        return sums
+        matrix = _interpolation(self.corners, self.barycentric, self.num_vertices)
+        return (matrix.T @ values.astype(np.float32, copy=False)).astype(np.float64)
 
     def picture(self, values: Array) -> Array:
         """[size, size, C]: values [T, C] in their places, and around them those of the nearest texel."""
         return values[self.nearest].reshape(self.size, self.size, -1)
+
+
+def _interpolation(corners: Indices, weights: Array, num_vertices: int) -> scipy.sparse.csr_matrix:
+    """[T, P] with three weights in a row, which shares the memory of corners and weights, both [T, 3]."""
+    ends = np.arange(0, corners.size + 1, 3, dtype=np.int32)
+    return scipy.sparse.csr_matrix((weights.ravel(), corners.ravel(), ends), shape=(len(corners), num_vertices))
 
 
 def rasterise(surface: OutputSurface, atlas: Atlas, size: int) -> Texels:
