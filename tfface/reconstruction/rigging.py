@@ -115,7 +115,7 @@ def write(
       What rig.json says.
 
     Raises:
-      ModuleNotFoundError: If libigl or pygltflib is missing (extras `scans`, `reconstruct`).
+      ModuleNotFoundError: If libigl is missing (extra `scans`).
       ValueError: As `tfface.face.register_scan`.
       OSError: If a file cannot be written.
     """

@@ -1,10 +1,13 @@
 """A head that can be animated: parts with materials, and targets that move them, as files of avatars have them."""
 
 import dataclasses
+import functools
+import io
 from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
@@ -27,6 +30,14 @@ class Material:
     image: npt.NDArray[np.uint8] | None = None
     roughness: float = 1.0
     double_sided: bool = False
+
+    @functools.cached_property
+    def png(self) -> bytes:
+        """The image as a PNG; empty without one."""
+        file = io.BytesIO()
+        if self.image is not None:
+            Image.fromarray(self.image).save(file, "PNG")
+        return file.getvalue()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

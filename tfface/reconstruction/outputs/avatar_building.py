@@ -63,11 +63,8 @@ def targets(expressions: Expressions, size: float = 1.0) -> dict[str, Array]:
       size: Of the person, `Reconstruction.size`.
     """
     names, weights = arkit.weights_of_targets(expressions.names)
-    if not names:
-        return {
-            name: np.float32(size) * delta for name, delta in zip(expressions.names, expressions.deltas, strict=True)
-        }
-    return {name: np.float32(size) * expressions.displacement(row) for name, row in zip(names, weights, strict=True)}
+    moved = np.float32(size) * (expressions.displacement(weights) if names else expressions.deltas)
+    return dict(zip(names or expressions.names, moved, strict=True))
 
 
 def most_frontal(reconstruction: Reconstruction) -> int:

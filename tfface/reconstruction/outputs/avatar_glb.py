@@ -5,12 +5,14 @@ a head of 71 targets takes 6 MB instead of 25.
 """
 
 import dataclasses
-import io
+import json
 import os
+import struct
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from tfface import files
 from tfface.reconstruction.outputs.avatar import Avatar, Material
@@ -20,6 +22,13 @@ Array = npt.NDArray[np.floating]
 
 STILL = 1e-5  # m; a smaller displacement is none
 
+_FLOAT, _UNSIGNED_INT = 5126, 5125
+_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
+_LINEAR, _LINEAR_MIPMAP_LINEAR, _REPEAT = 9729, 9987, 10497
+"""Numbers that the specification has from OpenGL."""
+_MAGIC, _VERSION, _JSON, _BIN = 0x46546C67, 2, 0x4E4F534A, 0x004E4942
+"""Of the container, section 4.4 of the specification."""
+
 
 def write(avatar: Avatar, path: str | os.PathLike[str]) -> None:
     """Writes a GLB: one mesh of a primitive a part, morph targets with their names in ``mesh.extras.targetNames``.
@@ -27,58 +36,63 @@ def write(avatar: Avatar, path: str | os.PathLike[str]) -> None:
     Args:
       avatar: What to write.
       path: Of the file, which is there as a whole or as it was.
-
-    Raises:
-      ModuleNotFoundError: If pygltflib is missing (extra `reconstruct`).
     """
     files.write_bytes(path, encode(avatar))
 
 
 def encode(avatar: Avatar) -> bytes:
     """The content of the file; see `write`."""
-    import pygltflib as gltf
-
     writer = _Writer()
     triangles = np.concatenate([part.vertex[part.triangles] for part in avatar.parts])
     positions = file_vertices(avatar.vertices)
     normals = file_normals(avatar.vertices, triangles)
-    targets = [file_displacement(moved) for moved in avatar.targets.values()]
+    targets = np.zeros((len(avatar.targets), *positions.shape), np.float32)
+    for target, moved in zip(targets, avatar.targets.values(), strict=True):
+        target[:] = file_displacement(moved)
     primitives = [
-        gltf.Primitive(
-            attributes=gltf.Attributes(
-                POSITION=writer.floats(positions[part.vertex], bounds=True),
-                NORMAL=writer.floats(normals[part.vertex]),
-                TEXCOORD_0=writer.floats(part.uv.astype(np.float32)),
-            ),
-            indices=writer.indices(part.triangles),
-            material=writer.material(part.material),
-            targets=[{"POSITION": writer.sparse(moved[part.vertex])} for moved in targets],
-        )
+        {
+            "attributes": {
+                "POSITION": writer.floats(positions[part.vertex], bounds=True),
+                "NORMAL": writer.floats(normals[part.vertex]),
+                "TEXCOORD_0": writer.floats(part.uv),
+            },
+            "indices": writer.indices(part.triangles),
+            "material": writer.material(part.material),
+            "targets": [{"POSITION": number} for number in writer.sparse(targets[:, part.vertex])],
+        }
         for part in avatar.parts
     ]
-    document = gltf.GLTF2(
-        asset=gltf.Asset(version="2.0", generator="tfface"),
-        scene=0,
-        scenes=[gltf.Scene(nodes=[0])],
-        nodes=[gltf.Node(mesh=0, name="head")],
-        meshes=[
-            gltf.Mesh(
-                name=avatar.name,
-                primitives=primitives,
-                weights=[0.0] * len(targets),
-                extras={"targetNames": list(avatar.targets)},
-            )
-        ],
-        materials=writer.materials,
-        textures=writer.textures,
-        images=writer.images,
-        samplers=[gltf.Sampler(magFilter=gltf.LINEAR, minFilter=gltf.LINEAR_MIPMAP_LINEAR)] if writer.images else [],
-        accessors=writer.accessors,
-        bufferViews=writer.views,
-        buffers=[gltf.Buffer(byteLength=len(writer.content))],
-    )
-    document.set_binary_blob(bytes(writer.content))
-    return b"".join(document.save_to_bytes())
+    mesh = {
+        "name": avatar.name,
+        "primitives": primitives,
+        "weights": [0.0] * len(targets),
+        "extras": {"targetNames": list(avatar.targets)},
+    }
+    document = {
+        "asset": {"version": "2.0", "generator": "tfface"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": "head"}],
+        "meshes": [mesh],
+        **writer.tree(),
+    }
+    return _container(document, bytes(writer.content))
+
+
+def _container(document: dict[str, Any], binary: bytes) -> bytes:
+    """Header and two chunks, each a multiple of 4 bytes long: JSON filled up by spaces, binary data by zeros."""
+    text = json.dumps(_without_empty(document), separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    binary += b"\0" * (-len(binary) % 4)
+    chunks = (struct.pack("<2I", len(text), _JSON), text, struct.pack("<2I", len(binary), _BIN), binary)
+    return b"".join((struct.pack("<3I", _MAGIC, _VERSION, 12 + sum(map(len, chunks))), *chunks))
+
+
+def _without_empty(value: Any) -> Any:
+    """A tree of JSON without empty lists, which the specification forbids."""
+    if isinstance(value, dict):
+        return {key: _without_empty(inner) for key, inner in value.items() if inner != []}
+    return [_without_empty(inner) for inner in value] if isinstance(value, list) else value
 
 
 @dataclasses.dataclass
@@ -86,107 +100,83 @@ class _Writer:
     """Collects what a glTF file has, and the bytes that it refers to."""
 
     content: bytearray = dataclasses.field(default_factory=bytearray)
-    views: list = dataclasses.field(default_factory=list)
-    accessors: list = dataclasses.field(default_factory=list)
-    materials: list = dataclasses.field(default_factory=list)
-    textures: list = dataclasses.field(default_factory=list)
-    images: list = dataclasses.field(default_factory=list)
+    views: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    accessors: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    materials: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    images: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def tree(self) -> dict[str, Any]:
+        """What the document has of it."""
+        sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _REPEAT, "wrapT": _REPEAT}
+        return {
+            "materials": self.materials,
+            "textures": [{"sampler": 0, "source": number} for number in range(len(self.images))],
+            "images": self.images,
+            "samplers": [sampler] if self.images else [],
+            "accessors": self.accessors,
+            "bufferViews": self.views,
+            "buffers": [{"byteLength": len(self.content)}],
+        }
 
     def _view(self, data: bytes, target: int | None = None) -> int:
-        import pygltflib as gltf
-
         self.content.extend(b"\0" * (-len(self.content) % 4))  # accessors start at multiples of their component's size
-        self.views.append(gltf.BufferView(buffer=0, byteOffset=len(self.content), byteLength=len(data), target=target))
+        view = {"buffer": 0, "byteOffset": len(self.content), "byteLength": len(data)}
+        self.views.append(view if target is None else {**view, "target": target})
         self.content.extend(data)
         return len(self.views) - 1
 
-    def _accessor(self, **fields: object) -> int:
-        import pygltflib as gltf
-
-        self.accessors.append(gltf.Accessor(**fields))
+    def _accessor(self, component: int, count: int, kind: str, **fields: object) -> int:
+        self.accessors.append({"componentType": component, "count": count, "type": kind, **fields})
         return len(self.accessors) - 1
 
     def floats(self, values: Array, *, bounds: bool = False) -> int:
         """An accessor of float vectors ``[C, 2 or 3]``."""
-        import pygltflib as gltf
-
         values = np.ascontiguousarray(values, "<f4")
         limits = {"min": values.min(axis=0).tolist(), "max": values.max(axis=0).tolist()} if bounds else {}
-        return self._accessor(
-            bufferView=self._view(values.tobytes(), gltf.ARRAY_BUFFER),
-            componentType=gltf.FLOAT,
-            count=len(values),
-            type=f"VEC{values.shape[1]}",
-            **limits,
-        )
+        view = self._view(values.tobytes(), _ARRAY_BUFFER)
+        return self._accessor(_FLOAT, len(values), f"VEC{values.shape[1]}", bufferView=view, **limits)
 
     def indices(self, triangles: npt.NDArray[np.integer]) -> int:
         """An accessor of corners."""
-        import pygltflib as gltf
-
         flat = np.ascontiguousarray(triangles, "<u4").reshape(-1)
-        return self._accessor(
-            bufferView=self._view(flat.tobytes(), gltf.ELEMENT_ARRAY_BUFFER),
-            componentType=gltf.UNSIGNED_INT,
-            count=len(flat),
-            type="SCALAR",
-        )
+        view = self._view(flat.tobytes(), _ELEMENT_ARRAY_BUFFER)
+        return self._accessor(_UNSIGNED_INT, len(flat), "SCALAR", bufferView=view)
 
-    def sparse(self, moved: Array) -> int:
-        """An accessor of displacements ``[C, 3]`` that names only those corners that move."""
-        import pygltflib as gltf
-
-        index = np.flatnonzero(np.abs(moved).max(axis=1) > STILL)
-        values = np.zeros_like(moved, dtype="<f4")
-        values[index] = moved[index]
-        fields: dict[str, object] = {
-            "byteOffset": None,  # of a buffer view, which it has none of
-            "componentType": gltf.FLOAT,
-            "count": len(moved),
-            "type": "VEC3",
-            "min": values.min(axis=0).tolist(),
-            "max": values.max(axis=0).tolist(),
-        }
-        if len(index):
-            fields["sparse"] = gltf.Sparse(
-                count=len(index),
-                indices=gltf.AccessorSparseIndices(
-                    bufferView=self._view(index.astype("<u4").tobytes()), componentType=gltf.UNSIGNED_INT
-                ),
-                values=gltf.AccessorSparseValues(bufferView=self._view(values[index].tobytes())),
-            )
-        return self._accessor(**fields)
+    def sparse(self, moved: Array) -> Iterator[int]:
+        """Accessors of displacements ``[E, C, 3]``, each of which names only those corners that move."""
+        moves = np.abs(moved).max(axis=2, initial=0) > STILL
+        moved = np.where(moves[..., None], moved, 0).astype("<f4")
+        for values, moving, low, high in zip(moved, moves, moved.min(axis=1), moved.max(axis=1), strict=True):
+            index = np.flatnonzero(moving)
+            fields: dict[str, object] = {"min": low.tolist(), "max": high.tolist()}
+            if len(index):
+                fields["sparse"] = {
+                    "count": len(index),
+                    "indices": {
+                        "bufferView": self._view(index.astype("<u4").tobytes()),
+                        "componentType": _UNSIGNED_INT,
+                    },
+                    "values": {"bufferView": self._view(values[index].tobytes())},
+                }
+            yield self._accessor(_FLOAT, len(values), "VEC3", **fields)
 
     def material(self, material: Material) -> int:
         """A material and, if it has one, its picture."""
-        import pygltflib as gltf
-
-        texture = None
+        surface: dict[str, Any] = {
+            "baseColorFactor": list(material.color),
+            "metallicFactor": 0.0,
+            "roughnessFactor": material.roughness,
+        }
         if material.image is not None:
-            self.images.append(
-                gltf.Image(bufferView=self._view(_png(material.image)), mimeType=gltf.IMAGEPNG, name=material.name)
-            )
-            self.textures.append(gltf.Texture(source=len(self.images) - 1, sampler=0))
-            texture = gltf.TextureInfo(index=len(self.textures) - 1)
+            self.images.append({"bufferView": self._view(material.png), "mimeType": "image/png", "name": material.name})
+            surface["baseColorTexture"] = {"index": len(self.images) - 1}
         transparent = material.color[3] < 1 or (material.image is not None and material.image.shape[-1] == 4)
         self.materials.append(
-            gltf.Material(
-                name=material.name,
-                pbrMetallicRoughness=gltf.PbrMetallicRoughness(
-                    baseColorFactor=list(material.color),
-                    baseColorTexture=texture,
-                    metallicFactor=0.0,
-                    roughnessFactor=material.roughness,
-                ),
-                doubleSided=material.double_sided,
-                alphaMode=gltf.BLEND if transparent else gltf.OPAQUE,
-                alphaCutoff=None,
-            )
+            {
+                "name": material.name,
+                "pbrMetallicRoughness": surface,
+                "doubleSided": material.double_sided,
+                "alphaMode": "BLEND" if transparent else "OPAQUE",
+            }
         )
         return len(self.materials) - 1
-
-
-def _png(image: npt.NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from tfface import files
 from tfface.reconstruction.outputs.avatar import Avatar, Material, Part
@@ -177,7 +176,7 @@ def _bind_material(stage: Any, mesh: Any, material: Material, folder: Path) -> l
         opacity.Set(material.color[3])
         return []
     file = folder / f"{name}.png"
-    Image.fromarray(material.image).save(file, "PNG")
+    file.write_bytes(material.png)
     reader = UsdShade.Shader.Define(stage, f"{path}/st")
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")

@@ -1,5 +1,6 @@
 """The parts of a 3DMM's head as materials: its skin on one texture, and what has colours of its own."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -71,13 +72,14 @@ def skin_atlas(head: Head) -> Atlas:
     return Atlas(placed.astype(np.float32), triangles.astype(np.int32), vertex.astype(np.int32), tile.astype(np.int32))
 
 
-def plain_parts(head: Head) -> list[Part]:
+@functools.lru_cache(maxsize=2)
+def plain_parts(head: Head) -> tuple[Part, ...]:
     """The parts that have one colour."""
-    return [
+    return tuple(
         _part(head, region, Material(region, color, roughness=roughness, double_sided=both_sides))
         for region, (color, roughness, both_sides) in _PLAIN.items()
         if len(triangles_of(head, region))
-    ]
+    )
 
 
 def eye_shell(head: Head) -> Indices:
@@ -99,11 +101,12 @@ def eyes(head: Head, iris: Array) -> list[Part]:
     return [_part(head, EYES, Material(EYES, image=eye_image(iris), roughness=0.15), shell)]
 
 
-def lashes(head: Head) -> list[Part]:
+@functools.lru_cache(maxsize=2)
+def lashes(head: Head) -> tuple[Part, ...]:
     """The lashes with hairs on their fringes; nothing for a head without lashes or without their layout."""
     chosen = triangles_of(head, LASHES)
     if not len(chosen) or head.uv is None or head.uv_triangles is None:
-        return []
+        return ()
     vertex, triangles, uv = split_corners(head.triangles[chosen], head.uv_triangles[chosen], head.uv)
     skin = scipy.spatial.cKDTree(head.mean[np.unique(head.triangles[triangles_of(head, SKIN)])])
     from_skin = skin.query(head.mean[vertex])[0]
@@ -119,7 +122,7 @@ def lashes(head: Head) -> list[Part]:
         for across in np.linspace(left, right, _LASHES_A_FRINGE) + rng.normal(0, 0.004, _LASHES_A_FRINGE):
             _draw_lash(image, across, roots, roots + (tips - roots) * rng.uniform(0.6, 0.95), rng.normal(0, 0.012))
     material = Material(LASHES, image=np.asarray(image), roughness=0.9, double_sided=True)
-    return [_part(head, LASHES, material)]
+    return (_part(head, LASHES, material),)
 
 
 def _draw_lash(image: Image.Image, across: float, root: float, tip: float, lean: float) -> None:
@@ -138,11 +141,7 @@ def eye_image(iris: Array, size: int = _EYE_SIZE) -> npt.NDArray[np.uint8]:
       iris: ``[3]``, sRGB, 0..1.
       size: S.
     """
-    y, x = (np.mgrid[:size, :size] + 0.5) / size - 0.5
-    radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    rng = np.random.default_rng(0)
-    waves = rng.integers(20, 90, 12)
-    fibres = np.mean([np.cos(n * angle + phase) for n, phase in zip(waves, rng.uniform(0, 6.28, 12), strict=True)], 0)
+    radius, fibres = _iris_pattern(size)
     share = np.clip((radius - _PUPIL) / (_IRIS - _PUPIL), 0, 1)
     colored = np.asarray(iris) * (1.1 - 0.35 * share**3 + 0.5 * fibres * (0.3 + 0.7 * share))[..., None]
     sclera = np.array([0.90, 0.87, 0.84]) - np.clip((radius - 0.14) / 0.3, 0, 1)[..., None] * [0.10, 0.30, 0.30]
@@ -150,6 +149,17 @@ def eye_image(iris: Array, size: int = _EYE_SIZE) -> npt.NDArray[np.uint8]:
     image = np.where(rim > 0, (1 - rim) * 0.45 * np.asarray(iris) + rim * sclera, colored)
     pupil = np.clip((radius - _PUPIL) / 0.006 + 0.5, 0, 1)[..., None]
     return np.rint(255 * np.clip(pupil * image + (1 - pupil) * 0.02, 0, 1)).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=1)
+def _iris_pattern(size: int) -> tuple[Array, Array]:
+    """Distance of each pixel of an eyeball's image from its middle, of its side, and how bright fibres are, -1..1."""
+    y, x = (np.mgrid[:size, :size] + 0.5) / size - 0.5
+    angle = np.arctan2(y, x)
+    rng = np.random.default_rng(0)
+    waves = rng.integers(20, 90, 12)
+    fibres = np.mean([np.cos(n * angle + phase) for n, phase in zip(waves, rng.uniform(0, 6.28, 12), strict=True)], 0)
+    return np.hypot(x, y), fibres
 
 
 def _part(head: Head, region: str, material: Material, triangles: Indices | None = None) -> Part:

@@ -61,7 +61,7 @@ def write(
       The textured face, for whoever shows it, and the paths of the files.
 
     Raises:
-      ModuleNotFoundError: If what writes GLB or USDZ is not installed (extras `reconstruct`, `usd`).
+      ModuleNotFoundError: If what writes USDZ is not installed (extra `usd`).
       ValueError: As `texture.bake`.
       OSError: If a file cannot be written.
     """
