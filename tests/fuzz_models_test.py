@@ -1,5 +1,6 @@
 """Fuzzes 3DMM files: datasets of other types and shapes, links, few bytes that claim very much, damaged files."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfface.face import MorphableModel
+from tfface.face import Expressions, MorphableModel
 from tfface.schema import CONVENTIONS_VERSION
 
 GRID = 4
@@ -74,6 +75,43 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+EXPRESSIVE = ("expression/model/mean", "expression/model/pcaBasis", "expression/model/pcaVariance")
+EXPRESSIVE += (
+    "tfface/expressions/deltas",
+    "tfface/expressions/names",
+    "tfface/expressions/kind",
+    "expression",
+    "tfface",
+)
+GROUPS = ("expression/model", "expression/representer", "tfface/expressions")
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory) -> bytes:
+    """A file of a model with two expressions."""
+    path = tmp_path_factory.mktemp("models") / "moving.h5"
+    deltas = np.random.default_rng(1).normal(size=(2, GRID * GRID, 3)).astype(np.float32)
+    dataclasses.replace(model(), expressions=Expressions(deltas, ("jawOpen", "mouthSmile_L"))).save(path)
+    return path.read_bytes()
+
+
+@fuzzing.settings(120)
+@given(data=st.data())
+def test_files_with_other_expressions_are_read_or_refused(moving, tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "moving.h5"
+    path.write_bytes(moving)
+    for _ in range(data.draw(st.integers(1, 2))):
+        name = data.draw(st.sampled_from(EXPRESSIVE + GROUPS))
+        with h5py.File(path, "r") as file:
+            there = name.rpartition("/")[0]
+            reachable = not there or isinstance(file.get(there), h5py.Group)
+        if reachable:
+            replaced(path, name, None if name in GROUPS and data.draw(st.booleans()) else data.draw(VALUES))
+    found = fuzzing.answer(MorphableModel.load, path)
+    if found is not None and found.expressions is not None:
+        assert np.isfinite(found.posed(np.zeros(found.num_modes), np.ones(len(found.expressions)))).all()
+
+
 @fuzzing.settings(120)
 @given(data=st.data())
 def test_files_with_other_datasets_are_read_or_refused(whole, tmp_path_factory, data):
@@ -88,7 +126,7 @@ def test_files_with_other_datasets_are_read_or_refused(whole, tmp_path_factory, 
     assert found is None or np.isfinite(found.decode(np.zeros(found.num_modes))).all()
 
 
-@pytest.mark.parametrize("name", NUMERIC)
+@pytest.mark.parametrize("name", NUMERIC + EXPRESSIVE[:4])
 @pytest.mark.parametrize(
     "options",
     [
@@ -99,10 +137,10 @@ def test_files_with_other_datasets_are_read_or_refused(whole, tmp_path_factory, 
     ],
     ids=["chunks", "compressed", "contiguous", "chunk"],
 )
-def test_a_dataset_that_claims_more_than_is_stored_is_refused(whole, tmp_path, name, options):
+def test_a_dataset_that_claims_more_than_is_stored_is_refused(moving, tmp_path, name, options):
     path = tmp_path / "model.h5"
-    path.write_bytes(whole)
-    if name == "shape/representer/points":  # looked at only where another program named landmarks
+    path.write_bytes(moving)
+    if name == "shape/representer/points" or name in EXPRESSIVE[:3]:  # read only of another program's files
         replaced(path, "tfface")
     replaced(path, name, **options)
     assert path.stat().st_size < 2**20

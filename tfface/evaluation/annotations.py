@@ -7,7 +7,6 @@ of pixels, as dlib and OpenCV count. Files of .pts lie where their pictures do, 
 """
 
 import dataclasses
-import math
 import os
 import posixpath
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ _MIRRORED = (2, 4, 5, 7)
 _CENTRE_JSON, _CENTRE_PTS = 0.5, -0.5
 """What brings a point of a file to `schema`'s pixel frame, where the first pixel's centre is at 0.5."""
 _MAX_PTS_BYTES = 1 << 20
+_LARGEST = 1e9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -191,7 +191,8 @@ def _relative(path: Path, photographs: Path, named: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value of JSON is a number that can be computed with; whole ones may be beyond every float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _short(value: Any) -> str:

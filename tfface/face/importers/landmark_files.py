@@ -7,7 +7,6 @@ FLAME: flame_static_embedding.pkl or .npz (lmk_face_idx [L], lmk_b_coords [L, 3]
 or the 51 without the jaw, in their order.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -16,9 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfface import schema
+from tfface import files, schema
 from tfface.face.importers import arrays, pickles
 from tfface.face.importers.raw import Landmark, SurfacePoint
+
+MAX_BYTES = 1 << 26
+"""A file of landmarks may have so many bytes."""
 
 _EMBEDDINGS = (
     ("full_lmk_faces_idx", "full_lmk_bary_coords"),
@@ -54,14 +56,11 @@ def read_landmarks(path: str | os.PathLike[str]) -> dict[str, Landmark]:
     try:
         return reader(path)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Landmark]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not a JSON file: {error}") from error
+    content = files.read_json(path, MAX_BYTES)
     if not isinstance(content, dict) or not content:
         raise ValueError("expected an object with a vertex or a point in a triangle for each landmark")
     return {_checked_name(name): _landmark(name, value) for name, value in content.items()}
@@ -95,14 +94,14 @@ def _surface_point(name: str, triangle: int, weights: Any) -> SurfacePoint:
 
 
 def _read_npy(path: pathlib.Path) -> dict[str, Landmark]:
-    plain, pickled = arrays.open_npy(path.read_bytes())
+    plain, pickled = arrays.open_npy(files.read_bytes(path, MAX_BYTES))
     if plain is not None:
         raise ValueError("expected the names of FLAME's landmark_embedding.npy, got a bare array")
     return _from_pickled(pickles.single_object(pickles.load(pickled)))
 
 
 def _read_pickle(path: pathlib.Path) -> dict[str, Landmark]:
-    return _from_pickled(pickles.load(path.read_bytes()))
+    return _from_pickled(pickles.load(files.read_bytes(path, MAX_BYTES)))
 
 
 def _from_pickled(content: Any) -> dict[str, Landmark]:
