@@ -36,7 +36,7 @@ def _changed(draw: st.DrawFn, tree: object) -> bytes:
     return draw(fuzzing.changed_tree(tree).map(fuzzing.dumped) | fuzzing.damaged(fuzzing.dumped(tree)))
 
 
-@fuzzing.settings(120)
+@fuzzing.settings(60)
 @given(data=st.data())
 def test_changed_landmarks_of_photographs_are_read_or_refused(photographs, tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "landmarks.json"
@@ -47,7 +47,7 @@ def test_changed_landmarks_of_photographs_are_read_or_refused(photographs, tmp_p
         assert found.yaw is None or np.isfinite(found.yaw)
 
 
-@fuzzing.settings(120)
+@fuzzing.settings(60)
 @given(data=st.data())
 def test_changed_pts_files_are_read_or_refused(photographs, data):
     path = photographs / "a.pts"
@@ -56,7 +56,7 @@ def test_changed_pts_files_are_read_or_refused(photographs, data):
     assert found is None or np.isfinite(found["a.png"].points).all()
 
 
-@fuzzing.settings(60)
+@fuzzing.settings(40)
 @given(data=st.data())
 def test_changed_identities_are_read_or_refused(photographs, tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "identities.json"
@@ -66,7 +66,7 @@ def test_changed_identities_are_read_or_refused(photographs, tmp_path_factory, d
     assert len(set(named)) == len(named)
 
 
-@fuzzing.settings(100)
+@fuzzing.settings(50)
 @given(data=st.data())
 def test_changed_landmarks_of_a_topology_are_read_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "topology.json"

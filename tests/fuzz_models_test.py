@@ -95,7 +95,7 @@ def moving(tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
-@fuzzing.settings(120)
+@fuzzing.settings(60)
 @given(data=st.data())
 def test_files_with_other_expressions_are_read_or_refused(moving, tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "moving.h5"

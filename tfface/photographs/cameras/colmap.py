@@ -5,6 +5,7 @@ quaternions begin with w. The formats: https://colmap.github.io/format.html.
 """
 
 import dataclasses
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,7 +71,7 @@ class _Lens:
         K = np.array([[fx, 0, of["cx"]], [0, fy, of["cy"]], [0, 0, 1]])
         w, x, y, z = quaternion_wxyz
         quaternion = np.array([x, y, z, w])
-        length = float(np.linalg.norm(quaternion))
+        length = math.hypot(*quaternion)  # without a warning for numbers whose squares are beyond a float
         if not 0.5 < length < 2:  # COLMAP itself takes what text has rounded
             raise ValueError(f"{image}: expected a quaternion of unit length, got {length:.6g}")
         k = [of.get(f"k{number}", 0.0) for number in range(1, 7)]
