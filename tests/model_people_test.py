@@ -243,7 +243,9 @@ def test_one_flag_makes_records_of_a_file_of_another_program(face, tmp_path, mon
     assert (len(source), model.num_modes, described) == (4, 3, {"image_size": 32, "views": 3})
     np.testing.assert_allclose(model.mean, face.mean, atol=2e-3)
     assert recipes._restrictions(source, recipes.Recipe(face_model=path)) == {"face_model": model.digest()}
-    subject = preparation._subject(source, preparation._PartJob(tmp_path, [2], model.mean, 0, np.eye(3)), 2)
+    subject = preparation._subject(
+        source, preparation._PartJob(tmp_path, [2], preparation._Frame(model.mean, 0, np.eye(3))), 2
+    )
     assert part_files.check(subject, None) == (32, 32)
     assert len(subject.views) == 3
     residual = source.shape(2) - subject.vertices

@@ -66,6 +66,11 @@ class PreparationOptions(LooksOptions):
         None, "3DMM (.h5) of other records, instead of building one; whom --people=model draws from."
     )
     workers: int = option(0, "Worker processes; 0 means one a core.", lower=0)
+    beam: Sequence[str] = option(
+        (),
+        "Photograph by an Apache Beam pipeline (extra beam) with these arguments, without dashes: "
+        "runner=FlinkRunner,... The records are the same.",
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -82,8 +87,14 @@ def main(argv: list[str]) -> None:
             only_splits=options.only_splits,
             face_model=_face_model(options, source),
         )
-        made = preparation.prepare(source, options.output, recipe, num_workers=options.workers or None)
-    except (ValueError, OSError, RuntimeError) as error:
+        made = preparation.prepare(
+            source,
+            options.output,
+            recipe,
+            num_workers=options.workers or None,
+            pipeline=[f"--{argument}" for argument in options.beam],
+        )
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         config.fail(PreparationOptions, error)
     subjects = ", ".join(f"{split} {len(ids)}" for split, ids in made.subjects.items())
     print(f"{options.output}: {sum(made.views.values())} photographs of subjects: {subjects}")

@@ -19,7 +19,7 @@ import tqdm
 from absl import logging
 
 from tfface import files, schema, version
-from tfface.data import manifest, model_of_people, part_files, recipes, splits, workers
+from tfface.data import beam, manifest, model_of_people, part_files, recipes, splits, workers
 from tfface.data.recipes import Recipe
 from tfface.face import MorphableModel, carrying
 from tfface.geometry import alignment, rotation
@@ -29,6 +29,8 @@ IN_PROGRESS = "in_progress"
 _COMMAND = "command.json"
 CHUNK = 16
 """Subjects in a part file: what is lost, for each worker, when a preparation is killed."""
+_PARTS_TOGETHER = 4
+"""Part files that a process writes that a Beam pipeline starts: starting it takes as long as some photographs."""
 
 _PACKAGES = ("numpy", "pillow", "scipy", "tensorflow", "tensorflow-datasets")
 
@@ -43,6 +45,7 @@ def prepare(
     *,
     num_workers: int | None = None,
     progress: bool = True,
+    pipeline: Sequence[str] = (),
 ) -> manifest.Manifest:
     """Makes records of all subjects of a source.
 
@@ -51,7 +54,7 @@ def prepare(
     cam_from_model = cam_from_source source_from_model. 4. The views are made by worker processes, which do not load
     TensorFlow. 5. The records are assembled and the manifest is written.
 
-    The content depends on the arguments, not on the number of workers nor on interruptions. Killed anywhere, the same
+    The content depends on the arguments, not on the number of workers, Beam or interruptions. Killed anywhere, the same
     call continues; on a finished folder it returns at once.
 
     A source with more subjects than a finished folder has, the first of them the same, goes on where the folder ends:
@@ -65,14 +68,20 @@ def prepare(
       recipe: what else decides the content.
       num_workers: number of processes, all cores by default.
       progress: whether to show a progress bar.
+      pipeline: arguments of Apache Beam (`beam.run`), to photograph by a pipeline, on many machines; the shapes of the
+        3DMM and the records are made here as ever. Its workers see `out_dir`, and what the source reads, under the
+        same names.
 
     Returns:
       The manifest.
 
     Raises:
+      ModuleNotFoundError: if there are arguments for Beam, and apache-beam is not installed.
       ValueError: if the folder holds a preparation with other arguments (the differences are listed), if another
         process is at work in it, if its 3DMM is not that of its manifest, or if a subject is faulty (it is named).
     """
+    if pipeline:
+        beam.require()
     out = Path(out_dir)
     work = out / IN_PROGRESS
     command = recipes.command(source, recipe)
@@ -98,7 +107,7 @@ def prepare(
             model_of_people.check_expressions(source, model)
             wanted = recipe.only_splits or splits.SPLITS
             indices = {split: indices[split] for split in splits.SPLITS if split in wanted}
-            part_paths = _photographs(run, source, indices, model, work, progress)
+            part_paths = _photographs(run, source, indices, model, work, progress, pipeline)
         names = () if source.template.expressions is None else source.template.expressions.names
         total = sum(map(len, indices.values()))
         finished = _assemble(part_paths, out, work, command, before, total, names, progress)
@@ -161,13 +170,20 @@ def align_to_model(view: View, model_from_source: alignment.Transform) -> View:
 
 
 @dataclasses.dataclass(frozen=True)
-class _PartJob:
-    path: Path
-    indices: list[int]
+class _Frame:
+    """What all parts are brought to."""
+
     mean: np.ndarray
     num_expressions: int
     template_from_model: np.ndarray
     """[3, 3], rotation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _PartJob:
+    path: Path
+    indices: list[int]
+    frame: _Frame
 
 
 def _photographs(
@@ -177,28 +193,51 @@ def _photographs(
     model: MorphableModel,
     work: Path,
     progress: bool,
+    pipeline: Sequence[str] = (),
 ) -> dict[str, list[Path]]:
     """Writes the part files that are not there yet."""
     part_paths: dict[str, list[Path]] = {}
-    jobs, done = [], 0
-    num_expressions = _num_expressions(source)
+    jobs: list[_PartJob] = []
+    done = 0
     template_from_model = carrying.model_from_template(model, source.template.vertices).rotation.T
+    frame = _Frame(model.mean, _num_expressions(source), template_from_model)
     for split, members in indices.items():
         part_paths[split] = []
         for number, begin in enumerate(range(0, len(members), CHUNK)):
-            path = work / f"{split}-{number:06d}.npz"
-            indices_of_part = members[begin : begin + CHUNK].tolist()
-            job = _PartJob(path, indices_of_part, model.mean, num_expressions, template_from_model)
+            job = _PartJob(work / f"{split}-{number:06d}.npz", members[begin : begin + CHUNK].tolist(), frame)
             part_paths[split].append(job.path)
             if _is_whole(job, source):
                 done += len(job.indices)
             else:
                 jobs.append(job)
+    if pipeline:
+        _photographs_by_beam(source, frame, jobs, pipeline)
+        return part_paths
     total = sum(map(len, indices.values()))
     with tqdm.tqdm(total=total, initial=done, desc="photographs", unit="subject", disable=not progress) as bar:
         for count in run(_write_part, jobs):
             bar.update(count)
     return part_paths
+
+
+def _photographs_by_beam(
+    source: PeopleSource, frame: _Frame, jobs: Sequence[_PartJob], arguments: Sequence[str]
+) -> None:
+    """Writes parts as a Beam pipeline; what is the same for all of them is sent once."""
+    light = [(job.path, job.indices) for job in jobs]
+    together = [light[begin : begin + _PARTS_TOGETHER] for begin in range(0, len(light), _PARTS_TOGETHER)]
+    beam.run(_write_parts, together, (source, frame), arguments)
+    for job in jobs:
+        if not job.path.exists():
+            raise ValueError(f"{job.path}: not found; Beam's workers have to see the folder under the same name")
+
+
+def _write_parts(shared: tuple[PeopleSource, _Frame], parts: Sequence[tuple[Path, list[int]]]) -> None:
+    """Writes some parts in a fresh process, as all parts are made without Beam, so that they are the same."""
+    source, frame = shared
+    with workers.pool(source, workers=1) as run:
+        for _ in run(_write_part, [_PartJob(path, indices, frame) for path, indices in parts]):
+            pass
 
 
 def _is_whole(job: _PartJob, source: PeopleSource) -> bool:
@@ -216,8 +255,8 @@ def _write_part(source: PeopleSource, job: _PartJob) -> int:
     subjects = [_subject(source, job, index) for index in job.indices]
     size = None
     for subject in subjects:
-        size = part_files.check(subject, size, job.num_expressions)
-    part_files.write(job.path, subjects, job.num_expressions)
+        size = part_files.check(subject, size, job.frame.num_expressions)
+    part_files.write(job.path, subjects, job.frame.num_expressions)
     return len(subjects)
 
 
@@ -227,9 +266,9 @@ def _num_expressions(source: PeopleSource) -> int:
 
 def _subject(source: PeopleSource, job: _PartJob, index: int) -> part_files.Subject:
     shape = model_of_people.shape_of(source, index)
-    model_from_source = alignment.rigid(shape, job.mean)
+    model_from_source = alignment.rigid(shape, job.frame.mean)
     # The subject's deltas turn to the mean as its shape does; the 3DMM's were turned as the template was.
-    delta_rotation = model_from_source.rotation @ job.template_from_model
+    delta_rotation = model_from_source.rotation @ job.frame.template_from_model
     try:
         views = source.views(index)
     except Exception as error:  # any error of a source is reported with its subject

@@ -68,7 +68,7 @@ def pool(shared: Any, *, workers: int | None = None) -> Iterator[Run]:
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
     context = _Context()
-    with _single_threaded_children():
+    with _one_thread_each:
         executor = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start, initargs=(shared,))
 
         def run(function: Callable[[Any, Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
@@ -133,16 +133,35 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-@contextlib.contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Processes that are started inside have one thread each in their linear algebra libraries."""
-    before = {name: os.environ.get(name) for name in _THREAD_COUNTS}
-    os.environ.update(dict.fromkeys(_THREAD_COUNTS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+class _OneThreadEach:
+    """Processes that are started inside have one thread each in their linear algebra libraries.
+
+    Several pools may be open at once, in several threads: the first one changes the environment, the last one restores
+    it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: dict[str, str | None] = {}
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = {name: os.environ.get(name) for name in _THREAD_COUNTS}
+                os.environ.update(dict.fromkeys(_THREAD_COUNTS, "1"))
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside:
+                return
+            for name, value in self._before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+_one_thread_each = _OneThreadEach()
