@@ -176,7 +176,7 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
     def fails(*arguments, **options):
         raise OSError("no space left")
 
-    monkeypatch.setattr(np, "savetxt", fails)
+    monkeypatch.setattr(mesh_files, "file_normals", fails)
     with pytest.raises(OSError, match="no space left"):
         mesh_files.write_obj(face(), tmp_path)
     assert (tmp_path / "face.obj").read_bytes() == b"old"

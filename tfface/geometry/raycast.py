@@ -84,7 +84,10 @@ class Raycaster:
         found = self._scene.run(origins, directions, output=1)
         triangle, u, v = found["primID"].astype(np.int32), found["u"], found["v"]
         miss = triangle < 0
-        barycentric = np.stack((1 - u - v, u, v), axis=-1)
+        barycentric = np.empty((len(triangle), 3), np.float32)
+        barycentric[:, 0] = 1 - u - v
+        barycentric[:, 1] = u
+        barycentric[:, 2] = v
         barycentric[miss] = 0
         distance = np.where(miss, np.float32(np.inf), found["tfar"])
         return Hits(triangle.reshape(leading), barycentric.reshape(*leading, 3), distance.reshape(leading))
@@ -149,12 +152,16 @@ def raster(
       The fragments, [H, W].
     """
     height, width = size_hw
-    y, x = np.mgrid[:height, :width] + 0.5
-    directions_cam = camera.rays_from_px(np.stack((x, y), axis=-1), np.asarray(intrinsics, np.float64))
+    intrinsics = np.asarray(intrinsics, np.float64)
     cam_from_model = rotation.matrix_from_quaternion(np.asarray(quaternion, np.float64))
     # A row vector times R is R^T times the column: model_from_cam.
     centre = -np.asarray(translation, np.float64) @ cam_from_model
-    hits = raycaster.cast(centre, directions_cam @ cam_from_model)
+    # Directions are linear in x and y: those of the first row, and what each further row adds, make all of them.
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    first = camera.rays_from_px(np.stack((x, np.full(width, 0.5)), axis=-1), intrinsics) @ cam_from_model
+    down = camera.rays_from_px(np.stack((np.full(height, 0.5), y), axis=-1), intrinsics) @ cam_from_model
+    directions = first.astype(np.float32) + (down - down[0]).astype(np.float32)[:, None]
+    hits = raycaster.cast(centre, directions)
     return Fragments(hits.triangle, hits.barycentric, hits.distance)  # Directions have z = 1: distance is depth.
 
 

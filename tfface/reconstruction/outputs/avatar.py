@@ -2,12 +2,12 @@
 
 import dataclasses
 import functools
-import io
 from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+
+from tfface.reconstruction.outputs import png
 
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
@@ -34,10 +34,7 @@ class Material:
     @functools.cached_property
     def png(self) -> bytes:
         """The image as a PNG; empty without one."""
-        file = io.BytesIO()
-        if self.image is not None:
-            Image.fromarray(self.image).save(file, "PNG")
-        return file.getvalue()
+        return b"" if self.image is None else png.encoded(self.image)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -155,6 +155,8 @@ def _blended(
     colors: Sequence[Array], weights: Sequence[Array], texels: Texels, membrane: Membrane, share: Array
 ) -> Array:
     """Colours [T, 3] of the photographs in two bands; `share` is [P], the texels of each vertex."""
+    if len(colors) == 1:
+        return colors[0]  # both bands are its own
     lows, spreads = [], []
     for color, weight in zip(colors, weights, strict=True):
         sums = texels.at_vertices(np.concatenate((weight[:, None], weight[:, None] * color), axis=1))

@@ -9,7 +9,7 @@ from PIL import Image
 from tfface.drawing import overlay
 from tfface.geometry import camera, mesh, raycast, rotation
 from tfface.reconstruction.outputs.output_mesh import OutputSurface
-from tfface.reconstruction.outputs.rendering import render
+from tfface.reconstruction.outputs.rendering import region, render
 from tfface.reconstruction.outputs.texture import TexturedFace
 from tfface.reconstruction.reconstructed_face import View
 
@@ -23,7 +23,6 @@ _LINE_WIDTH = 1.1
 _DENSE = 7.0
 """px: lines that are closer to one another are drawn paler."""
 _SUPERSAMPLING = 3
-_PAD = 4
 _BAND = 1 << 21
 """Pixels that rays are cast through at once."""
 
@@ -94,7 +93,7 @@ def maps(face: TexturedFace, view: View) -> tuple[Array, Picture, Picture]:
     height, width = view.pixels.shape[:2]
     depth = np.zeros((height, width), np.float32)
     normals = np.full((height, width, 3), 128, np.uint8)
-    caster = raycast.Raycaster(face.vertices, face.triangles)
+    caster = face.caster
     cam_from_model = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float32))
     smooth = mesh.vertex_normals(caster.vertices, caster.triangles) @ cam_from_model.T
     intrinsics = np.asarray(view.intrinsics, np.float64)
@@ -154,12 +153,7 @@ def _reduced(view: View, max_side: int) -> tuple[Picture, Array]:
 
 def _region(view: View, vertices: Array, intrinsics: Array, size_hw: tuple[int, int]) -> tuple[slice, slice] | None:
     """Rows and columns of a photograph in which the face lies, or None if it lies outside."""
-    px = camera.project_array(vertices.astype(np.float64), view.quaternion, view.translation, intrinsics)
-    height, width = size_hw
-    left, top = np.floor(px.min(axis=0)).astype(np.int64) - _PAD
-    right, bottom = np.ceil(px.max(axis=0)).astype(np.int64) + _PAD
-    rows, columns = slice(max(int(top), 0), min(int(bottom), height)), slice(max(int(left), 0), min(int(right), width))
-    return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
+    return region(vertices, view.quaternion, view.translation, intrinsics, size_hw)
 
 
 def _bands(region: tuple[slice, slice] | None) -> Iterator[tuple[slice, slice]]:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
+import scipy.sparse
 from PIL import Image
 
 from tfface.geometry import camera, mesh, raycast, rotation
@@ -194,11 +195,18 @@ def bilinear(image: npt.NDArray[np.generic], points: Array) -> Array:
     height, width = image.shape[:2]
     x = np.clip(points[:, 0] - 0.5, 0, width - 1)
     y = np.clip(points[:, 1] - 0.5, 0, height - 1)
-    left, top = np.minimum(x.astype(np.intp), max(width - 2, 0)), np.minimum(y.astype(np.intp), max(height - 2, 0))
-    across, down = (x - left)[:, None].astype(np.float32), (y - top)[:, None].astype(np.float32)
-    flat = image.reshape(height * width, -1)
-    index = top * width + left
+    left, top = np.minimum(x.astype(np.int32), max(width - 2, 0)), np.minimum(y.astype(np.int32), max(height - 2, 0))
+    across, down = (x - left).astype(np.float32), (y - top).astype(np.float32)
     right, below = (1 if width > 1 else 0), (width if height > 1 else 0)
-    upper = flat[index] * (1 - across) + flat[index + right] * across
-    lower = flat[index + below] * (1 - across) + flat[index + below + right] * across
-    return (upper * (1 - down) + lower * down).astype(np.float32)
+    # Each point is a sum of four pixels: a row of a sparse matrix, whose product reads every pixel once.
+    index, weights = np.empty((len(points), 4), np.int32), np.empty((len(points), 4), np.float32)
+    index[:, 0] = top * width + left
+    for corner, step in enumerate((right, below, right + below), start=1):
+        np.add(index[:, 0], step, out=index[:, corner])
+    np.multiply(across, down, out=weights[:, 3])
+    np.subtract(across, weights[:, 3], out=weights[:, 1])
+    np.subtract(down, weights[:, 3], out=weights[:, 2])
+    np.subtract(1 - across, weights[:, 2], out=weights[:, 0])
+    ends = np.arange(0, index.size + 1, 4, dtype=np.int32)
+    matrix = scipy.sparse.csr_matrix((weights.ravel(), index.ravel(), ends), shape=(len(points), height * width))
+    return matrix @ image.reshape(height * width, -1).astype(np.float32)

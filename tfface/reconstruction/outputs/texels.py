@@ -42,11 +42,11 @@ class Texels:
         corners, weights = self.corners, self.barycentric
         if chosen is not None:
             corners, weights = corners[chosen], weights[chosen]
-        return _interpolation(corners, weights, self.num_vertices) @ values.astype(np.float32, copy=False)
+        return interpolation(corners, weights, self.num_vertices) @ values.astype(np.float32, copy=False)
 
     def at_vertices(self, values: Array) -> Array:
         """[P, C] float64: sums of values [T, C], each shared out among the corners of its triangle."""
-        matrix = _interpolation(self.corners, self.barycentric, self.num_vertices)
+        matrix = interpolation(self.corners, self.barycentric, self.num_vertices)
         return (matrix.T @ values.astype(np.float32, copy=False)).astype(np.float64)
 
     def picture(self, values: Array) -> Array:
@@ -54,7 +54,7 @@ class Texels:
         return values[self.nearest].reshape(self.size, self.size, -1)
 
 
-def _interpolation(corners: Indices, weights: Array, num_vertices: int) -> scipy.sparse.csr_matrix:
+def interpolation(corners: Indices, weights: Array, num_vertices: int) -> scipy.sparse.csr_matrix:
     """[T, P] with three weights in a row, which shares the memory of corners and weights, both [T, 3]."""
     ends = np.arange(0, corners.size + 1, 3, dtype=np.int32)
     return scipy.sparse.csr_matrix((weights.ravel(), corners.ravel(), ends), shape=(len(corners), num_vertices))

@@ -48,6 +48,11 @@ class TexturedFace:
     photographed: Picture
     gains: Array
 
+    @functools.cached_property
+    def caster(self) -> raycast.Raycaster:
+        """For rays at the surface."""
+        return raycast.Raycaster(self.vertices, self.triangles)
+
     def vertex_colors(self) -> Picture:
         """Colours [P, 3] uint8, sRGB, of the vertices."""
         colors = np.zeros((len(self.vertices), 3), np.uint8)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tfface import files
 from tfface.files import name_of, written
 from tfface.reconstruction.options import MAPS, NEUTRAL, OVERLAYS, TEXTURE_SIZE, TURNTABLE, USDZ
-from tfface.reconstruction.outputs import avatar_building, avatar_glb, avatar_usd, mesh_files, pictures
+from tfface.reconstruction.outputs import avatar_building, avatar_glb, avatar_usd, mesh_files, pictures, png
 from tfface.reconstruction.outputs.texture import TexturedFace, bake, bake_head
 from tfface.reconstruction.reconstructed_face import Reconstruction
 
@@ -103,8 +104,8 @@ def write(
 
 def _write_turntable(face: TexturedFace, path: Path) -> Path:
     """An animated PNG; what knows no animation shows its first frame, the frontal view."""
-    first, *others = map(Image.fromarray, pictures.turntable(face, _TURNTABLE_SIZE, _TURNTABLE_FRAMES))
+    first, *rest = pictures.turntable(face, _TURNTABLE_SIZE, _TURNTABLE_FRAMES)
+    others = [Image.fromarray(frame) for frame in rest]
     duration = round(1000 * _TURNTABLE_SECONDS / _TURNTABLE_FRAMES)
-    with written(path) as beside:
-        first.save(beside, "PNG", save_all=True, append_images=others, duration=duration, loop=0)
+    files.write_bytes(path, png.encoded(first, save_all=True, append_images=others, duration=duration, loop=0))
     return path
