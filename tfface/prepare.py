@@ -11,7 +11,7 @@ everything that is in them (manifest.json).
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from absl import app
@@ -33,7 +33,11 @@ class PreparationOptions(LooksOptions):
     command: ClassVar[str] = "tfface.prepare"
 
     output: str = required("Folder of the records; an interrupted preparation continues.")
-    download: bool = option(False, "Fetch what the people need (ICT-FaceKit) into --ict_facekit first, with checksums.")
+    download: bool = option(
+        False,
+        "Fetch what the people need first, with checksums: ICT-FaceKit into --ict_facekit, MakeHuman's assets into "
+        "--appearance=FOLDER. Files that are there and other than expected are replaced.",
+    )
     capture_dir: str | None = option(None, "Capture folder with one folder a subject, for --people=capture.")
     measures: Sequence[str] = option(
         (),
@@ -126,10 +130,8 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
         return captured, {"image_size": options.image_size, **told}
     arguments = options.arguments()
     described: dict[str, Any] = {"image_size": options.image_size, "views": options.views}
-    if options.people == "ict" and options.download:
-        from tfface.people import download
-
-        download.fetch(arguments["directory"])
+    if options.download:
+        _download(arguments)
     if options.expressions != "none":
         arguments["settings"] = dataclasses.replace(arguments["settings"], expressions=options.expressions)
         described["expressions"] = options.expressions
@@ -148,6 +150,15 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
     if isinstance(source, IctPeople) and source.assets is not None:
         described["appearance"] = os.path.basename(source.assets)
     return source, described
+
+
+def _download(arguments: Mapping[str, Any]) -> None:
+    """Fetches what the arguments of a source name folders for."""
+    from tfface.people import download
+
+    for name, source in (("directory", download.ICT_FACEKIT), ("appearance", download.MAKEHUMAN_ASSETS)):
+        if name in arguments:
+            download.fetch(arguments[name], source)
 
 
 def _shifts(given: Sequence[str]) -> dict[str, float]:

@@ -47,7 +47,10 @@ def checked(folder: str | os.PathLike[str]) -> pathlib.Path:
     """
     root = pathlib.Path(folder)
     if not (root / BASE).is_file():
-        raise ValueError(f"{folder}: expected a folder of MakeHuman's assets, got none with {BASE} (docs/people.md)")
+        raise ValueError(
+            f"{folder}: expected a folder of MakeHuman's assets, got none with {BASE}; tfface.prepare --download "
+            f"fetches them (docs/people.md)"
+        )
     for kind, found in (("skins", skins(root)), ("eyes", eyes(root)), ("eyebrows", brows(root))):
         if not found:
             raise ValueError(f"{folder}: expected MakeHuman's assets, got none with base/{kind}")
