@@ -54,8 +54,8 @@ def _makehuman_assets() -> Source:
         assets_checksums.SHA256,
         addresses,
         "Files that have arrived are kept: try again, or get github.com/makehumancommunity/makehuman-assets, with its "
-        "Git LFS files and MakeHuman's 3dobjs/base.obj, in another way and name the folder (--appearance=FOLDER without "
-        "--download, or --appearance=makehuman and the variable MAKEHUMAN_ASSETS_DIR).",
+        "Git LFS files and MakeHuman's 3dobjs/base.obj, in another way and name the folder (--appearance=FOLDER "
+        "without --download, or --appearance=makehuman and the variable MAKEHUMAN_ASSETS_DIR).",
     )
 
 
