@@ -161,11 +161,11 @@ def test_people_are_predicted_together_and_come_back_in_order():
     assert [one.coefficients.tolist() for one in made] == [[0, 1, 2, 0], [5, 0, 0, 0], [7, 8, 9, 0]]
 
 
-def test_a_single_view_model_averages_the_photographs_nearest_to_the_targets():
-    yaws = {0: -45.0, 1: 0.0, 2: 45.0, 3: 85.0}
-    (made,) = assemble([person("a", [3, 2, 1, 0])], Models(Oracle(yaws, 1)), 1)
-    np.testing.assert_array_equal(made.coefficients, [1, 0, 0, 0])
-    assert len(made.views) == 3
+def test_a_single_view_model_averages_all_photographs():
+    yaws = {0: -45.0, 1: 0.0, 2: 45.0, 3: 85.0, 4: 20.0}
+    (made,) = assemble([person("a", [4, 3, 2, 1, 0])], Models(Oracle(yaws, 1)), 1)
+    np.testing.assert_array_equal(made.coefficients, [2, 0, 0, 0])
+    assert [view.name for view in made.views] == ["a0.jpg", "a1.jpg", "a4.jpg", "a2.jpg", "a3.jpg"]
 
 
 def test_models_that_do_not_go_together_are_refused():

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tfface import schema
 from tfface.data import selection
 from tfface.evaluation import view_selection
 from tfface.photographs.landmark_sources import SeenPoints
@@ -71,8 +70,8 @@ def assemble(people: Sequence[PersonCrops], models: Models, average: int) -> lis
 
     A model of N views sees the N photographs in the order of their yaw, or, of more than N, those whose yaws come
     closest to the targets of `selection`. With `average` above 1, as many different choices of N are predicted, the
-    closest first, and their coefficients averaged (section 4.3). A single view model predicts each chosen photograph
-    alone, three of them if there are more, and their coefficients are averaged.
+    closest first, and their coefficients averaged (section 4.3). A single view model predicts each photograph alone,
+    and their coefficients are averaged.
 
     Args:
       people: What their files show, at least one face each.
@@ -110,7 +109,7 @@ def assemble(people: Sequence[PersonCrops], models: Models, average: int) -> lis
         found = _by_multi_view([people[index] for index in by_main], models, average)
         estimates.update(zip(by_main, found, strict=True))
     if by_single and single is not None:
-        found = _by_single_view([people[index] for index in by_single], single, average)
+        found = _by_single_view([people[index] for index in by_single], single)
         estimates.update(zip(by_single, found, strict=True))
     for index, estimate in estimates.items():
         results[index] = _reconstruction(people[index], estimate, main)
@@ -172,16 +171,14 @@ def _yaws(
     return [np.array(of_person) for of_person in yaws], first
 
 
-def _by_single_view(people: Sequence[PersonCrops], model: Predictor, average: int) -> list[_Estimate]:
+def _by_single_view(people: Sequence[PersonCrops], model: Predictor) -> list[_Estimate]:
     """The mean of a single view model's predictions for the photographs."""
     crops = [_crops(person) for person in people]
     predicted = iter(model.predict([[crop] for of_person in crops for crop in of_person]))
     estimates = []
     for of_person in crops:
         alone = [next(predicted) for _ in of_person]
-        yaws = selection.yaws(np.array([one.quaternions[0] for one in alone]))[None]
-        ranked = view_selection.ranked_views(yaws, np.ones(yaws.shape), len(schema.SELECTED_YAWS), average)
-        estimates.append(_mean([((int(view),), alone[view]) for view in ranked.ravel() if view >= 0]))
+        estimates.append(_mean([((view,), one) for view, one in enumerate(alone)]))
     return estimates
 
 

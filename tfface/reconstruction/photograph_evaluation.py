@@ -22,6 +22,7 @@ from tfface.photographs import photograph
 from tfface.photographs.lens import open_lens
 from tfface.reconstruction.adjusting import Adjuster
 from tfface.reconstruction.cropping import LARGEST, CropSettings
+from tfface.reconstruction.mirrored import with_mirror_images
 from tfface.reconstruction.options import OFF, PhotographEvaluationOptions, ReconstructionOptions
 from tfface.reconstruction.photograph_predictions import Kept, Predicted, predict
 from tfface.reconstruction.predictor import Predictor
@@ -117,7 +118,7 @@ def _opened(name: str, path: str, batch_size: int) -> Predictor:
     lacking = [landmark for landmark in schema.IBUG68 if landmark not in model.face_model.landmarks]
     if lacking:
         raise ValueError(f"models: {name}: its 3DMM lacks {len(lacking)} of 68 landmarks, the first is {lacking[0]}")
-    return model
+    return with_mirror_images(model)
 
 
 def _said(
