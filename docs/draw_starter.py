@@ -1,0 +1,95 @@
+"""Draws the README's picture: a photograph of a rendered person, and what the package's model makes of it.
+
+    ICT_FACEKIT_DIR=... MAKEHUMAN_ASSETS_DIR=... python docs/draw_starter.py [--seed=4]    # writes docs/images/starter.jpg
+
+From the left: the photograph; the mesh over it; the textured head from two sides and with another expression, as the page
+of the result shows it in Chromium. The person is drawn from other random numbers than those the model was trained on.
+"""
+
+import argparse
+import io
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import chromium  # noqa: E402 - of the tests, found through the line above
+
+from tfface import people  # noqa: E402
+from tfface.people.photographer import PhotographySettings  # noqa: E402
+
+SIZE = 420
+"""px, of each panel."""
+
+EXPRESSION = {"Smile": 0.9, "Jaw open": 0.25, "Brows up": 0.6}
+
+
+def photograph(seed: int) -> Image.Image:
+    """A rendered person, nearly frontal, with room around the face."""
+    settings = PhotographySettings(
+        image_size=2 * SIZE, num_views=3, margin=0.7, light="varied", camera=0.2, occluder_probability=0.0
+    )
+    source = people.open_source(
+        "ict",
+        num_subjects=1,
+        seed=seed,
+        settings=settings,
+        directory=os.environ["ICT_FACEKIT_DIR"],
+        appearance=os.environ["MAKEHUMAN_ASSETS_DIR"],
+    )
+    return Image.open(io.BytesIO(source.views(0)[1].image)).convert("RGB")
+
+
+def from_page(path: pathlib.Path) -> list[Image.Image]:
+    """The head as the page of a reconstruction shows it: from two sides, and with an expression."""
+    with tempfile.TemporaryDirectory() as profile, chromium.running(pathlib.Path(profile)) as browser:
+        browser.open(path, 1100, 760)
+        browser.wait("'ready' in document.documentElement.dataset")
+        shots = []
+        for yaw in (-40, 40):
+            browser.evaluate(f"lookFrom({yaw})")
+            shots.append(browser.screenshot("#view"))
+        browser.evaluate("lookFrom(10)")
+        for label, weight in EXPRESSION.items():
+            browser.evaluate(
+                f"(slider => {{ slider.value = {weight}; slider.dispatchEvent(new Event('input', {{bubbles: true}})) }})"
+                f"([...document.querySelectorAll('[data-slider]')].find(one => one.labels[0].textContent === '{label}'))"
+            )
+        shots.append(browser.screenshot("#view"))
+    return [Image.fromarray(shot) for shot in shots]
+
+
+def square(picture: Image.Image) -> Image.Image:
+    """The middle of a picture, as a panel."""
+    side = min(picture.size)
+    left, top = ((length - side) // 2 for length in picture.size)
+    return picture.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+
+
+def main() -> None:
+    """Reconstructs, and joins the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--model", default="starter")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        photo = photograph(arguments.seed)
+        photo.save(folder / "photo.png")
+        command = [sys.executable, "-m", "tfface.reconstruct", f"--images={folder}/photo.png", f"--out={folder}/out"]
+        subprocess.run([*command, f"--model={arguments.model}"], check=True, cwd=ROOT)
+        overlay = next((folder / "out" / "overlays").glob("*_wireframe.jpg"))
+        panels = [photo, Image.open(overlay).convert("RGB"), *from_page(folder / "out" / "index.html")]
+        strip = np.concatenate([np.asarray(square(panel)) for panel in panels], axis=1)
+    Image.fromarray(strip).save(ROOT / "docs" / "images" / "starter.jpg", quality=88)
+
+
+if __name__ == "__main__":
+    main()
