@@ -24,7 +24,6 @@ ICT := $(if $(ICT_FACEKIT_DIR),,--ict_facekit=runs/ict-facekit --download)
 TABLE1 := runs/ict
 TABLE1_MODELS := single_view single_view_virtual mv_add mv_concat mv_shape_concat mv_mean mv_max mv_attention
 
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .PHONY: help demo model table1 test lint format typecheck unit docs benchmarks wheel constraints lock clean

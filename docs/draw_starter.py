@@ -1,9 +1,10 @@
 """Draws the README's picture: a photograph of a rendered person, and what the package's model makes of it.
 
-    ICT_FACEKIT_DIR=... MAKEHUMAN_ASSETS_DIR=... python docs/draw_starter.py [--seed=4]    # writes docs/images/starter.jpg
+    ICT_FACEKIT_DIR=... MAKEHUMAN_ASSETS_DIR=... python docs/draw_starter.py [--seed=4]    # docs/images/starter.jpg
 
-From the left: the photograph; the mesh over it; the textured head from two sides and with another expression, as the page
-of the result shows it in Chromium. The person is drawn from other random numbers than those the model was trained on.
+From the left: the photograph; the mesh over it; the textured head from two sides and with another expression, as the
+page of the result shows it in Chromium. The person is drawn from other random numbers than those that the model has
+learnt from.
 """
 
 import argparse
@@ -58,9 +59,9 @@ def from_page(path: pathlib.Path) -> list[Image.Image]:
             shots.append(browser.screenshot("#view"))
         browser.evaluate("lookFrom(10)")
         for label, weight in EXPRESSION.items():
+            slider = f"[...document.querySelectorAll('[data-slider]')].find(s => s.labels[0].textContent === '{label}')"
             browser.evaluate(
-                f"(slider => {{ slider.value = {weight}; slider.dispatchEvent(new Event('input', {{bubbles: true}})) }})"
-                f"([...document.querySelectorAll('[data-slider]')].find(one => one.labels[0].textContent === '{label}'))"
+                f"{slider}.value = {weight}; {slider}.dispatchEvent(new Event('input', {{bubbles: true}}))"
             )
         shots.append(browser.screenshot("#view"))
     return [Image.fromarray(shot) for shot in shots]

@@ -12,7 +12,7 @@ import entries
 import pytest
 from absl import flags
 
-from tfface import config
+from tfface import quiet_start
 from tfface.options import Options, declared, option, required
 
 
@@ -217,21 +217,38 @@ def test_a_machine_without_a_gpu_is_not_told_that_cuda_failed(tmp_path):
     command = [sys.executable, "-m", "tfface.train", *arguments]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, env=environment)
     assert ended.returncode == 1
-    assert "tfface.train: " in ended.stderr.splitlines()[-1]
-    if any(glob.glob(sign) for sign in config._SIGNS_OF_A_GPU):
+    if any(glob.glob(sign) for sign in quiet_start._SIGNS_OF_A_GPU):
         pytest.skip("a machine with a GPU is told everything")
-    assert "cuInit" not in ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("tfface.train: ")
 
 
 def test_where_there_is_a_gpu_tensorflow_says_what_it_has_to(tmp_path, monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     (tmp_path / "nvidia0").touch()
-    monkeypatch.setattr(config, "_SIGNS_OF_A_GPU", (str(tmp_path / "nvidia*"),))
-    config._quiet_tensorflow()
+    monkeypatch.setattr(quiet_start, "_SIGNS_OF_A_GPU", (str(tmp_path / "nvidia*"),))
+    quiet_start.arrange()
     assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     (tmp_path / "nvidia0").unlink()
-    config._quiet_tensorflow()
+    quiet_start.arrange()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    config._quiet_tensorflow()
+    quiet_start.arrange()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
+def test_what_is_not_a_remark_of_tensorflow_is_shown(capfd):
+    def broken():
+        with quiet_start._without_remarks():
+            os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n")
+            os.write(2, b"I0000 00:00:1795857572.266869    5403 port.cc:153] oneDNN custom operations are on.\n")
+            os.write(2, b"E0000 00:00:1795857572.266869    5403 a.cc:1] no library\n")
+            os.write(2, b"a plugin complains\n")
+            raise ImportError("broken")
+
+    with pytest.raises(ImportError, match="broken"):
+        broken()
+    assert capfd.readouterr().err.splitlines() == [
+        "E0000 00:00:1795857572.266869    5403 a.cc:1] no library",
+        "a plugin complains",
+    ]

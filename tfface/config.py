@@ -5,13 +5,13 @@ beside it as a `flagfile` that repeats it.
 """
 
 import contextlib
-import glob
 import os
 import sys
 from typing import Any, NoReturn, TypeVar
 
 from absl import flags, logging
 
+from tfface import quiet_start
 from tfface.options import Option, Options, declared
 
 Group = TypeVar("Group", bound=Options)
@@ -49,18 +49,6 @@ def _inner(option: Option) -> flags.ArgumentParser:
     return flags.ListParser() if option.kind is tuple else flags.ArgumentParser()
 
 
-_SIGNS_OF_A_GPU = ("/dev/nvidia*", "/dev/dxg", "/proc/driver/nvidia")
-
-
-def _quiet_tensorflow() -> None:
-    """Where there is no GPU, keeps TensorFlow from telling that CUDA failed, which reads like a failure and is none.
-
-    Where there is one, all that TensorFlow says of it is shown. What the user has set stays.
-    """
-    if not any(glob.glob(sign) for sign in _SIGNS_OF_A_GPU):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
 def define(group: type[Options], given: flags.FlagValues = flags.FLAGS) -> None:
     """Defines a flag for every option of a group, before TensorFlow is imported.
 
@@ -68,7 +56,7 @@ def define(group: type[Options], given: flags.FlagValues = flags.FLAGS) -> None:
       group: the options of the program.
       given: where to define them.
     """
-    _quiet_tensorflow()
+    quiet_start.arrange()
     for option in declared(group):
         flags.DEFINE_flag(_flag(option), given)
         # --help shows what belongs to the program itself, not to a module that it imports.
