@@ -304,8 +304,8 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
     )
     path = save(tmp_path / "a.png", (20, 20, 40))
     out = tmp_path / "out"
-    reconstruct(out, path, outputs=("maps", "page"), texture_size=64)
-    settings = {"texture_size": 64, "pose": "neutral"}
+    reconstruct(out, path, outputs=("maps", "page"), texture_size=64, workers=2)
+    settings = {"texture_size": 64, "pose": "neutral", "workers": 2}
     assert written == [("a", out, ("maps", "page"), settings), (out / "index.html", "a", face)]
     assert content(out)["photographs"][0]["gains"] == [1, 1, 1]
     bad = save(tmp_path / "bad.png", (20, 20, 40))

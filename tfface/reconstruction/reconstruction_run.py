@@ -282,10 +282,11 @@ class _Run:
     ):
         self._how, self._models, self._options, self._refiner = how, models, options, refiner
         self._keys, self._progress, self._alone = keys, progress, alone
+        self._workers = options.workers or len(os.sched_getaffinity(0))
 
     def results(self, people: Sequence[Person]) -> Iterator[Result]:
         """The outcome for each of the people, in their order."""
-        workers = self._options.workers or len(os.sched_getaffinity(0))
+        workers = self._workers
         pool = concurrent.futures.ThreadPoolExecutor(workers)
         try:
             waiting = iter(people)
@@ -354,7 +355,9 @@ class _Run:
             if wanted:
                 self._progress.begin(TEXTURE)
                 size, pose = self._options.texture_size, self._options.pose
-                made_files = outputs.write(made, folder, wanted, texture_size=size, pose=pose)
+                # Several people keep the cores at work as they are.
+                workers = self._workers if len(self._keys) == 1 else 1
+                made_files = outputs.write(made, folder, wanted, texture_size=size, pose=pose, workers=workers)
                 gains = made_files.face.gains
                 if PAGE in wanted:
                     self._progress.begin(PAGE_STEP)

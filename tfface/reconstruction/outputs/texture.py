@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from tfface.reconstruction.reconstructed_face import Reconstruction
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 Picture = npt.NDArray[np.uint8]
+Model = TypeVar("Model", MorphableModel, Head)
 LookUp = Callable[[OutputSurface, Texels], tuple[Array, Array]]
 
 SKIN_TONE = 0.78, 0.60, 0.52
@@ -174,6 +177,18 @@ class _Layout:
     mirrored: Indices | None
 
 
+def _made_once(make: Callable[[Model, int], _Layout]) -> Callable[[Model, int], _Layout]:
+    """Keeps the last two layouts; threads that ask for the same one at once wait for it."""
+    kept, making = functools.lru_cache(maxsize=2)(make), threading.Lock()
+
+    @functools.wraps(make)
+    def made(model: Model, size: int) -> _Layout:
+        with making:
+            return kept(model, size)
+
+    return made
+
+
 def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array], layout: _Layout) -> TexturedFace:
     """Bakes the texture of a surface from photographs, each of which shows it with an expression of its own."""
     if not reconstruction.views:
@@ -219,13 +234,13 @@ def _balanced(samples: Sequence[sampling.Samples], weights: Sequence[Array], tex
     return balance.gains(colors, masses, normals).astype(np.float32)
 
 
-@functools.lru_cache(maxsize=2)
+@_made_once
 def _face_layout(face_model: MorphableModel, size: int) -> _Layout:
     surface = output_surface(face_model)
     return _laid_out(surface, unwrap(surface.template, surface.triangles), size)
 
 
-@functools.lru_cache(maxsize=2)
+@_made_once
 def _head_layout(head: Head, size: int) -> _Layout:
     """The skin of a head on its own texture layout; of the other parts, those that are opaque hide it."""
     skin = head_parts.triangles_of(head, head_parts.SKIN)

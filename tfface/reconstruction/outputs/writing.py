@@ -1,5 +1,6 @@
 """Writes a reconstruction as files."""
 
+import concurrent.futures
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path
@@ -12,7 +13,7 @@ from tfface.files import name_of, written
 from tfface.reconstruction.options import MAPS, NEUTRAL, OVERLAYS, TEXTURE_SIZE, TURNTABLE, USDZ
 from tfface.reconstruction.outputs import avatar_building, avatar_glb, avatar_usd, mesh_files, pictures, png
 from tfface.reconstruction.outputs.texture import TexturedFace, bake, bake_head
-from tfface.reconstruction.reconstructed_face import Reconstruction
+from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 GLB, USDZ_FILE, TURNTABLE_FILE = "face.glb", "face.usdz", "turntable.png"
 
@@ -41,6 +42,7 @@ def write(
     texture_size: int = TEXTURE_SIZE,
     pose: str = NEUTRAL,
     overlay_size: int = 1280,
+    workers: int = 1,
 ) -> Outputs:
     """Writes a reconstruction: the head as GLB, the face as OBJ and PLY, masks of what was seen, and what is wanted.
 
@@ -57,6 +59,7 @@ def write(
       texture_size: Texels along each side of the texture.
       pose: One of `options.POSES`: which expression the avatar has at rest.
       overlay_size: px, the longer side of overlays at most.
+      workers: Threads at work, while the one that calls waits for them.
 
     Returns:
       The textured face, for whoever shows it, and the paths of the files.
@@ -66,46 +69,76 @@ def write(
       ValueError: As `texture.bake`.
       OSError: If a file cannot be written.
     """
-    face = bake(reconstruction, texture_size)
-    skin = face if reconstruction.face_model.head is None else bake_head(reconstruction, texture_size)
-    avatar = avatar_building.build(reconstruction, skin, pose)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        baked = pool.submit(bake, reconstruction, texture_size)
+        head = pool.submit(_write_avatar, reconstruction, baked, folder, texture_size, pose, USDZ in wanted)
+        face = baked.result()
+        parts = [head, pool.submit(_write_face, face, folder)]
+        if TURNTABLE in wanted:
+            parts.append(pool.submit(_write_turntable, face, folder / TURNTABLE_FILE))
+        for number, view in enumerate(reconstruction.views):
+            # Names of photographs may be equal, or paths: the number tells them apart.
+            name = f"{number:02d}_{name_of(Path(view.name).stem)}"
+            # What a photograph shows is the face with the photograph's own expression.
+            shown = dataclasses.replace(face, vertices=np.asarray(reconstruction.posed(number), np.float32))
+            if OVERLAYS in wanted:
+                parts.append(pool.submit(_write_overlays, shown, view, folder / OVERLAYS, name, overlay_size))
+            if MAPS in wanted:
+                parts.append(pool.submit(_write_maps, shown, view, folder / MAPS, name))
+        return Outputs(face, tuple(path for part in parts for path in part.result()))
+
+
+def _write_avatar(
+    person: Reconstruction,
+    face: "concurrent.futures.Future[TexturedFace]",
+    folder: Path,
+    texture_size: int,
+    pose: str,
+    usdz: bool,
+) -> list[Path]:
+    """The head as GLB, and as USDZ if that is wanted; which texels of it were seen, where the 3DMM has a head."""
+    skin = None if person.face_model.head is None else bake_head(person, texture_size)
+    textured = face.result()  # without a face, there is no avatar either
+    avatar = avatar_building.build(person, skin or textured, pose)
     avatar_glb.write(avatar, folder / GLB)
-    paths = [folder / GLB, *mesh_files.write_meshes(face, folder)]
-    paths.append(mesh_files.write_mask(face, folder / mesh_files.SEEN))
-    if skin is not face:
+    paths = [folder / GLB]
+    if skin is not None:
         paths.append(mesh_files.write_mask(skin, folder / mesh_files.HEAD_SEEN))
-    if USDZ in wanted:
+    if usdz:
         avatar_usd.write(avatar, folder / USDZ_FILE)
         paths.append(folder / USDZ_FILE)
-    if TURNTABLE in wanted:
-        paths.append(_write_turntable(face, folder / TURNTABLE_FILE))
-    for number, view in enumerate(reconstruction.views):
-        # Names of photographs may be equal, or paths: the number tells them apart.
-        name = f"{number:02d}_{name_of(Path(view.name).stem)}"
-        # What a photograph shows is the face with the photograph's own expression.
-        shown = dataclasses.replace(face, vertices=np.asarray(reconstruction.posed(number), np.float32))
-        if OVERLAYS in wanted:
-            wireframe = pictures.wireframe(shown.vertices, shown, view, overlay_size)
-            for kind, drawn in (("wireframe", wireframe), ("shaded", pictures.shaded(shown, view, overlay_size))):
-                path = folder / OVERLAYS / f"{name}_{kind}.jpg"
-                with written(path) as beside:
-                    Image.fromarray(drawn).save(beside, "JPEG", quality=_QUALITY)
-                paths.append(path)
-        if MAPS in wanted:
-            depth, normals, mask = pictures.maps(shown, view)
-            for kind, values in (("depth.tiff", depth), ("normals.png", normals), ("mask.png", mask)):
-                path = folder / MAPS / f"{name}_{kind}"
-                with written(path) as beside:
-                    options = {"compression": "tiff_deflate"} if path.suffix == ".tiff" else {}
-                    Image.fromarray(values).save(beside, **options)
-                paths.append(path)
-    return Outputs(face, tuple(paths))
+    return paths
 
 
-def _write_turntable(face: TexturedFace, path: Path) -> Path:
+def _write_face(face: TexturedFace, folder: Path) -> list[Path]:
+    return [*mesh_files.write_meshes(face, folder), mesh_files.write_mask(face, folder / mesh_files.SEEN)]
+
+
+def _write_overlays(shown: TexturedFace, view: View, folder: Path, name: str, size: int) -> list[Path]:
+    paths = []
+    wireframe = pictures.wireframe(shown.vertices, shown, view, size)
+    for kind, drawn in (("wireframe", wireframe), ("shaded", pictures.shaded(shown, view, size))):
+        paths.append(folder / f"{name}_{kind}.jpg")
+        with written(paths[-1]) as beside:
+            Image.fromarray(drawn).save(beside, "JPEG", quality=_QUALITY)
+    return paths
+
+
+def _write_maps(shown: TexturedFace, view: View, folder: Path, name: str) -> list[Path]:
+    paths = []
+    depth, normals, mask = pictures.maps(shown, view)
+    for kind, values in (("depth.tiff", depth), ("normals.png", normals), ("mask.png", mask)):
+        paths.append(folder / f"{name}_{kind}")
+        with written(paths[-1]) as beside:
+            options = {"compression": "tiff_deflate"} if beside.suffix == ".tiff" else {}
+            Image.fromarray(values).save(beside, **options)
+    return paths
+
+
+def _write_turntable(face: TexturedFace, path: Path) -> list[Path]:
     """An animated PNG; what knows no animation shows its first frame, the frontal view."""
     first, *rest = pictures.turntable(face, _TURNTABLE_SIZE, _TURNTABLE_FRAMES)
     others = [Image.fromarray(frame) for frame in rest]
     duration = round(1000 * _TURNTABLE_SECONDS / _TURNTABLE_FRAMES)
     files.write_bytes(path, png.encoded(first, save_all=True, append_images=others, duration=duration, loop=0))
-    return path
+    return [path]
