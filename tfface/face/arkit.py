@@ -5,6 +5,7 @@ vertices stands for it. Sources: Apple's documentation of ARFaceAnchor.BlendShap
 Oculus lip sync; the five further names that the TalkingHead library asks for.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -186,6 +187,7 @@ SIDED = frozenset(
 """What each side of a face can do by itself; ARKit joins the two sides of the last two."""
 
 
+@functools.cache
 def canonical_names(name: str) -> tuple[str, ...]:
     """ICT-FaceKit's names of an expression that is named as there or as in ARKit, which joins some sides.
 

@@ -101,17 +101,19 @@ def project(
 class Screen:
     """Triangles before one camera, seen from both sides; those that reach behind the camera are not there."""
 
-    def __init__(self, projected: Array, triangles: Indices, size_hw: tuple[int, int]):
+    def __init__(self, projected: Array, triangles: Indices, size_hw: tuple[int, int], chosen: Indices | None = None):
         """Prepares the triangles that touch the picture.
 
         Args:
           projected: [3, V], as of `project`.
           triangles: [F, 3].
           size_hw: height and width of the picture.
+          chosen: [K], the triangles that are there; all of them if None.
         """
         height, width = size_hw
         x, y, depth = projected
-        index = np.ascontiguousarray(np.asarray(triangles).T, np.intp)
+        corners = np.asarray(triangles).T
+        index = np.ascontiguousarray(corners if chosen is None else corners[:, chosen], np.intp)
         xs, ys = x[index], y[index]
         low_x, high_x, low_y, high_y = *_range(xs), *_range(ys)
         touching = (high_x > 0) & (low_x < width) & (high_y > 0) & (low_y < height)
@@ -122,12 +124,13 @@ class Screen:
         abx, acx, aby, acy = bx - ax, cx - ax, by - ay, cy - ay
         area = abx * acy - aby * acx
         touching &= area != 0
-        self._triangle = chosen = np.flatnonzero(touching)
-        inverse = 1 / area[chosen]
-        self._slopes = acy[chosen] * inverse, -acx[chosen] * inverse, -aby[chosen] * inverse, abx[chosen] * inverse
-        self._corner = ax[chosen], ay[chosen]
-        self._bounds = tuple(bound[chosen] for bound in (low_x, high_x, low_y, high_y))
-        self._nearness = tuple(1 / corner[chosen] for corner in near)
+        met = np.flatnonzero(touching)
+        self._triangle = met if chosen is None else chosen[met]
+        inverse = 1 / area[met]
+        self._slopes = acy[met] * inverse, -acx[met] * inverse, -aby[met] * inverse, abx[met] * inverse
+        self._corner = ax[met], ay[met]
+        self._bounds = tuple(bound[met] for bound in (low_x, high_x, low_y, high_y))
+        self._nearness = tuple(1 / corner[met] for corner in near)
         self._size_hw = size_hw
 
     def fragments(self, samples: Samples) -> Fragments:

@@ -229,4 +229,4 @@ def weight_vector(drawn: Mapping[str, float], names: Sequence[str]) -> npt.NDArr
       [E] float32. A shape of both sides gets the mean of the sides' weights.
     """
     canonical = [canonical_names(name) for name in names]
-    return np.array([np.mean([drawn.get(one, 0.0) for one in ones]) for ones in canonical], np.float32)
+    return np.array([sum(drawn.get(one, 0.0) for one in ones) / len(ones) for ones in canonical], np.float32)

@@ -45,22 +45,7 @@ class Kinds:
         return cls(corners, np.isin(part, MOUTH), np.isin(part, EYES), part == Part.INNER, np.isin(part, WORN))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Bounds:
-    """Rectangles around triangles in the picture, px; the sides are [T] each."""
-
-    left: Array
-    right: Array
-    top: Array
-    bottom: Array
-
-    def meet(self, points: npt.NDArray[np.floating], margin: float) -> Mask:
-        """Whether they overlap the smallest rectangle around points [L, 2] and a margin, [T]."""
-        (left, top), (right, bottom) = points.min(axis=0) - margin, points.max(axis=0) + margin
-        return (self.left < right) & (self.right > left) & (self.top < bottom) & (self.bottom > top)
-
-
-def in_view(projected: Array, kinds: Kinds, landmarks: Array, shot: Shot) -> Mask:
+def in_view(projected: Array, kinds: Kinds, landmarks: Array, shot: Shot) -> npt.NDArray[np.intp]:
     """Triangles that face the camera, and all others at their corners, so that smooth normals stay what they are.
 
     What lies behind lips and lids is seen through them alone. The lining of an open mouth is kept whole: it keeps the
@@ -73,29 +58,36 @@ def in_view(projected: Array, kinds: Kinds, landmarks: Array, shot: Shot) -> Mas
       shot: the camera.
 
     Returns:
-      [T].
+      [K], their numbers in ascending order.
     """
     x, y, _ = projected
     marks = camera.project_array(landmarks, shot.quaternion, shot.translation, shot.intrinsics)
-    (ax, bx, cx), (ay, by, cy) = x[kinds.corners], y[kinds.corners]
-    bounds = _Bounds(
-        np.minimum(np.minimum(ax, bx), cx),
-        np.maximum(np.maximum(ax, bx), cx),
-        np.minimum(np.minimum(ay, by), cy),
-        np.maximum(np.maximum(ay, by), cy),
-    )
     height, width = shot.size_hw
-    near = bounds.meet(np.array([[0, 0], [width, height]]), _BESIDE * width)
     pad = _PAD * float(shot.intrinsics[0, 0] / np.linalg.norm(shot.translation))
-    in_eyes = bounds.meet(marks[36:42], pad) | bounds.meet(marks[42:48], pad)
-    near &= ~kinds.of_mouth | in_eyes | bounds.meet(marks[60:68], pad)
+    # Bounds of a triangle meet a rectangle if its corners have no side in common (Cohen and Sutherland's outcodes).
+    picture = np.array([[0, 0], [width, height]])
+    sides = np.zeros(len(x), np.uint16)
+    for number, (points, margin) in enumerate(
+        ((picture, _BESIDE * width), (marks[36:42], pad), (marks[42:48], pad), (marks[60:68], pad))
+    ):
+        (left, top), (right, bottom) = (points.min(axis=0) - margin), (points.max(axis=0) + margin)
+        for side, beyond in enumerate((x <= left, x >= right, y <= top, y >= bottom)):
+            sides |= np.uint16(1 << (4 * number + side)) * beyond
+    a, b, c = sides[kinds.corners]
+    common = a & b & c
+    near, right_eye, left_eye, mouth = (common & np.uint16(15 << 4 * number) == 0 for number in range(4))
+    in_eyes = right_eye | left_eye
+    near &= ~kinds.of_mouth | in_eyes | mouth
     near &= ~kinds.of_eyes | in_eyes
     # Wound with normals outwards: clockwise, where y points down, if the surface faces the camera.
+    chosen = np.flatnonzero(near)
+    corners = kinds.corners[:, chosen]
+    (ax, bx, cx), (ay, by, cy) = x[corners], y[corners]
     faces = (bx - ax) * (cy - ay) < (by - ay) * (cx - ax)
-    faces |= kinds.two_sided
+    faces |= kinds.two_sided[chosen]
     if np.linalg.norm(landmarks[62] - landmarks[66]) > _OPEN:
-        faces |= kinds.lining
-    faces &= near
+        faces |= kinds.lining[chosen]
     touched = np.zeros(len(x), bool)
-    touched[kinds.corners[:, faces]] = True
-    return near & touched[kinds.corners].any(axis=0)
+    touched[corners[:, faces]] = True
+    a, b, c = touched[corners]
+    return chosen[a | b | c]

@@ -26,13 +26,15 @@ class Hair:
     """The hair of a person.
 
     Attributes:
-      caster: its tree, source frame, for its shadows.
+      caster: the tree of what of it casts shadows, source frame; None if nothing does.
+      vertices: [W, 3], mm, source frame.
       normals: [W, 3], away from the head.
       style: what it is made of.
       colour: [3], linear RGB.
     """
 
-    caster: raycast.Raycaster
+    caster: raycast.Raycaster | None
+    vertices: Array
     normals: Array
     style: HairStyle
     colour: Array
@@ -48,16 +50,17 @@ class Hair:
         bent = bent + volume * away
         # Hair is no surface: what it shows of the light is smoother than its cards.
         normals = normals + 0.7 * away
-        return cls(raycast.Raycaster(bent, style.triangles), normals / illumination.length(normals), style, colour)
+        opaque = mesh.trimmed(bent, style.triangles[style.opaque])
+        caster = raycast.Raycaster(*opaque) if len(opaque[1]) else None
+        return cls(caster, bent, normals / illumination.length(normals), style, colour)
 
     def shades(self, origins: Array, direction: Array) -> npt.NDArray[np.bool_]:
         """Whether dense hair lies on rays [S, 3] towards a light, [S]; direction is [S, 3]."""
-        hits = self.caster.cast(origins, direction)
-        return (hits.triangle >= 0) & self.style.opaque[hits.triangle]
+        return np.zeros(len(origins), bool) if self.caster is None else self.caster.occluded(origins, direction)
 
     def before(self, shot: Shot) -> "SeenHair":
         """The hair as a camera sees it."""
-        projected = rasterise.project(self.caster.vertices, shot.quaternion, shot.translation, shot.intrinsics)
+        projected = rasterise.project(self.vertices, shot.quaternion, shot.translation, shot.intrinsics)
         return SeenHair(self, rasterise.Screen(projected, self.style.triangles, shot.size_hw))
 
 
@@ -96,8 +99,8 @@ class SeenHair:
         """
         style = self.hair.style
         met = self.screen.fragments(samples)
-        met = met[np.flatnonzero(met.depth < farthest[met.sample])]
-        met, layer = _layers(met[np.flatnonzero(met.depth < farthest[met.sample])])
+        chosen, layer = _layers(met, np.flatnonzero(met.depth < farthest[met.sample]))
+        met = met[chosen]
         corners = style.triangles[met.triangle]
         brightness, alpha = self._strands(met, corners)
         let_through = np.ones(len(samples), np.float32)
@@ -147,15 +150,20 @@ class SeenHair:
         return illumination.reflected(surface, normals, view, facing, ambient, visible, model_from_cam, lighting)
 
 
-def _layers(met: rasterise.Fragments) -> tuple[rasterise.Fragments, npt.NDArray[np.intp]]:
-    """The first `_LAYERS` fragments of each sample, front to back, and which layer each one is, [N]."""
-    met = met[np.lexsort((met.depth, met.sample))]
-    other = np.ones(len(met.sample), bool)
-    other[1:] = np.diff(met.sample) != 0
+def _layers(
+    met: rasterise.Fragments, chosen: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Of chosen fragments the first `_LAYERS` of each sample, front to back, and which layer each one is, [N]."""
+    # One key for both: the bits of floats above 0 are ordered as the floats are.
+    keys = met.sample[chosen].astype(np.int64) << 32 | met.depth[chosen].view(np.int32)
+    chosen = chosen[np.argsort(keys, kind="stable")]
+    sample, depth = met.sample[chosen], met.depth[chosen]
+    other = np.ones(len(chosen), bool)
+    other[1:] = sample[1:] != sample[:-1]
     apart = other.copy()
-    apart[1:] |= np.diff(met.depth) > _STEP
-    met, other = met[np.flatnonzero(apart)], other[apart]
-    number = np.arange(len(other))
+    apart[1:] |= depth[1:] - depth[:-1] > _STEP
+    chosen, other = chosen[apart], other[apart]
+    number = np.arange(len(chosen))
     layer = number - np.maximum.accumulate(np.where(other, number, 0))
-    kept = np.flatnonzero(layer < _LAYERS)
-    return met[kept], layer[kept]
+    kept = layer < _LAYERS
+    return chosen[kept], layer[kept]

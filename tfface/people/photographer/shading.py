@@ -31,8 +31,28 @@ _LINING, _GUMS = (0.28, 0.09, 0.08), (0.42, 0.15, 0.14)
 _IRIS_RADIUS = 5.9
 """mm."""
 _OPEN_RAYS = 8
+"""Rays by which a pixel looks for what is around it."""
 _ENCLOSURE = 60.0
 """mm, up to which something keeps the light from the inside of a mouth."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spread:
+    """How the samples of a pixel share out the rays by which it looks for light.
+
+    Attributes:
+      disc: [S, 2], the point of the key light's unit disc that each sample looks at for shadow.
+      number: [S], of each sample in its pixel.
+      count: samples of a pixel.
+    """
+
+    disc: Array
+    number: npt.NDArray[np.intp]
+    count: int
+
+    def __getitem__(self, chosen: npt.NDArray[np.intp]) -> "Spread":
+        """Of some of the samples."""
+        return Spread(self.disc[chosen], self.number[chosen], self.count)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -144,12 +164,12 @@ class Sitter:
         return culling.Kinds.of(self.triangles, self.part)
 
     @functools.cached_property
-    def casting(self) -> tuple[npt.NDArray[np.int32], culling.Kinds]:
-        """Triangles [C, 3] that cast shadows where the head moves, and their kinds."""
+    def casting(self) -> culling.Kinds:
+        """The triangles that cast shadows where the head moves."""
         coarse = shadow_casters.of_head(self.head)
         worn = slice(len(self.head.triangles), None)
         triangles = np.concatenate((coarse.triangles, self.triangles[worn]))
-        return triangles, culling.Kinds.of(triangles, np.concatenate((coarse.part, self.part[worn])))
+        return culling.Kinds.of(triangles, np.concatenate((coarse.part, self.part[worn])))
 
     @functools.cached_property
     def clearance(self) -> Array:
@@ -169,7 +189,7 @@ def build_scene(sitter: Sitter, vertices: Array) -> Scene:
     """
     surface = np.concatenate((vertices, sitter.worn))
     caster = raycast.Raycaster(surface, sitter.triangles)
-    return _scene(sitter, caster, surface, np.ones(len(sitter.part), bool))
+    return _scene(sitter, caster, mesh.vertex_normals(surface, sitter.triangles))
 
 
 def build_posed_scene(sitter: Sitter, vertices: Array, shot: framing.Shot) -> Scene:
@@ -184,27 +204,39 @@ def build_posed_scene(sitter: Sitter, vertices: Array, shot: framing.Shot) -> Sc
     projected = rasterise.project(surface, shot.quaternion, shot.translation, shot.intrinsics)
     landmarks = vertices[[sitter.head.landmarks[name] for name in schema.IBUG68]]
     kept = culling.in_view(projected, sitter.kinds, landmarks, shot)
-    kept &= sitter.part != Part.LASHES
-    triangles, kinds = sitter.casting
-    caster = raycast.Raycaster(*mesh.trimmed(surface, triangles[culling.in_view(projected, kinds, landmarks, shot)]))
-    enclosed = np.zeros(len(kept), bool)
+    kept = kept[sitter.part[kept] != Part.LASHES]
+    triangles = sitter.kinds.corners.T
+    casting = sitter.casting.corners[:, culling.in_view(projected, sitter.casting, landmarks, shot)].T
+    scene = _scene(
+        sitter,
+        raycast.Raycaster(*mesh.trimmed(surface, casting)),
+        mesh.vertex_normals(surface, triangles[kept]),
+    )
+    enclosed = np.zeros(len(sitter.part), bool)
     enclosed[: len(sitter.head.triangles)] = sitter.unrolled.enclosed
-    scene = _scene(sitter, caster, surface, kept)
     return dataclasses.replace(
         scene,
         clearance=sitter.clearance,
-        screen=rasterise.Screen(projected, scene.triangles, shot.size_hw),
-        enclosed=enclosed[kept],
+        screen=rasterise.Screen(projected, triangles, shot.size_hw, kept),
+        enclosed=enclosed,
         lashes=Lashes.of(sitter.head, sitter.unrolled, projected, shot.size_hw),
     )
 
 
-def _scene(sitter: Sitter, caster: raycast.Raycaster, surface: Array, kept: npt.NDArray[np.bool_]) -> Scene:
-    """The scene of some of the sitter's triangles, `kept` [T], over the vertices `surface` [V + W, 3]."""
-    triangles, attributes = sitter.triangles[kept], sitter.attributes.copy()
-    attributes[:, _NORMAL] = mesh.vertex_normals(surface, triangles)
-    part, cloth, ahead = sitter.part[kept], sitter.cloth[kept], np.zeros(2, np.float32)
-    return Scene(caster, triangles, part, attributes, sitter.appearance, cloth, ahead, hair=sitter.hair)
+def _scene(sitter: Sitter, caster: raycast.Raycaster, normals: Array) -> Scene:
+    """The scene of a sitter with normals [V + W, 3]."""
+    attributes, ahead = sitter.attributes.copy(), np.zeros(2, np.float32)
+    attributes[:, _NORMAL] = normals
+    return Scene(
+        caster,
+        sitter.triangles,
+        sitter.part,
+        attributes,
+        sitter.appearance,
+        sitter.cloth,
+        ahead,
+        hair=sitter.hair,
+    )
 
 
 def shade(
@@ -214,7 +246,7 @@ def shade(
     directions: Array,
     model_from_cam: Array,
     lighting: Lighting,
-    disc: Array,
+    spread: Spread,
 ) -> Array:
     """Colour of what rays meet.
 
@@ -225,7 +257,7 @@ def shade(
       directions: [S, 3], source frame, the rays.
       model_from_cam: [3, 3], rotation.
       lighting: the light, camera frame.
-      disc: [S, 2], the point of the key light's unit disc that each ray looks at for shadow.
+      spread: how the rays share out what a pixel looks at.
 
     Returns:
       [S, 3], linear RGB.
@@ -250,7 +282,7 @@ def shade(
     if scene.enclosed is not None:
         closed = np.flatnonzero(scene.enclosed[hits.triangle])
         origins = points[closed] + 0.5 * clearance[closed] * normals[closed]
-        ambient[closed] = _open_share(scene.caster, origins, normals[closed], disc[closed])
+        ambient[closed] = _open_share(scene.caster, origins, normals[closed], spread[closed])
     # What shows the inside of the head, through a nostril or between the lips, is dark.
     inside = np.flatnonzero(facing < -0.25)
     albedo[inside], ambient[inside] = albedo[inside] * 0.2, 0.1
@@ -262,7 +294,7 @@ def shade(
     if lighting.shadows:
         lit = np.flatnonzero(cosine > -illumination.WRAP[0])
         origins = points[lit] + clearance[lit] * normals[lit]
-        visible[lit] = _key_visible(scene, origins, key, lighting.key_radius * disc[lit])
+        visible[lit] = _key_visible(scene, origins, key, lighting.key_radius * spread.disc[lit])
     return illumination.reflected(surface, normals, view, facing, ambient, visible, model_from_cam, lighting)
 
 
@@ -327,16 +359,17 @@ def _key_visible(scene: Scene, origins: Array, key: Array, disc: Array) -> Array
     return visible.astype(np.float32)
 
 
-def _open_share(caster: raycast.Raycaster, origins: Array, normals: Array, disc: Array) -> Array:
+def _open_share(caster: raycast.Raycaster, origins: Array, normals: Array, spread: Spread) -> Array:
     """Share of the surroundings that points see past lips, lids and teeth, weighted by the cosine, [S].
 
-    A few rays a point; `disc` [S, 2] turns them from one ray of a pixel to the next, so that its mean is smooth.
+    A few rays a pixel, dealt out to its samples and turned from one sample to the next, so that their mean is smooth.
     """
-    turn = np.arctan2(disc[:, 1], disc[:, 0])[:, None]
+    turn = np.arctan2(spread.disc[:, 1], spread.disc[:, 0])[:, None]
     cos, sin = np.cos(turn), np.sin(turn)
-    x, y, z = unrolled_skin.sphere_points(_OPEN_RAYS).T
+    dealt = spread.number[:, None] + spread.count * np.arange(max(1, _OPEN_RAYS // spread.count))
+    x, y, z = np.moveaxis(unrolled_skin.sphere_points(_OPEN_RAYS).astype(np.float32)[dealt % _OPEN_RAYS], -1, 0)
     # Normal + point of the unit sphere is distributed as the cosine about the normal.
-    turned = np.stack((cos * x - sin * y, sin * x + cos * y, np.broadcast_to(z, (len(origins), _OPEN_RAYS))), axis=-1)
+    turned = np.stack((cos * x - sin * y, sin * x + cos * y, z), axis=-1)
     directions = normals[:, None, :] + np.float32(0.98) * turned
     blocked = caster.occluded(origins[:, None, :], directions, _ENCLOSURE)
     return (1 - blocked.mean(axis=1)).astype(np.float32)

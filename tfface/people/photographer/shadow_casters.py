@@ -15,7 +15,7 @@ from tfface.geometry import mesh, raycast
 from tfface.people.photographer import unrolled_skin
 from tfface.people.photographer.head_model import HeadModel, Part
 
-_CELL, _CELL_ENCLOSED = 6.0, 2.0
+_CELL, _CELL_ENCLOSED = 6.0, 3.0
 """mm between vertices that are kept, and at and behind lips and lids, where what moves is small."""
 _MOVED = 0.5
 """mm by which an expression has to move a vertex to be looked at."""
