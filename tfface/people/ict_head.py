@@ -99,8 +99,9 @@ def meshes(path: str) -> npt.NDArray[np.float32]:
 
 def deformed(path: str, coefficients: npt.NDArray[np.float32], num_vertices: int) -> npt.NDArray[np.float32]:
     """The first vertices of a person, [num_vertices, 3] float32, mm: neutral + sum_k c_k mode_k."""
-    modes = np.asarray(meshes(path))[:, :num_vertices]
-    return modes[0] + np.tensordot(coefficients, modes[1:], axes=1)
+    rows = np.asarray(meshes(path))
+    rows = rows.reshape(len(rows), -1)[:, : 3 * num_vertices]  # A view: the modes are not copied.
+    return (rows[0] + coefficients @ rows[1:]).reshape(num_vertices, 3)
 
 
 @functools.lru_cache(maxsize=4)

@@ -116,7 +116,10 @@ class SeenHair:
             brightness[seen], met.barycentric[seen], corners[seen], directions[sample], model_from_cam, lighting
         )
         colour *= let_through[:, None]
-        np.add.at(colour, sample, (before[seen] * alpha[seen])[:, None] * shown)
+        light = (before[seen] * alpha[seen])[:, None] * shown
+        for number in range(_LAYERS):
+            mine = np.flatnonzero(layer[seen] == number)
+            colour[sample[mine]] += light[mine]
         opacity *= let_through
         opacity += 1 - let_through
 

@@ -1,6 +1,7 @@
 """Eyelashes: fringes that hang before eyes and lids and let most of what lies behind them through."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class Lashes:
     @classmethod
     def of(cls, head: HeadModel, unrolled: UnrolledSkin, projected: Array, size_hw: tuple[int, int]) -> "Lashes | None":
         """The lashes of a head that a camera sees, [3, V] of `rasterise.project`; None if it has none."""
-        triangles = head.triangles[head.part == Part.LASHES]
+        triangles = _fringes(head)
         if not len(triangles):
             return None
         return cls(rasterise.Screen(projected, triangles, size_hw), triangles, unrolled.fringe)
@@ -50,3 +51,9 @@ class Lashes:
         opacity = np.zeros(len(farthest), np.float32)
         opacity[before] = _DENSITY * (1 - (hits.barycentric[before] * fringe).sum(axis=-1)) ** 2
         return opacity
+
+
+@functools.lru_cache(maxsize=4)
+def _fringes(head: HeadModel) -> npt.NDArray[np.int32]:
+    """The triangles [F, 3] of a head's lashes, once a process."""
+    return head.triangles[head.part == Part.LASHES]

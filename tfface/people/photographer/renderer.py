@@ -96,7 +96,8 @@ def _sample(
         hair.over(colour, opacity, distance, samples, directions, cam_from_model.T, lighting)
     blocks = len(rows), len(places)
     # Slice by slice: a mean over a middle axis takes several times as long.
-    return sum(np.moveaxis(colour.reshape(*blocks, 3), 1, 0)) / len(places), opacity.reshape(blocks).mean(axis=1)
+    total = functools.reduce(np.add, np.moveaxis(colour.reshape(*blocks, 3), 1, 0))
+    return total / np.float32(len(places)), opacity.reshape(blocks).mean(axis=1)
 
 
 @functools.lru_cache(maxsize=16)

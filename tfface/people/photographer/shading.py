@@ -164,12 +164,10 @@ class Sitter:
         return culling.Kinds.of(self.triangles, self.part)
 
     @functools.cached_property
-    def casting(self) -> culling.Kinds:
-        """The triangles that cast shadows where the head moves."""
-        coarse = shadow_casters.of_head(self.head)
-        worn = slice(len(self.head.triangles), None)
-        triangles = np.concatenate((coarse.triangles, self.triangles[worn]))
-        return culling.Kinds.of(triangles, np.concatenate((coarse.part, self.part[worn])))
+    def casting(self) -> npt.NDArray[np.int32]:
+        """The triangles that cast shadows where the head moves, [C, 3]."""
+        coarse = shadow_casters.of_head(self.head).triangles
+        return np.concatenate((coarse, self.triangles[len(self.head.triangles) :]))
 
     @functools.cached_property
     def clearance(self) -> Array:
@@ -206,7 +204,9 @@ def build_posed_scene(sitter: Sitter, vertices: Array, shot: framing.Shot) -> Sc
     kept = culling.in_view(projected, sitter.kinds, landmarks, shot)
     kept = kept[sitter.part[kept] != Part.LASHES]
     triangles = sitter.kinds.corners.T
-    casting = sitter.casting.corners[:, culling.in_view(projected, sitter.casting, landmarks, shot)].T
+    seen = np.zeros(len(surface), bool)
+    seen[sitter.kinds.corners[:, kept]] = True
+    casting = sitter.casting[seen[sitter.casting].all(axis=1)]
     scene = _scene(
         sitter,
         raycast.Raycaster(*mesh.trimmed(surface, casting)),
@@ -262,8 +262,8 @@ def shade(
     Returns:
       [S, 3], linear RGB.
     """
-    corners = scene.attributes[scene.triangles[hits.triangle]]
-    values = np.einsum("sc,sck->sk", hits.barycentric, corners)
+    corners = scene.triangles[hits.triangle]
+    values = np.einsum("sc,sck->sk", hits.barycentric, scene.attributes[corners])
     part = scene.part[hits.triangle]
     points = centre + hits.distance[:, None] * directions
     view = -directions / illumination.length(directions)
@@ -277,8 +277,7 @@ def shade(
     ambient = values[:, _AMBIENT]
     clearance = np.full((len(points), 1), _SHADOW_OFFSET, np.float32)
     if scene.clearance is not None:
-        shaded_from = scene.clearance[scene.triangles[hits.triangle]]
-        clearance = np.einsum("sc,sc->s", hits.barycentric, shaded_from)[:, None]
+        clearance = np.einsum("sc,sc->s", hits.barycentric, scene.clearance[corners])[:, None]
     if scene.enclosed is not None:
         closed = np.flatnonzero(scene.enclosed[hits.triangle])
         origins = points[closed] + 0.5 * clearance[closed] * normals[closed]

@@ -29,12 +29,10 @@ class ShadowCasters:
 
     Attributes:
       triangles: [C, 3] int32, into the vertices of the head.
-      part: [C] int8, what each one is part of.
       above: [V], mm by which they lie above each vertex where the head is hollow: there they must not shade it.
     """
 
     triangles: npt.NDArray[np.int32]
-    part: npt.NDArray[np.int8]
     above: npt.NDArray[np.float32]
 
 
@@ -66,14 +64,14 @@ def of_head(head: HeadModel) -> ShadowCasters:
     different = (moved >= 0).all(axis=1) & (moved != np.roll(moved, 1, axis=1)).all(axis=1)
     _, once = np.unique(np.sort(moved[different], axis=1), axis=0, return_index=True)
     chosen = np.flatnonzero(different)[np.sort(once)]
-    coarse = ShadowCasters(moved[chosen].astype(np.int32), part[chosen], np.zeros(count, np.float32))
-    return dataclasses.replace(coarse, above=_above(head, coarse))
+    coarse = moved[chosen].astype(np.int32)
+    return ShadowCasters(coarse, _above(head, coarse[part[chosen] == Part.SKIN]))
 
 
-def _above(head: HeadModel, coarse: ShadowCasters) -> npt.NDArray[np.float32]:
-    """How far coarse triangles of the skin lie above its vertices at most, [V], mm: neutral and in each expression."""
+def _above(head: HeadModel, rough: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """How far triangles [C, 3] lie above the skin's vertices at most, [V], mm: neutral and in each expression."""
     above = np.zeros(len(head.template_vertices), np.float32)
-    skin, rough = head.triangles[head.part == Part.SKIN], coarse.triangles[coarse.part == Part.SKIN]
+    skin = head.triangles[head.part == Part.SKIN]
     deltas = np.zeros((0, *head.template_vertices.shape)) if head.expressions is None else head.expressions.deltas
     for delta in (None, *deltas):
         vertices, fine, near = head.template_vertices, skin, rough
