@@ -54,20 +54,21 @@ demo: $(INSTALLED)  ## synthetic people, training, evaluation: table and picture
 model: $(MODEL)/starter.keras  ## the package's model, runs/model/starter.keras, from nothing: about 3 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
 	@cat $<.sha256
 
-$(MODEL)/starter.keras: $(MODEL)/training/single_view/last.keras
-	"$(BIN)/python" -m tfface.shrink --model=$(<D)/best.keras --out=$@
+$(MODEL)/starter.keras: $(MODEL)/training/starter/last.keras
+	"$(BIN)/python" -m tfface.shrink --model=$< --out=$@
 
 $(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/varied/manifest.json
 	"$(BIN)/python" -m tfface.train --flagfile=$<
 
 $(MODEL)/training/single_view/last.keras: | $(MODEL)/training/painted/last.keras
+$(MODEL)/training/starter/last.keras: | $(MODEL)/training/single_view/last.keras
 
 $(MODEL)/%/manifest.json: | $(INSTALLED)
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_$*.cfg $(ICT) $(OPTIONS)
 
 $(MODEL)/varied/manifest.json: | $(MODEL)/people/manifest.json
 
-.SECONDARY: $(MODEL)/training/single_view/last.keras $(MODEL)/training/painted/last.keras
+.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view starter)
 
 # Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
 table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; continues an interrupted run
