@@ -55,7 +55,7 @@ model: $(MODEL)/starter.keras  ## the package's model, runs/model/starter.keras,
 	@cat $<.sha256
 
 $(MODEL)/starter.keras: $(MODEL)/training/starter/last.keras
-	"$(BIN)/python" -m tfface.shrink --model=$< --out=$@
+	"$(BIN)/python" -m tfface.shrink --model=$< --prune=1e-4 --out=$@
 
 $(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/varied/manifest.json
 	"$(BIN)/python" -m tfface.train --flagfile=$<

@@ -72,7 +72,7 @@ def test_a_file_of_half_precision_opens_like_any_other(tmp_path):
     opened = keras.saving.load_model(tmp_path / "small" / "half.keras")
     for loaded, weight in zip(opened.weights, model.weights, strict=True):
         assert loaded.dtype == weight.dtype
-        np.testing.assert_allclose(loaded.numpy(), weight.numpy(), rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(loaded.numpy(), weight.numpy(), rtol=2.5e-3, atol=1e-6)
     assert FaceModel(opened).morphable_model.digest() == FaceModel(model).shape_decoder.digest
     expected = predictions(model)
     for key, value in predictions(tfface.load(tmp_path / "small" / "half.keras")).items():
