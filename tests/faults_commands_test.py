@@ -17,6 +17,7 @@ import killing
 import numpy as np
 import pytest
 import reconstruction_run_test
+import rig_test
 import serving_tiny
 import small_face
 import tiny
@@ -74,14 +75,16 @@ def commands(photographs, tmp_path_factory) -> dict[str, dict[str, object]]:
     records = tiny_people.records_folder()
     face = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
     paths = tiny.saved(tmp_path_factory.mktemp("models"), {"SV": tiny.build("single_view", face=face)})
+    rig = rig_test.program_options(tmp_path_factory.mktemp("rig"), rig_test.smiling_model()) if "rig" in KILLED else {}
     return {
+        "rig": rig,
         "evaluate": {"records": records, "models": f"SV={paths['SV']}", "examples": 1},
         "reconstruct": {"images": photographs, "model": serving_tiny.keras_file(), "outputs": "", "workers": 1},
     }
 
 
-KILLED = ("reconstruct",) if killing.KILLS == 1 else ("reconstruct", "evaluate")
-OUTPUT = {"evaluate": "output", "reconstruct": "out", "export": "out"}
+KILLED = ("reconstruct",) if killing.KILLS == 1 else ("reconstruct", "evaluate", "rig")
+OUTPUT = {"evaluate": "output", "reconstruct": "out", "export": "out", "rig": "out"}
 
 
 def _command(name, options, output, prepare=_see_red_squares):

@@ -1,6 +1,7 @@
 """From a raw scan to an avatar: the scan's colours in every format, the head around the face, and the program."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -24,8 +25,7 @@ NAMES = ("mouthSmile_L", "mouthSmile_R")
 WEIGHTS = np.array([0.8, 0.0], np.float32)
 
 
-@pytest.fixture(scope="module")
-def model() -> MorphableModel:
+def smiling_model() -> MorphableModel:
     """Six people's principal components with the head of each, and cheeks that rise."""
     heads = np.stack([PEOPLE.head_shape(index) for index in range(6)]).astype(np.float64)
     index = PEOPLE.head.face_index
@@ -61,6 +61,11 @@ def model() -> MorphableModel:
     )
 
 
+@pytest.fixture(scope="module")
+def model() -> MorphableModel:
+    return smiling_model()
+
+
 def _paint(points: np.ndarray) -> np.ndarray:
     """Colours [..., 3], sRGB, 0..1, of the mean head: smooth, and another left than right."""
     x, y = points[..., 0] / 40, points[..., 1] / 40
@@ -71,8 +76,7 @@ COEFFICIENTS = np.array([0.8, -0.6, 0.5, 0.3], np.float32)
 MOTION = scanned_people.pose(5)
 
 
-@pytest.fixture(scope="module")
-def scan(model) -> tuple[mesh.Mesh, np.ndarray]:
+def smiling_scan(model: MorphableModel) -> tuple[mesh.Mesh, np.ndarray]:
     """A smiling person of the model, moved somewhere, and the colours of its vertices."""
     head = model.head
     points, triangles = scanned_people.subdivided(head.decode(COEFFICIENTS, WEIGHTS).astype(float), head.triangles)
@@ -81,22 +85,37 @@ def scan(model) -> tuple[mesh.Mesh, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def landmarks(model):
+def scan(model) -> tuple[mesh.Mesh, np.ndarray]:
+    return smiling_scan(model)
+
+
+def _landmarks(model: MorphableModel) -> dict[str, np.ndarray]:
     posed = MOTION.apply(model.posed(COEFFICIENTS, WEIGHTS))
     return {name: posed[index] for name, index in model.landmarks.items()}
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory, model, scan, landmarks):
+def landmarks(model):
+    return _landmarks(model)
+
+
+def program_options(folder: pathlib.Path, model: MorphableModel) -> dict[str, object]:
+    """Writes 3DMM, scan and landmarks; options of the program, all but where it writes."""
+    model.save(folder / "prior.h5")
+    surface, colors = smiling_scan(model)
+    mesh.write_mesh(folder / "scan.ply", surface, np.rint(255 * colors).astype(np.uint8))
+    points = {name: point.tolist() for name, point in _landmarks(model).items()}
+    (folder / "landmarks.json").write_text(json.dumps(points), encoding="utf-8")
+    return {"scan": folder / "scan.ply", "template": folder / "prior.h5", "texture_size": 128}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, model):
     """What the program writes, and the folder."""
     folder = tmp_path_factory.mktemp("rig")
-    model.save(folder / "prior.h5")
-    surface, colors = scan
-    mesh.write_mesh(folder / "scan.ply", surface, np.rint(255 * colors).astype(np.uint8))
-    points = {name: point.tolist() for name, point in landmarks.items()}
-    (folder / "landmarks.json").write_text(json.dumps(points), encoding="utf-8")
-    command = [sys.executable, "-m", "tfface.rig", f"--scan={folder / 'scan.ply'}", f"--out={folder / 'out'}"]
-    command += [f"--template={folder / 'prior.h5'}", "--texture_size=128"]
+    options = program_options(folder, model)
+    command = [sys.executable, "-m", "tfface.rig", f"--out={folder / 'out'}"]
+    command += [f"--{name}={value}" for name, value in options.items()]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "registered to 0." in done.stdout
