@@ -35,7 +35,13 @@ EXPRESSION = {"Smile": 0.9, "Jaw open": 0.25, "Brows up": 0.6}
 def photograph(seed: int) -> Image.Image:
     """A rendered person, nearly frontal, with room around the face."""
     settings = PhotographySettings(
-        image_size=2 * SIZE, num_views=3, margin=0.7, light="varied", camera=0.2, occluder_probability=0.0
+        image_size=2 * SIZE,
+        num_views=3,
+        margin=0.7,
+        pitch_deviation=3.0,
+        camera=0.2,
+        occluder_probability=0.0,
+        light="varied",
     )
     source = people.open_source(
         "ict",
@@ -53,6 +59,7 @@ def from_page(path: pathlib.Path) -> list[Image.Image]:
     with tempfile.TemporaryDirectory() as profile, chromium.running(pathlib.Path(profile)) as browser:
         browser.open(path, 1100, 760)
         browser.wait("'ready' in document.documentElement.dataset")
+        browser.evaluate("document.getElementById('readout').remove()")
         shots = []
         for yaw in (-40, 40):
             browser.evaluate(f"lookFrom({yaw})")

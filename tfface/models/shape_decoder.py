@@ -27,8 +27,8 @@ class MorphableModelDecoder(Decoder):
       landmarks: Vertex index by landmark name.
       digest: Hash of the 3DMM, to compare with the one that records were made with.
       conventions_version: `schema.CONVENTIONS_VERSION` at the time of training.
-      parts: What else the 3DMM has: the description of `carried_parts.pack`, under ``arrays`` with shapes and types.
-      copied: `MorphableModel.metadata` of a 3DMM whose basis and deltas have lost what half precision does not hold.
+      parts: What else the 3DMM has: the description of `carried_parts.pack`, under ``arrays`` with shapes and types;
+        ``metadata`` of a copy in half precision (`MorphableModel.in_half_precision`).
     """
 
     def __init__(
@@ -40,7 +40,6 @@ class MorphableModelDecoder(Decoder):
         digest: str = "",
         conventions_version: int = schema.CONVENTIONS_VERSION,
         parts: Mapping[str, Any] | None = None,
-        copied: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
@@ -56,7 +55,6 @@ class MorphableModelDecoder(Decoder):
         self.digest = digest
         self.conventions_version = conventions_version
         self.parts = dict(parts or {})
-        self.copied = dict(copied or {})
 
         def constant(name: str, shape: tuple[int, ...], dtype: str = "float32") -> Any:
             return self.add_weight(name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False)
@@ -111,7 +109,7 @@ class MorphableModelDecoder(Decoder):
             triangles=np.asarray(self.triangles),
             landmarks=dict(self.landmarks),
             symmetry=symmetry if symmetry.min(initial=0) >= 0 else None,
-            metadata=self.copied,
+            metadata=self.parts.get("metadata", {}),
         )
 
     def large_weights(self) -> set[int]:
@@ -143,7 +141,6 @@ class MorphableModelDecoder(Decoder):
             "digest": self.digest,
             "conventions_version": self.conventions_version,
             **({"parts": self.parts} if self.parts else {}),
-            **({"copied": self.copied} if self.copied else {}),
         }
 
 

@@ -77,7 +77,8 @@ def save_half(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """
     path = pathlib.Path(path)
     decoder = FaceModel(model).shape_decoder
-    before, decoder.copied = decoder.copied, dict(decoder.to_face_model().in_half_precision().metadata)
+    before, metadata = decoder.parts, decoder.to_face_model().in_half_precision().metadata
+    decoder.parts = {**before, "metadata": metadata}
     try:
         with files.folder_beside(path) as folder:
             model.save(folder / "whole.keras")
@@ -93,7 +94,7 @@ def save_half(model: keras.Model, path: str | os.PathLike[str]) -> None:
                 half.write(folder / "half.h5", _WEIGHTS)
             files.move_into_place(folder / "half.keras", path)
     finally:
-        decoder.copied = before
+        decoder.parts = before
 
 
 def _halve(source: pathlib.Path, target: pathlib.Path, of_decoder: set[int]) -> None:
