@@ -163,7 +163,12 @@ BENCHMARKS = (
         rows=_registration,
     ),
     Benchmark("3DMM from scans", "model_from_scans.py", needs=("capture", "scans_model"), rows=_model_from_scans),
-    Benchmark("reconstruction", "reconstruction.py", quick=("--rounds=1", "--copies=2"), needs=("model", "image")),
+    Benchmark(
+        "reconstruction",
+        "reconstruction.py",
+        quick=("--rounds=1", "--copies=2", "--starts=1"),
+        needs=("model", "image"),
+    ),
     Benchmark(
         "texture",
         "texture.py",

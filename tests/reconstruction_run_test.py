@@ -19,6 +19,7 @@ import tfface
 from tfface import models
 from tfface.data import preprocess
 from tfface.geometry import camera
+from tfface.photographs import face_landmarker
 from tfface.photographs.detector import DetectedFace
 from tfface.reconstruction import loaded_model, progress, reconstruction_run
 from tfface.reconstruction.loaded_model import LoadedModel
@@ -316,6 +317,15 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
         reconstruct(out, path, model="https://example.org/face.keras")
     with pytest.raises(ValueError, match="outputs: expected some of mesh"):
         reconstruct(out, path, outputs=("movie",))
+
+
+def test_what_cannot_work_fails_before_the_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.delenv(face_landmarker.BUNDLE_VARIABLE, raising=False)
+    monkeypatch.setattr(reconstruction_run, "open_models", lambda *_: pytest.fail("the model was loaded"))
+    path = save(tmp_path / "a.png", (20, 20, 40))
+    for option in ("detector", "landmark_source"):
+        with pytest.raises(ValueError, match=f"{option}: mediapipe needs its model"):
+            reconstruct(tmp_path / "out", path, **{option: "mediapipe"})
 
 
 def test_the_steps_of_one_person_are_shown(tmp_path, capfd, monkeypatch):

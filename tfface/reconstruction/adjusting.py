@@ -6,6 +6,7 @@ found keep what the network said of them, if it saw them.
 
 import dataclasses
 import importlib.util
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -104,7 +105,7 @@ def open_adjuster(named: str, bundle: str, model: Predictor) -> Adjuster | str:
         raise ValueError("landmark_source: the model finds no points; train one with points, or name mediapipe")
     if named != MEDIAPIPE and model.surface is not None:
         return Adjuster(NETWORK, None)
-    path = face_landmarker.find_bundle(bundle)
+    path = find_bundle(named, bundle)
     if named == AUTO:
         if path is None:
             return (
@@ -113,11 +114,7 @@ def open_adjuster(named: str, bundle: str, model: Predictor) -> Adjuster | str:
             )
         if importlib.util.find_spec("mediapipe") is None:
             return "the model finds no points, and MediaPipe's need the extra mediapipe: pip install tfface[mediapipe]"
-    if path is None:
-        raise ValueError(
-            "landmark_source: mediapipe needs its model, face_landmarker.task; name it by --face_landmarker or "
-            f"{face_landmarker.BUNDLE_VARIABLE}, or fetch it by --face_landmarker={face_landmarker.DOWNLOAD}"
-        )
+    assert path is not None
     from tfface.photographs.mediapipe_landmarks import MediaPipeLandmarks
 
     source = MediaPipeLandmarks(face_landmarker.shared(path))
@@ -130,6 +127,21 @@ def open_adjuster(named: str, bundle: str, model: Predictor) -> Adjuster | str:
             return fault
         raise ValueError(f"landmark_source: {fault}; --fit=off goes without them") from error
     return Adjuster(MEDIAPIPE, source)
+
+
+def find_bundle(named: str, bundle: str) -> pathlib.Path | None:
+    """The file of MediaPipe's landmarker, see `face_landmarker.find_bundle`; needs no model, so that it may come first.
+
+    Raises:
+      ValueError: If there is no such file, or none although the named landmark source needs it.
+    """
+    path = face_landmarker.find_bundle(bundle)
+    if path is None and named == MEDIAPIPE:
+        raise ValueError(
+            "landmark_source: mediapipe needs its model, face_landmarker.task; name it by --face_landmarker or "
+            f"{face_landmarker.BUNDLE_VARIABLE}, or fetch it by --face_landmarker={face_landmarker.DOWNLOAD}"
+        )
+    return path
 
 
 def _reconstruction(

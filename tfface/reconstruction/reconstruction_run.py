@@ -119,6 +119,10 @@ def reconstruct(
         bar = stack.enter_context(Progress(len(people), len(finished), progress, watcher))
         if todo:
             bar.begin(LOADING)
+            # What cannot work fails before a model is loaded.
+            if options.fit == ON and options.landmark_source == MEDIAPIPE:
+                adjusting.find_bundle(options.landmark_source, options.face_landmarker)
+            detector = open_detector(options.detector, options.face_landmarker)
             if models is None:
                 models = open_models(options, stack)
             given = None if sizes.cameras is None else sizes.cameras.cameras
@@ -127,7 +131,7 @@ def reconstruct(
             adjuster = opened if isinstance(opened, Adjuster) else None
             how = CropSettings(
                 models.main.size,
-                open_detector(options.detector, options.face_landmarker),
+                detector,
                 lens,
                 options.face,
                 options.max_pixels,
