@@ -1,14 +1,17 @@
 """How many photographs a second the synthetic photographer takes, beside the ray casting that they cannot do without.
 
-    python benchmarks/rendering.py [--people=ict --ict_facekit=FOLDER [--expressions=sampled]] [--subjects=40]
+    python benchmarks/rendering.py [--people=ict --ict_facekit=FOLDER [--expressions=sampled] [--everything=ASSETS]]
+        [--subjects=40] [--sizes=64,96,128,256]
 
 One process and all cores, at 64, 96, 128 and 256 px, five views a person, everything included: shape, tree, paint,
-light, background, sensor, JPEG. The limit is Embree alone: the tree of the same people, and one ray through each pixel
-of their five views. Prints a Markdown table.
+light, background, sensor, JPEG. With --everything, people look as in a checkout of MakeHuman's assets, and light,
+occluders and framing are as varied as `tfface.prepare` has them. The limit is Embree alone: the tree of the same
+people, and one ray through each pixel of their five views. Prints a Markdown table.
 """
 
 import argparse
 import concurrent.futures
+import dataclasses
 import functools
 import os
 import pathlib
@@ -30,9 +33,13 @@ SIZES = (64, 96, 128, 256)
 
 def _open(size: int, arguments: argparse.Namespace) -> people.PeopleSource:
     settings = photographer.PhotographySettings(image_size=size, expressions=arguments.expressions)
-    options = {"num_subjects": arguments.subjects + 1, "settings": settings}
+    options = {"num_subjects": arguments.subjects + 1}
     if arguments.people == "ict":
         options["directory"] = arguments.ict_facekit
+    if arguments.everything:
+        settings = dataclasses.replace(settings.with_framing("wide"), light="varied", occluders="varied")
+        options["appearance"] = arguments.everything
+    options["settings"] = settings
     return people.open_source(arguments.people, **options)
 
 
@@ -76,18 +83,22 @@ def main() -> None:
     parser.add_argument("--people", choices=("anthropometric", "ict"), default="anthropometric")
     parser.add_argument("--ict_facekit", default=os.environ.get("ICT_FACEKIT_DIR"), help="checkout of ICT-FaceKit")
     parser.add_argument("--expressions", choices=("none", "sampled"), default="none", help="what ICT's people do")
+    parser.add_argument("--everything", help="folder of MakeHuman's assets: as they look, with all that varies")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="px of the photographs, with commas")
     parser.add_argument("--subjects", type=int, default=40, help="people photographed for each figure")
     arguments = parser.parse_args()
     if arguments.people == "ict" and not arguments.ict_facekit:
         parser.error("--people=ict needs --ict_facekit or the variable ICT_FACEKIT_DIR")
 
+    if arguments.everything and arguments.people != "ict":
+        parser.error("--everything needs --people=ict")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     indices = range(1, arguments.subjects + 1)
     print(f"{arguments.people} people, {_processor()}, {cores} cores, Python {platform.python_version()}\n")
     print(f"| px | images/s, {cores} processes | images/s of CPU time | Embree alone, images/s of CPU time | ratio |")
     print("| ---: | ---: | ---: | ---: | ---: |")
     with concurrent.futures.ProcessPoolExecutor(cores) as pool:
-        for size in SIZES:
+        for size in map(int, arguments.sizes.split(",")):
             source = _open(size, arguments)
             take = functools.partial(_num_images, source)
             list(pool.map(take, [0] * 2 * cores))  # Starts the processes and unrolls the template in each.

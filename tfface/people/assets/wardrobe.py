@@ -51,7 +51,7 @@ class Wardrobe:
 
     Attributes:
       skins_coarse: [N, h, w, 3], logarithm of the skins' albedo without their tone, one cell for `LOW` texels.
-      skins_fine: [N, Ht, Wt, 3] float16, what that leaves.
+      skins_fine: [N, Ht, Wt, 3], what that leaves.
       skins_tone: [N, 3], logarithm of the mean colour of the cheeks.
       skins_age: [N], 0 for young to 1 for old.
       brows: [B, Ht, Wt] uint8, opacity.
@@ -60,7 +60,7 @@ class Wardrobe:
     """
 
     skins_coarse: Array
-    skins_fine: npt.NDArray[np.float16]
+    skins_fine: Array
     skins_tone: Array
     skins_age: Array
     brows: npt.NDArray[np.uint8]
@@ -77,4 +77,5 @@ def wardrobe(path: str) -> Wardrobe:
     fields = [field.name for field in dataclasses.fields(HairStyle)]
     styles = [HairStyle(**{name: arrays[f"hair{number}_{name}"] for name in fields}) for number in range(count)]
     rest = {name: array for name, array in arrays.items() if not name.startswith("hair")}
+    rest["skins_fine"] = rest["skins_fine"].astype(np.float32)  # Halves in the file; slow to compute with.
     return Wardrobe(**rest, hair=tuple(styles))

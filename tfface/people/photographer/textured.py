@@ -97,8 +97,8 @@ def _relief(assets: Wardrobe, person: _Person, shape: tuple[int, int], rng: np.r
     first, second = np.argsort(-shares)[:2]
     share = shares[first] / (shares[first] + shares[second])
     strength = np.float32(rng.uniform(0.7, 1.5))
-    relief = (strength * share) * assets.skins_fine[first].astype(np.float32)
-    relief += (strength * (1 - share)) * assets.skins_fine[second].astype(np.float32)
+    relief = (strength * share) * assets.skins_fine[first]
+    relief += (strength * (1 - share)) * assets.skins_fine[second]
     for channel in range(3):
         cells = Image.fromarray(np.ascontiguousarray(drawn[..., channel], np.float32))
         relief[..., channel] += np.asarray(cells.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
