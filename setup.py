@@ -59,7 +59,7 @@ EXTRAS_REQUIRE = {
     # Raw scans: closest points on a surface, a face detector, and marching cubes for the simulated scanner.
     "scans": ["libigl>=2.6.1", "mtcnn>=1.0", "scikit-image>=0.25"],
     # Photographs: a face detector, and phones' HEIC files. Videos: FFmpeg's libraries, in the smallest wheel there is.
-    "reconstruct": ["mtcnn>=1.0", "pillow-heif>=0.22", "pygltflib>=1.16"],
+    "reconstruct": ["mtcnn>=1.0", "pillow-heif>=0.22"],
     "video": ["av>=15.0"],
     # Another source of landmarks, and a faster face detector; the wheel has no model (docs/reconstruct.md).
     "mediapipe": ["mediapipe>=0.10.30"],
