@@ -61,14 +61,15 @@ $(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/varied/manifest.j
 	"$(BIN)/python" -m tfface.train --flagfile=$<
 
 $(MODEL)/training/single_view/last.keras: | $(MODEL)/training/painted/last.keras
-$(MODEL)/training/starter/last.keras: | $(MODEL)/training/single_view/last.keras
+$(MODEL)/training/variants/last.keras: | $(MODEL)/training/single_view/last.keras
+$(MODEL)/training/starter/last.keras: | $(MODEL)/training/variants/last.keras
 
 $(MODEL)/%/manifest.json: | $(INSTALLED)
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_$*.cfg $(ICT) $(OPTIONS)
 
 $(MODEL)/varied/manifest.json: | $(MODEL)/people/manifest.json
 
-.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view starter)
+.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants starter)
 
 # Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
 table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; continues an interrupted run

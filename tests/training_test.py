@@ -114,6 +114,30 @@ def test_what_a_run_leaves(finished):
     assert any(tag.startswith("prediction") for tag in tags)
 
 
+def test_a_run_starts_from_the_mean_of_two_models(records, finished, tmp_path):
+    one = str(finished / "best.keras")
+    changed = tfface.load(one)
+    rng = np.random.default_rng(0)
+    changed.set_weights([w * rng.uniform(0.9, 1.1) if w.dtype.kind == "f" else w for w in changed.get_weights()])
+    changed.save(tmp_path / "other.keras")
+    options = _options(
+        records,
+        tmp_path / "mean",
+        stages=("heads:1:1e-12",),
+        initialize_from=one,
+        average_with=str(tmp_path / "other.keras"),
+    )
+    mean = FaceModel(tfface.load(training_run.train(options)))
+    parts = [FaceModel(model)._parts() for model in (tfface.load(one), changed)]
+    for name, part in mean._parts().items():
+        for got, *both in zip(part.get_weights(), *(of[name].get_weights() for of in parts), strict=True):
+            np.testing.assert_allclose(got, np.mean(both, axis=0), atol=1e-5)
+    described = json.loads((tmp_path / "mean" / "run.json").read_text())
+    assert described["average_with"] == files.sha256(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match="average_with: expected --initialize_from beside it"):
+        training_run.train(_options(records, tmp_path / "alone", average_with=one))
+
+
 def test_multi_view_and_shape_only_start_from_what_came_before(records, finished, tmp_path):
     single = str(finished / "best.keras")
     multi = training_run.train(

@@ -62,6 +62,10 @@ class TrainingOptions(Options):
         choices=("", *encoders.outputs()),
     )
     initialize_from: str | None = option(None, "A trained model (.keras) whose weights to start from.")
+    average_with: str | None = option(
+        None,
+        "A model (.keras) trained on from the same weights as --initialize_from; the start is the mean of both.",
+    )
     average_pooling: bool = option(
         True,
         "Average the features over the picture in a shape only model; small crops lose what says where things are.",

@@ -19,7 +19,11 @@ import tensorflow as tf
 
 from tfface import files
 
-_CONTENTS = {"records": "records", "initialize_from": "model to start from"}  # held by their checksums
+_CONTENTS = {  # held by their checksums
+    "records": "records",
+    "initialize_from": "model to start from",
+    "average_with": "model to average it with",
+}
 
 
 class Position(tf.Module):

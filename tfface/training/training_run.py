@@ -98,12 +98,13 @@ def _train(
     )
     _check_points(options, plan, examples)
     asked, options, seconds = options.encoder_dtype, *_with_precision(options, plan, examples, run, strategy)
-    start = options.initialize_from
-    started_from = files.sha256(start) if start and os.path.isfile(start) else None
+    if options.average_with and not options.initialize_from:
+        raise ValueError("average_with: expected --initialize_from beside it, of which and this the mean is taken")
+    starts = {name: getattr(options, name) for name in ("initialize_from", "average_with")}
     described = describe(
         dataclasses.asdict(options),
         records=examples.digest,
-        initialize_from=started_from,
+        **{name: files.sha256(path) if path and os.path.isfile(path) else None for name, path in starts.items()},
         precision={"asked": asked, "estimated_seconds": seconds},
     )
     run.claim(described, flagfile, NOT_THE_RUN, TrainingOptions.defaults())
@@ -238,6 +239,9 @@ def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
     if source is not None:
         copied = FaceModel(model).initialize(source)
         tqdm.write(f"started from {options.initialize_from}: {', '.join(copied)}")
+    if options.average_with:
+        averaged = FaceModel(model).average(FaceModel(tfface.load(options.average_with)))
+        tqdm.write(f"the mean with {options.average_with}: {', '.join(averaged)}")
     return model
 
 
