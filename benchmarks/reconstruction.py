@@ -1,6 +1,6 @@
 """What a photograph costs from file to coefficients and poses, beyond the detector and the encoder.
 
-    python benchmarks/reconstruction.py --model=runs/model/single_view.keras --image=portrait.jpg [--rounds=10]
+    python benchmarks/reconstruction.py --model=tfface/assets/starter.keras --image=portrait.jpg [--rounds=10]
 
 The whole is what `tfface.reconstruct` does for a photograph, warm, without writing meshes: reading, detection, crop,
 model, pose in the photograph. The peer is the detector on the reduced photograph and the model on a crop. Then a folder
