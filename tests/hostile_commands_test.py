@@ -121,24 +121,25 @@ def _cases(names: tuple[str, ...], harms: tuple[str, ...]) -> list[tuple[str, st
     return [(name, harms[(index + turn) % len(harms)]) for index, name in enumerate(names) for turn in range(chosen)]
 
 
+def _is_one_line_about(path: pathlib.Path, name: str, said: str) -> None:
+    assert said.startswith(f"tfface.{name.partition(' ')[0]}: ")
+    assert str(path) in said
+    assert len(said.splitlines()) == 1
+
+
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 @pytest.mark.parametrize(("name", "harm"), _cases(OF_MODELS, MODELS))
 def test_a_hostile_model_is_told_in_one_line(hostile, tmp_path, monkeypatch, name, harm):
     path = hostile / f"{harm}.keras"
     said = _said(name, _options(name, path, hostile), tmp_path / "out", monkeypatch)
-    assert said.startswith(f"tfface.{name.partition(' ')[0]}: ")
-    assert str(path) in said
-    assert len(said.splitlines()) == 1
+    _is_one_line_about(path, name, said)
     assert not (hostile / "ran").exists()
 
 
 @pytest.mark.parametrize(("name", "harm"), _cases(OF_FACES, FACES))
 def test_a_hostile_3dmm_is_told_in_one_line(hostile, tmp_path, monkeypatch, name, harm):
     path = hostile / f"{harm}.h5"
-    said = _said(name, _options(name, path, hostile), tmp_path / "out.h5", monkeypatch)
-    assert said.startswith(f"tfface.{name.partition(' ')[0]}: ")
-    assert str(path) in said
-    assert len(said.splitlines()) == 1
+    _is_one_line_about(path, name, _said(name, _options(name, path, hostile), tmp_path / "out.h5", monkeypatch))
 
 
 def test_every_command_is_among_them_or_opens_neither():
