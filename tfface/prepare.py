@@ -2,11 +2,15 @@ r"""Photographs people and writes the records that training and evaluation read.
 
     python -m tfface.prepare --people=anthropometric --subjects=3000 --output=runs/people
     python -m tfface.prepare --people=model --face_model=bfm2017.h5 --subjects=3000 --output=runs/basel
+    python -m tfface.prepare --join=runs/people,runs/captured --output=runs/both
 
 Stopped at any moment, the same command continues. With a larger --subjects it goes on where a finished OUTPUT
 ends: people, division and 3DMM that are there stay, and only who is new is photographed. Beside the records, OUTPUT
 holds the 3DMM of the training split (face_model.h5), after more people still that of the first ones, and a manifest of
 everything that is in them (manifest.json).
+
+--join makes one folder of several, to train on all of them: --face_model=runs/people/face_model.h5 gives the later ones
+the 3DMM of the first.
 """
 
 import dataclasses
@@ -17,7 +21,7 @@ from typing import Any, ClassVar
 from absl import app
 
 from tfface import config
-from tfface.data import preparation, recipes
+from tfface.data import joining, manifest, preparation, recipes
 from tfface.data.splits import SPLITS
 from tfface.options import option, required
 from tfface.people import PeopleSource, open_source
@@ -69,6 +73,11 @@ class PreparationOptions(LooksOptions):
     face_model: str | None = option(
         None, "3DMM (.h5) of other records, instead of building one; whom --people=model draws from."
     )
+    join: Sequence[str] = option(
+        (),
+        "Finished records with one 3DMM and one image size, at least two folders: OUTPUT is everybody in them, nobody "
+        "is photographed.",
+    )
     workers: int = option(0, "Worker processes; 0 means one a core.", lower=0)
     beam: Sequence[str] = option(
         (),
@@ -83,21 +92,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
         options = config.values(PreparationOptions)
-        source, described = _open(options)
-        recipe = recipes.Recipe(
-            seed=options.seed,
-            modes=options.modes,
-            options=described,
-            only_splits=options.only_splits,
-            face_model=_face_model(options, source),
-        )
-        made = preparation.prepare(
-            source,
-            options.output,
-            recipe,
-            num_workers=options.workers or None,
-            pipeline=[f"--{argument}" for argument in options.beam],
-        )
+        made = joining.join(options.join, options.output) if options.join else _photographed(options)
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         config.fail(PreparationOptions, error)
     subjects = ", ".join(f"{split} {len(ids)}" for split, ids in made.subjects.items())
@@ -105,6 +100,25 @@ def main(argv: list[str]) -> None:
     of_first, *later = recipes.stages(made.command)
     if later and not options.face_model:
         print(f"{options.output}: the 3DMM is still that of the first {of_first} subjects")
+
+
+def _photographed(options: PreparationOptions) -> manifest.Manifest:
+    """Prepares the people that the flags describe."""
+    source, described = _open(options)
+    recipe = recipes.Recipe(
+        seed=options.seed,
+        modes=options.modes,
+        options=described,
+        only_splits=options.only_splits,
+        face_model=_face_model(options, source),
+    )
+    return preparation.prepare(
+        source,
+        options.output,
+        recipe,
+        num_workers=options.workers or None,
+        pipeline=[f"--{argument}" for argument in options.beam],
+    )
 
 
 def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
