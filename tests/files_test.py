@@ -277,3 +277,15 @@ def test_what_others_may_be_writing_stays(tmp_path):
     os.utime(old, (time.time() - 2 * 86400,) * 2)
     files.write_bytes(old.parent / "c", b"")
     assert {path.name for path in old.parent.iterdir()} == stays | {"c"}
+
+
+def test_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert files.cache_folder() == tmp_path / "tfface"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert str(files.cache_folder()) == "/home/anna/.cache/tfface"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # as of a container whose user nobody knows
+    with pytest.raises(ValueError, match="XDG_CACHE_HOME: expected a folder to keep things in"):
+        files.cache_folder()

@@ -110,6 +110,18 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def cache_folder() -> Path:
+    """Where what can be made or fetched again is kept: tfface below XDG_CACHE_HOME, which is ~/.cache if not set.
+
+    Raises:
+      ValueError: If it is not set, and this user has no home.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tfface"
+    except RuntimeError as error:
+        raise ValueError(f"XDG_CACHE_HOME: expected a folder to keep things in: {error}") from error
+
+
 @contextlib.contextmanager
 def held(folder: str | os.PathLike[str], option: str) -> Iterator[None]:
     """Holds a folder for this process: makes it, and locks it until the end, however the process ends.

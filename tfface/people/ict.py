@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 import numpy.typing as npt
 
+from tfface import files
 from tfface.face.importers.ict import (
     EXPRESSIONS,
     NEUTRAL_FILE,
@@ -90,7 +91,7 @@ class IctPeople:
           seed: of shapes and photographs.
           settings: of the photographer; the default population if None.
           num_modes: how many of the 100 identity modes vary.
-          cache_dir: where the modes are kept in one file, ~/.cache/tfface (XDG_CACHE_HOME) if None.
+          cache_dir: where the modes are kept in one file, `files.cache_folder` if None.
           appearance: a folder of MakeHuman's assets, from which people get skins, eyes, brows and hair; painted ones if
             None. The first time, they are brought onto the head, which takes about half a minute.
           variation: mm, root mean square of a smooth deformation that everybody's face has beside the modes.
@@ -103,7 +104,7 @@ class IctPeople:
         if not 1 <= num_modes <= NUM_MODES:
             raise ValueError(f"num_modes: expected 1..{NUM_MODES}, got {num_modes}")
         if cache_dir is None:
-            cache_dir = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tfface"
+            cache_dir = files.cache_folder()
         folder, cache = data_folder(directory), pathlib.Path(cache_dir)
         self._cache = cache
         self._settings = settings or photographer.PhotographySettings()

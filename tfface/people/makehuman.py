@@ -55,7 +55,7 @@ class MakeHumanPeople(IctPeople):
           makehuman: a folder of MakeHuman's data (`makehuman_targets`).
           seed: of shapes and photographs.
           settings: of the photographer; the default population if None.
-          cache_dir: where what is computed is kept, ~/.cache/tfface (XDG_CACHE_HOME) if None.
+          cache_dir: where what is computed is kept, `files.cache_folder` if None.
           appearance: as for `IctPeople`.
 
         Raises:

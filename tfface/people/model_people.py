@@ -68,7 +68,7 @@ class ModelPeople:
           seed: of shapes and photographs.
           settings: of the photographer; the default population if None.
           truncation: the largest coefficient, in standard deviations.
-          cache_dir: where the head is kept, ~/.cache/tfface (XDG_CACHE_HOME) if None.
+          cache_dir: where the head is kept, `files.cache_folder` if None.
 
         Raises:
           ValueError: if the file is not a 3DMM, has no symmetry or lacks landmarks, or a number is out of range.
@@ -83,7 +83,7 @@ class ModelPeople:
                 f"{os.fspath(path)}: its mesh has no left-right symmetry, which records need to mirror their scenes"
             )
         if cache_dir is None:
-            cache_dir = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tfface"
+            cache_dir = files.cache_folder()
         try:
             self._folder = str(_cached(model, pathlib.Path(cache_dir)))
         except ValueError as error:

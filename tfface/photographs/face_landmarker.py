@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfface import fetching
+from tfface import fetching, files
 from tfface.photographs.detector import DetectedFace
 
 Array = npt.NDArray[np.floating]
@@ -46,8 +46,7 @@ def find_bundle(named: str) -> pathlib.Path | None:
       ValueError: If there is no such file, or it cannot be fetched.
     """
     if named == DOWNLOAD:
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tfface"
-        path = cache / "face_landmarker.task"
+        path = files.cache_folder() / "face_landmarker.task"
         advice = f"Get it by hand and name it by --face_landmarker or {BUNDLE_VARIABLE}."
         if path.is_file():
             return path

@@ -1,6 +1,5 @@
 """A trained model as a local file; an address with a checksum is fetched first."""
 
-import os
 import pathlib
 import re
 import urllib.parse
@@ -44,6 +43,5 @@ def local(given: str, flag: str = "model", *, timeout: float = 60.0) -> str:
 
 
 def folder() -> pathlib.Path:
-    """Where fetched models are kept: tfface/models below XDG_CACHE_HOME, which is ~/.cache if it is not set."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return pathlib.Path(cache) / "tfface" / "models"
+    """Where fetched models are kept."""
+    return files.cache_folder() / "models"
