@@ -250,3 +250,31 @@ def test_who_is_done_is_there_again_and_what_was_half_way_is_gone(tmp_path):
     assert (tmp_path / kept).exists(), "somebody still works on it"
     again.finished(kept)
     assert not (tmp_path / kept).exists()
+
+
+def test_a_model_that_cannot_be_opened_ends_it_and_pages_are_told(tmp_path):
+    path = tmp_path / "broken.keras"
+    path.write_bytes(b"no model")
+    running, said = server.App(AppOptions(str(tmp_path / "kept"), port=0, model=str(path))), []
+    running.gallery.listen(said.append)
+    with pytest.raises(ValueError, match="broken.keras: not a model of tfface that can be opened"):
+        running.run()
+    (change,) = said
+    assert change["ended"].startswith(f"This program has ended: {path}: not a model")
+
+
+def test_a_second_program_on_a_folder_is_refused_before_it_removes_anything(app):
+    person = json.loads(ask(app, "POST", "/people")[1])["id"]
+    with pytest.raises(ValueError, match=rf"folder: {app.gallery.root} is in use by another run \(process"):
+        server.App(AppOptions(str(app.gallery.root), port=0))
+    assert app.gallery.dropped(person) == []
+    assert (app.gallery.root / person).is_dir()
+    assert ask(app, "DELETE", f"/people/{person}")[0] == 204
+
+
+def test_the_page_says_why_its_program_has_ended(app, browser):
+    browser.open(app.address)
+    browser.wait("'ready' in document.documentElement.dataset")
+    app.gallery.tell({"ended": "This program has ended: a.keras: not a model"})
+    browser.wait("!element('refused').hidden")
+    assert browser.evaluate("element('refused').textContent") == "This program has ended: a.keras: not a model"

@@ -22,10 +22,10 @@ def main(argv: list[str]) -> None:
 
         options = config.values(AppOptions)
         serving = server.App(options)
+        print(f"Open {serving.address} in a browser. Photographs stay in {serving.gallery.root}", flush=True)
+        serving.run()
     except (ValueError, OSError, ModuleNotFoundError) as error:
         config.fail(AppOptions, error)
-    print(f"Open {serving.address} in a browser. Photographs stay in {serving.gallery.root}", flush=True)
-    serving.run()
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ class Gallery:
             person = Person(secrets.token_hex(8))
             self._people[person.id] = person
             (self.root / person.id / PHOTOGRAPHS).mkdir(parents=True)
-            self._tell(person)
+            self.tell({"person": person.told()})
         return person.id
 
     def place_for(self, person_id: str, name: str) -> tuple[Path, int]:
@@ -181,7 +181,7 @@ class Gallery:
                 setattr(person, name, value)
             if person.status in (DONE, FAILED):
                 files.write_json(self.root / person_id / STATE, person.told())
-            self._tell(person)
+            self.tell({"person": person.told()})
 
     def add_face(self, person_id: str, face: dict[str, Any]) -> None:
         """Adds a face that was found."""
@@ -201,8 +201,7 @@ class Gallery:
                 self._doomed.add(person_id)
             else:
                 shutil.rmtree(self.root / person_id)
-            for listener in self._listeners:
-                listener({"deleted": person_id})
+            self.tell({"deleted": person_id})
 
     def finished(self, person_id: str) -> None:
         """Says that nobody works on a person any more."""
@@ -234,10 +233,11 @@ class Gallery:
     def _photographs(self, person_id: str) -> Path:
         return self.root / person_id / PHOTOGRAPHS
 
-    def _tell(self, person: Person) -> None:
-        told = {"person": person.told()}
-        for listener in self._listeners:
-            listener(told)
+    def tell(self, change: dict[str, Any]) -> None:
+        """Tells whoever listens."""
+        with self._lock:
+            for listener in self._listeners:
+                listener(change)
 
 
 def _read(folder: Path) -> Person | None:

@@ -26,6 +26,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tfface import files
 from tfface.reconstruction.reconstruction_run import PAGE_FILE
 from tfface.studio.gallery import Gallery, RefusedError
 from tfface.studio.options import AppOptions
@@ -56,12 +57,17 @@ class App:
         Raises:
           FileNotFoundError: If there is no such model.
           OSError: If the port is taken or the folder cannot be written.
+          ValueError: If an option of the model is wrong, or another process holds the folder.
         """
-        self.gallery = Gallery(
-            Path(options.folder), options.max_people, options.max_files, options.max_megabytes * 1_000_000
-        )
-        self.worker = Worker(self.gallery, options)
-        self._socket = socket.create_server((HOST, options.port))
+        with contextlib.ExitStack() as stack:
+            # Before the gallery, which removes what it takes for left half-way.
+            stack.enter_context(files.held(options.folder, "folder"))
+            self.gallery = Gallery(
+                Path(options.folder), options.max_people, options.max_files, options.max_megabytes * 1_000_000
+            )
+            self.worker = Worker(self.gallery, options, self._without_a_model)
+            self._socket = stack.enter_context(socket.create_server((HOST, options.port)))
+            self._held = stack.pop_all()
         self.port = int(self._socket.getsockname()[1])
         self.token = secrets.token_urlsafe(24)
         routes = [
@@ -90,12 +96,24 @@ class App:
         return f"http://{HOST}:{self.port}/"
 
     def run(self) -> None:
-        """Serves until a signal comes, or `stop`."""
-        self._server.run([self._socket])
+        """Serves until a signal comes, or `stop`, or the model cannot be opened.
+
+        Raises:
+          ValueError: naming the model, if it cannot be opened.
+        """
+        with self._held:
+            self._server.run([self._socket])
+        if self.worker.models.done():
+            self.worker.models.result()
 
     def stop(self) -> None:
         """Ends `run`, from another thread."""
         self._server.should_exit = True
+
+    def _without_a_model(self) -> None:
+        """Tells all pages why there is nothing that they could wait for, and ends `run`."""
+        self.gallery.tell({"ended": f"This program has ended: {self.worker.models.exception()}"})
+        self.stop()
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:

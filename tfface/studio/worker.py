@@ -1,5 +1,6 @@
 """Reconstructs the people of the page, one after the other, by a model that stays open."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import importlib.util
@@ -7,6 +8,7 @@ import io
 import queue
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -51,10 +53,15 @@ class Estimates:
 
 
 class Worker:
-    """A thread that works through a queue of people."""
+    """A thread that works through a queue of people, and one that opens the model meanwhile."""
 
-    def __init__(self, gallery: Gallery, options: AppOptions):
-        """Opens nothing yet: the first person waits for the model.
+    def __init__(self, gallery: Gallery, options: AppOptions, failed: Callable[[], None]):
+        """Opens nothing yet; `start` does, as that takes seconds.
+
+        Args:
+          gallery: The people.
+          options: The model, and what is written.
+          failed: Called by another thread if the model cannot be opened; `models` then says why.
 
         Raises:
           FileNotFoundError: If there is no such model.
@@ -77,12 +84,16 @@ class Worker:
                 raise FileNotFoundError(f"model: no such file: {path}")
         self._estimates = Estimates()
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._models: Models | None = None
+        self._failed = failed
+        self.models: concurrent.futures.Future[Models] = concurrent.futures.Future()
+        """Those that are opened, or why they cannot be."""
         self._stack = contextlib.ExitStack()
+        self._opening = threading.Thread(target=self._open, name="opening", daemon=True)
         self._thread = threading.Thread(target=self._work, name="reconstruction", daemon=True)
 
     def start(self) -> None:
-        """Begins to work."""
+        """Begins to work: opens the model, for whoever comes first."""
+        self._opening.start()
         self._thread.start()
 
     def put(self, person_id: str) -> None:
@@ -93,6 +104,13 @@ class Worker:
         """Ends after the person under way."""
         self._queue.put(None)
         self._thread.join()
+
+    def _open(self) -> None:
+        try:
+            self.models.set_result(reconstruction_run.open_models(self._options, self._stack))
+        except Exception as error:  # noqa: BLE001 - whatever it is, `models` keeps it
+            self.models.set_exception(error)
+            self._failed()
 
     def _work(self) -> None:
         with self._stack:
@@ -111,11 +129,9 @@ class Worker:
             out=str(self._gallery.result(person_id)),
         )
         try:
-            if self._models is None:
-                follower.step(LOADING)
-                self._models = reconstruction_run.open_models(options, self._stack)
+            follower.step(LOADING)
             summary = reconstruction_run.reconstruct(
-                options, progress=False, tell=lambda _: None, models=self._models, watcher=follower
+                options, progress=False, tell=lambda _: None, models=self.models.result(), watcher=follower
             )
             (result,) = summary.results
             faults = [fault.replace(f"{root}/", "") for fault in result.faults]

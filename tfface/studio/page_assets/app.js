@@ -25,11 +25,11 @@ async function ask(method, path, body) {
   return answer;
 }
 
-function refuse(text) {
+function refuse(text, forGood = false) {
   element("refused").textContent = text;
   element("refused").hidden = false;
   clearTimeout(refusal);
-  refusal = setTimeout(() => { element("refused").hidden = true; }, 1000 * REFUSAL_SECONDS);
+  if (!forGood) refusal = setTimeout(() => { element("refused").hidden = true; }, 1000 * REFUSAL_SECONDS);
 }
 
 function say(text) {
@@ -163,6 +163,11 @@ function listen() {
   const events = new EventSource("/events");
   events.addEventListener("message", ({ data }) => {
     const told = JSON.parse(data);
+    if (told.ended) {
+      events.close();
+      refuse(told.ended, true);
+      return;
+    }
     if (told.people) {
       people.clear();
       told.people.forEach((person) => people.set(person.id, { ...person, since: Date.now() }));
