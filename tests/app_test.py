@@ -257,7 +257,7 @@ def test_a_model_that_cannot_be_opened_ends_it_and_pages_are_told(tmp_path):
     path.write_bytes(b"no model")
     running, said = server.App(AppOptions(str(tmp_path / "kept"), port=0, model=str(path))), []
     running.gallery.listen(said.append)
-    with pytest.raises(ValueError, match="broken.keras: not a model of tfface that can be opened"):
+    with pytest.raises(ValueError, match=r"broken\.keras: not a model of tfface that can be opened"):
         running.run()
     (change,) = said
     assert change["ended"].startswith(f"This program has ended: {path}: not a model")

@@ -74,6 +74,7 @@ def _options(name: str, path: pathlib.Path, folder: pathlib.Path) -> dict[str, o
     records, photographs = str(tiny_people.records_folder()), str(folder / "photographs")
     named, images = {"models": (f"A={path}",)}, {"images": (photographs,)}
     return {
+        "app": {"model": str(path), "folder": str(folder / "people"), "port": 0},
         "build_model": {"scans": str(folder / "scans"), "template": str(path)},
         "evaluate": {"records": records, **named},
         "evaluate_photographs": {"photographs": photographs, "landmarks": photographs, **named},
@@ -110,7 +111,7 @@ def _said(name: str, options: dict[str, object], output: pathlib.Path, monkeypat
     return ended.value.code
 
 
-OF_MODELS = ("evaluate", "evaluate_photographs", "export", "reconstruct", "reconstruct --server", "shrink")
+OF_MODELS = ("app", "evaluate", "evaluate_photographs", "export", "reconstruct", "reconstruct --server", "shrink")
 OF_MODELS += ("study", "train")
 OF_FACES = ("build_model", "import_model", "prepare", "reconstruct --server", "rig", "train --encoder_weights")
 
@@ -143,9 +144,9 @@ def test_a_hostile_3dmm_is_told_in_one_line(hostile, tmp_path, monkeypatch, name
 
 
 def test_every_command_is_among_them_or_opens_neither():
-    """Others open meshes, MediaPipe's bundle, SavedModels; the app opens its model as `reconstruct` does."""
+    """Others open meshes, MediaPipe's bundle, SavedModels."""
     programs = {
         path.stem for path in pathlib.Path(config.__file__).parent.glob("*.py") if "__main__" in path.read_text()
     }
     tried = {name.partition(" ")[0] for name in (*OF_MODELS, *OF_FACES)}
-    assert programs - tried == {"app", "calibrate_landmarks", "evaluate_meshes", "serve", "simulate_scans"}
+    assert programs - tried == {"calibrate_landmarks", "evaluate_meshes", "serve", "simulate_scans"}

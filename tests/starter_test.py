@@ -43,3 +43,30 @@ def test_a_package_without_it_says_what_to_do(tmp_path, monkeypatch):
         tfface.load("starter")
     with pytest.raises(FileNotFoundError, match="carries no model to start with"):
         reconstruct(tmp_path / "out", save(tmp_path / "a.png", (20, 20, 40)), model=None)
+
+
+def _damaged(content, rng):
+    """One bit is another."""
+    changed = bytearray(content)
+    changed[rng.integers(len(changed))] ^= 1 << rng.integers(8)
+    return bytes(changed)
+
+
+def test_bits_that_flipped_are_found_or_change_nothing(carried, tmp_path):
+    """As of a bad disk or a cut installation: an error that says what to do, or the very same weights."""
+    path, rng, refusals = carried / "starter.keras", np.random.default_rng(4), []
+    sound, expected = path.read_bytes(), tfface.load("starter").get_weights()
+    for _ in range(8):
+        path.write_bytes(_damaged(sound, rng))
+        try:
+            got = tfface.load("starter").get_weights()
+        except ValueError as error:
+            refusals.append(str(error))
+        else:
+            for one, other in zip(got, expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+    assert len(refusals) > 4
+    assert all(text.endswith("; this installation is damaged: install tfface again") for text in refusals)
+    path.write_bytes(sound[: len(sound) // 2])
+    with pytest.raises(ValueError, match="install tfface again"):
+        reconstruct(tmp_path / "out", save(tmp_path / "a.png", (20, 20, 40)), model=None)

@@ -6,6 +6,8 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
+from tfface import starter
+
 if TYPE_CHECKING:
     import keras
 
@@ -46,6 +48,8 @@ def load(path: str | os.PathLike[str]) -> "keras.Model":
         return keras.saving.load_model(path, safe_mode=True)
     except _REFUSED as error:
         text = textwrap.shorten(str(error).rpartition("Exception encountered:")[2], 600) or type(error).__name__
+        if os.path.dirname(os.path.abspath(path)) == str(starter.FOLDER):
+            text += "; this installation is damaged: install tfface again"
         raise ValueError(f"{os.fspath(path)}: not a model of tfface that can be opened: {text}") from error
 
 

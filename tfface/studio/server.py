@@ -96,12 +96,12 @@ class App:
         return f"http://{HOST}:{self.port}/"
 
     def run(self) -> None:
-        """Serves until a signal comes, or `stop`, or the model cannot be opened.
+        """Serves until Ctrl-C or another signal comes, or `stop`, or the model cannot be opened.
 
         Raises:
           ValueError: naming the model, if it cannot be opened.
         """
-        with self._held:
+        with self._held, contextlib.suppress(KeyboardInterrupt):  # uvicorn's, once all has ended
             self._server.run([self._socket])
         if self.worker.models.done():
             self.worker.models.result()
