@@ -13,15 +13,15 @@ from tfface.geometry import camera
 from tfface.people import photographer
 from tfface.people.anthropometric import AnthropometricPeople
 from tfface.reconstruction.loaded_model import LoadedModel
-from tfface.reconstruction.mirrored import with_mirror_images
 from tfface.reconstruction.predictor import Crop
+from tfface.reconstruction.test_time_augmentation import with_test_time_augmentation
 
 MOST_BYTES = 32e6
 
 
 @pytest.fixture(scope="module")
 def predictor():
-    return with_mirror_images(LoadedModel(str(starter.path()), 8))
+    return with_test_time_augmentation(LoadedModel(str(starter.path()), 8))
 
 
 def test_the_file_is_small_and_the_card_names_its_checksum():

@@ -22,11 +22,11 @@ from tfface.photographs import photograph
 from tfface.photographs.lens import open_lens
 from tfface.reconstruction.adjusting import Adjuster
 from tfface.reconstruction.cropping import LARGEST, CropSettings
-from tfface.reconstruction.mirrored import with_mirror_images
 from tfface.reconstruction.options import OFF, PhotographEvaluationOptions, ReconstructionOptions
 from tfface.reconstruction.photograph_predictions import Kept, Predicted, predict
 from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.reconstruction_run import open_adjuster, open_detector
+from tfface.reconstruction.test_time_augmentation import with_test_time_augmentation
 
 FORMAT = 1
 WORST = 10
@@ -118,7 +118,7 @@ def _opened(name: str, path: str, batch_size: int) -> Predictor:
     lacking = [landmark for landmark in schema.IBUG68 if landmark not in model.face_model.landmarks]
     if lacking:
         raise ValueError(f"models: {name}: its 3DMM lacks {len(lacking)} of 68 landmarks, the first is {lacking[0]}")
-    return with_mirror_images(model)
+    return with_test_time_augmentation(model)
 
 
 def _said(

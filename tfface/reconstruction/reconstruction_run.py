@@ -25,7 +25,6 @@ from tfface.reconstruction.adjusting import Adjuster
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.cropping import ALL, CropSettings, PersonCrops, crop_faces
 from tfface.reconstruction.input_files import Person, find_people
-from tfface.reconstruction.mirrored import with_mirror_images
 from tfface.reconstruction.options import MEDIAPIPE, ON, PAGE, USDZ, ReconstructionOptions
 from tfface.reconstruction.outputs import avatar_usd
 from tfface.reconstruction.predictor import Predictor
@@ -33,6 +32,7 @@ from tfface.reconstruction.progress import FINDING, LOADING, PREDICTING, TEXTURE
 from tfface.reconstruction.progress import PAGE as PAGE_STEP
 from tfface.reconstruction.reconstructed_face import Reconstruction
 from tfface.reconstruction.results import DONE, FAILED, Result, Results, key_of
+from tfface.reconstruction.test_time_augmentation import with_test_time_augmentation
 
 PAGE_FILE = "index.html"
 _AHEAD = 2  # people a thread who are read before the model asks for them
@@ -255,7 +255,7 @@ def open_models(options: ReconstructionOptions, stack: contextlib.ExitStack) -> 
     from tfface.reconstruction.loaded_model import LoadedModel
 
     def opened(path: str) -> Predictor:
-        return with_mirror_images(LoadedModel(path, options.batch_size))
+        return with_test_time_augmentation(LoadedModel(path, options.batch_size))
 
     main: Predictor
     if options.server:
@@ -264,7 +264,7 @@ def open_models(options: ReconstructionOptions, stack: contextlib.ExitStack) -> 
         if not options.face_model:
             raise ValueError("face_model: a server does not send its 3DMM; name face_model.h5 of the model's records")
         served = ServedModel(options.server, options.model_name, options.face_model, options.batch_size)
-        main = with_mirror_images(stack.enter_context(served))
+        main = with_test_time_augmentation(stack.enter_context(served))
     else:
         main = opened(str(options.model))
     return Models(main, opened(options.single_view_model) if options.single_view_model else None)
