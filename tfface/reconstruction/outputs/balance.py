@@ -36,8 +36,10 @@ def gains(colors: Array, masses: Array, normals: Array) -> Array:
     if count == 1:
         return np.ones_like(colors)
     basis = harmonics(normals)
-    logs = np.log(np.maximum(colors, _DARKEST))
     weights = masses * (masses.sum(axis=0) > masses)  # what one photograph alone sees, cannot be compared
+    compared = weights.any(axis=0)
+    weights, shown = weights[:, compared], basis[compared]
+    logs = np.log(np.maximum(colors[:, compared], _DARKEST))
     # The higher the order, the stronger the pull to 0: a constant is exposure, the rest has to be earned by the data.
     penalty = np.repeat(_RIDGE, (1, 3, 5))
     factors = np.empty(colors.shape)
@@ -45,8 +47,8 @@ def gains(colors: Array, masses: Array, normals: Array) -> Array:
         beta: Array = np.zeros((count, len(penalty)))
         trust = weights
         for _ in range(_ROUNDS):
-            beta = _fit(logs[:, :, channel], trust, basis, penalty * max(weights.sum(), 1e-12) / count)
-            left = logs[:, :, channel] - beta @ basis.T
+            beta = _fit(logs[:, :, channel], trust, shown, penalty * max(weights.sum(), 1e-12) / count)
+            left = logs[:, :, channel] - beta @ shown.T
             # Residuals from the texture's own logarithm log a, their weighted mean at each vertex.
             left = left - (trust * left).sum(axis=0) / np.maximum(trust.sum(axis=0), 1e-12)
             # Iteratively reweighted least squares with the weights of Cauchy's function.
@@ -65,14 +67,14 @@ def _fit(logs: Array, weights: Array, basis: Array, penalty: Array) -> Array:
     """Coefficients [N, B] that minimise the weighted squares of log c_i - B beta_i - their mean at each vertex."""
     count, terms = len(logs), basis.shape[1]
     # With log a eliminated, its mean at each vertex, photographs i and j are coupled by w_i (delta_ij - w_j / sum w).
-    share = weights / np.maximum(weights.sum(axis=0), 1e-12)
-    system = np.zeros((count, terms, count, terms))
-    known = np.zeros((count, terms))
-    mean = (share * logs).sum(axis=0)
-    for i in range(count):
-        known[i] = basis.T @ (weights[i] * (logs[i] - mean))
-        for j in range(count):
-            coupling = weights[i] * ((i == j) - share[j])
-            system[i, :, j] = basis.T @ (coupling[:, None] * basis)
+    total = np.maximum(weights.sum(axis=0), 1e-12)
+    mean = (weights * logs).sum(axis=0) / total
+    known = (weights * (logs - mean)) @ basis
+    # B B^T of each vertex once: all blocks of the system are sums of them.
+    outer = np.einsum("pb,pc->pbc", basis, basis).reshape(-1, terms**2)
+    system = np.empty((count, terms, count, terms))
+    for i, own in enumerate(weights):
+        coupling = own * ((np.arange(count) == i)[:, None] - weights / total)
+        system[i] = (coupling @ outer).reshape(count, terms, terms).swapaxes(0, 1)
     system = system.reshape(count * terms, -1) + np.diag(np.tile(penalty, count))
     return np.linalg.solve(system, known.ravel()).reshape(count, terms)

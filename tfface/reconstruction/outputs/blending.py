@@ -6,6 +6,7 @@ bands after Burt and Adelson, "A multiresolution spline with application to imag
 surfaces after Baumberg, "Blending images for texturing 3D models", BMVC 2002).
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -101,9 +102,23 @@ def _cotangents(vertices: Array, triangles: Indices, edges: Indices) -> Array:
     return np.clip(weights, 0.02, 10)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """What one photograph has for the texture.
+
+    Attributes:
+      seen: [Q], the texels that it shows, each once.
+      colors: [Q, 3] float32, of these, sRGB, 0..1, balanced.
+      weights: [Q] float32, 0 to 1.
+    """
+
+    seen: Indices
+    colors: Array
+    weights: Array
+
+
 def blend(
-    colors: Sequence[Array],
-    weights: Sequence[Array],
+    layers: Sequence[Layer],
     trust: Array,
     texels: Texels,
     membrane: Membrane,
@@ -114,8 +129,7 @@ def blend(
     """Blends the photographs' colours and completes them.
 
     Args:
-      colors: For each photograph [T, 3], sRGB, 0..1, balanced.
-      weights: For each photograph [T], 0 where it does not see the texel, up to 1.
+      layers: Of each photograph.
       trust: [T], of the best photograph, 0 where a texel is to be completed, up to 1.
       texels: The texels.
       membrane: Of the person's surface.
@@ -126,24 +140,25 @@ def blend(
     Returns:
       The colours [T, 3] and [T] how far each is photographed, 0 (completed) to 1.
     """
-    # Sums over the texels around a vertex become means by dividing by the number of texels.
-    share = np.maximum(texels.at_vertices(np.ones((len(texels.place), 1), np.float32))[:, 0], 1e-9)
-    company = _in_company(texels.at_vertices(trust[:, None]) / share[:, None], membrane)
-    trust = trust * texels.at_texels(company)[:, 0]
-    photographed = smoothstep(*_SEEN, trust)[:, None]
-    blended = _blended(colors, weights, texels, membrane, share)
-    sums = texels.at_vertices(np.concatenate((photographed, photographed * blended), axis=1))
-    seen = sums[:, 0] / share
+    company = _in_company(texels.at_vertices(trust[:, None]) / texels.share[:, None], membrane)
+    photographed = smoothstep(*_SEEN, trust * texels.at_texels(company)[:, 0])
+    shown = np.flatnonzero(photographed)
+    part = photographed[shown, None]
+    blended = _blended(layers, texels, membrane, shown)
+    sums = texels.at_vertices(np.concatenate((part, part * blended), axis=1), shown)
+    seen = sums[:, 0] / texels.share
     # The low band of all that is photographed, completed; details are what the blend has beyond it.
     base = _complete(sums[:, 1:] / np.maximum(sums[:, :1], 1e-9), seen, membrane, symmetry)
     # What no photograph shows is often a hollow. Its surroundings are lit, so it is darkened by its shade.
     base *= (seen + (1 - seen) * np.minimum(shade / _DEEP, 1))[:, None]
     smooth = texels.at_texels(base)
-    detail = photographed * (blended - smooth)
+    detail = np.zeros_like(smooth)
+    detail[shown] = part * (blended - smooth[shown])
     if mirrored_texel is not None:
         # Skin without pores looks painted: completed texels take the details, not the colour, of their mirror image.
-        detail += np.where(mirrored_texel[:, None] >= 0, (1 - photographed) * detail[mirrored_texel], 0)
-    return np.clip(smooth + detail, 0, 1), photographed[:, 0]
+        bare = np.flatnonzero((photographed < 1) & (mirrored_texel >= 0))
+        detail[bare] += (1 - photographed[bare, None]) * detail[mirrored_texel[bare]]
+    return np.clip(smooth + detail, 0, 1), photographed
 
 
 def _in_company(trust: Array, membrane: Membrane) -> Array:
@@ -151,33 +166,32 @@ def _in_company(trust: Array, membrane: Membrane) -> Array:
     return smoothstep(*_COMPANY, membrane.solve(membrane.areas, trust, _ISLAND))
 
 
-def _blended(
-    colors: Sequence[Array], weights: Sequence[Array], texels: Texels, membrane: Membrane, share: Array
-) -> Array:
-    """Colours [T, 3] of the photographs in two bands; `share` is [P], the texels of each vertex."""
-    if len(colors) == 1:
-        return colors[0]  # both bands are its own
-    lows, spreads = [], []
-    for color, weight in zip(colors, weights, strict=True):
-        sums = texels.at_vertices(np.concatenate((weight[:, None], weight[:, None] * color), axis=1))
-        mean_weight = sums[:, 0] / share
+def _blended(layers: Sequence[Layer], texels: Texels, membrane: Membrane, shown: Indices) -> Array:
+    """Colours [S, 3] of the photographs in two bands, at the texels `shown` [S]."""
+    high = np.zeros((len(texels.place), 3), np.float32)
+    if len(layers) == 1:
+        high[layers[0].seen] = layers[0].colors  # both bands are its own
+        return high[shown]
+    lows, means = [], []
+    for layer in layers:
+        weight = layer.weights[:, None]
+        sums = texels.at_vertices(np.concatenate((weight, weight * layer.colors), axis=1), layer.seen)
+        mean_weight = sums[:, 0] / texels.share
         mean_color = sums[:, 1:] / np.maximum(sums[:, :1], 1e-9)
         # A low weight beside other photographs' is not a low weight beside smoothness.
         mass = membrane.areas * mean_weight / (mean_weight + _FAIR_WEIGHT)
         lows.append(membrane.solve(mass, mean_color, SMOOTHING))
-        spread = membrane.solve(membrane.areas, mean_weight[:, None], _TRANSITION)[:, 0]
-        spreads.append(np.maximum(spread, 1e-9))
+        means.append(mean_weight)
     # Smoothed weights: low bands pass into each other over _TRANSITION, however sharp the borders of the photographs.
-    spread = np.stack(spreads)
-    low = np.einsum("np,npc->pc", spread, np.stack(lows)) / spread.sum(axis=0)[:, None]
-    high = np.zeros((len(texels.place), 3), np.float32)
+    spread = np.maximum(membrane.solve(membrane.areas, np.stack(means, axis=1), _TRANSITION), 1e-9)
+    low = np.einsum("pn,npc->pc", spread, np.stack(lows)) / spread.sum(axis=1)[:, None]
     total = np.zeros((len(texels.place), 1), np.float32)
-    for color, weight, own in zip(colors, weights, lows, strict=True):
+    for layer, own in zip(layers, lows, strict=True):
         # Means of details from slightly wrong places are blurred: nearly the best photograph's details alone.
-        sharp = weight[:, None] ** _SHARPNESS
-        high += sharp * (color - texels.at_texels(own))
-        total += sharp
-    return texels.at_texels(low) + high / np.maximum(total, 1e-30)
+        sharp = layer.weights[:, None] ** _SHARPNESS
+        high[layer.seen] += sharp * (layer.colors - texels.at_texels(own, layer.seen))
+        total[layer.seen] += sharp
+    return texels.at_texels(low, shown) + high[shown] / np.maximum(total[shown], 1e-30)
 
 
 def _complete(low: Array, seen: Array, membrane: Membrane, symmetry: Indices | None) -> Array:

@@ -15,7 +15,10 @@ from tfface.reconstruction.reconstructed_face import View
 from tfface.schema import MIN_DEPTH
 
 Array = npt.NDArray[np.floating]
+Indices = npt.NDArray[np.integer]
 
+_TOLERANCE = 0.3
+"""mm, the end of a line of sight that is not looked at, as the texel itself lies there."""
 _LEAST_COSINE, _FULL_COSINE = 0.1, 0.4
 """Of the angle between the normal and the line of sight: nothing is taken below the first."""
 _OUTLINE = (1.0, 5.0), (1.0, 5.0)
@@ -42,14 +45,16 @@ class Samples:
     """A photograph's part in the texture.
 
     Attributes:
-      colors: [T, 3] float32, sRGB, 0..1; 0 where `weights` is.
-      weights: [T] float32, 0 where the photograph does not see the texel, else up to 1, in proportion to the pixels a
-        mm^2 that it has there, and falling smoothly towards outlines, folds and grazing angles.
-      trust: [T] float32, 1 where the photograph may be taken if there is no better one, falling smoothly to 0 towards
+      seen: [Q] int, ascending, which texels the photograph sees.
+      colors: [Q, 3] float32, of these, sRGB, 0..1.
+      weights: [Q] float32, 0 to 1, in proportion to the pixels a mm^2 that the photograph has there, and falling
+        smoothly towards outlines, folds and grazing angles.
+      trust: [Q] float32, 1 where the photograph may be taken if there is no better one, falling smoothly to 0 towards
         the outline, folds and grazing angles.
-      resolution: Pixels a mm in the nearest part of the face, seen frontally.
+      resolution: Pixels a mm in the nearest part of the face, seen frontally; 0 where none of it is seen.
     """
 
+    seen: Indices
     colors: Array
     weights: Array
     trust: Array
@@ -68,6 +73,7 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
     Returns:
       The samples.
     """
+    intrinsics = np.asarray(view.intrinsics, np.float64)
     rotated = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float64))
     # x_cam = R x + t is 0 at the camera: centre = -R^T t, as a row vector -t R.
     centre = -np.asarray(view.translation, np.float64) @ rotated
@@ -76,28 +82,27 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
     flat = mesh.triangle_normals(sights, caster.triangles)
     turned = np.flatnonzero((np.einsum("fk,fk->f", flat, sights[caster.triangles[:, 0]]) < 0)[texels.triangle])
     # What is linear on a triangle is interpolated between its vertices: also K (R x + t) = (x z, y z, z).
-    scaled = sights @ (np.asarray(view.intrinsics, np.float64) @ rotated).T.astype(np.float32)
+    scaled = sights @ (intrinsics @ rotated).T.astype(np.float32)
     normals = mesh.vertex_normals(sights, caster.triangles)
     found = texels.at_texels(np.concatenate((sights, scaled, normals), axis=1), turned)
     sight, depth, normal = found[:, :3], found[:, 5], found[:, 6:]
-    lengths = np.sqrt(np.einsum("tk,tk->t", normal, normal) * np.einsum("tk,tk->t", sight, sight))
-    cosine = -np.einsum("tk,tk->t", normal, sight) / np.maximum(lengths, 1e-9)
-    px = found[:, 3:5] / np.maximum(depth, MIN_DEPTH)[:, None]
+    length = np.sqrt(np.einsum("tk,tk->t", sight, sight))
+    cosine = -np.einsum("tk,tk->t", normal, sight)
+    cosine /= np.maximum(np.sqrt(np.einsum("tk,tk->t", normal, normal)) * length, 1e-9)
+    x, y = (found[:, axis] / np.maximum(depth, MIN_DEPTH) for axis in (3, 4))
     height, width = view.pixels.shape[:2]
-    within = (px[:, 0] > 0) & (px[:, 0] < width) & (px[:, 1] > 0) & (px[:, 1] < height) & (depth > 1)
-    near = np.flatnonzero(within & (cosine > _LEAST_COSINE))
-    near = near[caster.visible(sight[near] + centre, centre, tolerance=0.3)]
-
-    focal = float(np.sqrt(abs(np.linalg.det(np.asarray(view.intrinsics, np.float64)[:2, :2]))))
-    colors = np.zeros((len(texels.place), 3), np.float32)
-    weights, trust = np.zeros((2, len(texels.place)), np.float32)
+    near = np.flatnonzero((cosine > _LEAST_COSINE) & (x > 0) & (x < width) & (y > 0) & (y < height) & (depth > 1))
+    ends = 1 - _TOLERANCE / np.maximum(length[near], _TOLERANCE)
+    near = near[~caster.occluded(centre, sight[near], ends)]
     if not len(near):
-        return Samples(colors, weights, trust, 0.0)
-    seen, px, cosine = turned[near], px[near], cosine[near]
+        nothing = np.zeros(0, np.float32)
+        return Samples(np.zeros(0, np.intp), np.zeros((0, 3), np.float32), nothing, nothing, 0.0)
+
+    px, cosine = np.stack((x[near], y[near]), axis=-1), cosine[near]
     # A mm that faces the camera covers focal / depth pixels; seen at an angle, cosine times as many along one axis.
-    px_a_mm = focal / depth[near]
-    outline, fold, end = _distances(view, caster, px)
-    trusted = (
+    px_a_mm = np.float32(np.sqrt(abs(np.linalg.det(intrinsics[:2, :2])))) / depth[near]
+    outline, fold, end = _distances(view, caster, px).T
+    trust = (
         smoothstep(_LEAST_COSINE, _FULL_COSINE, cosine)
         * smoothstep(*_OUTLINE[0], outline / px_a_mm)
         * smoothstep(*_OUTLINE[1], outline)
@@ -105,19 +110,17 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
         * smoothstep(*_HIDDEN, fold / px_a_mm)
     )
     beside_fold = _FOLD_WEIGHT + (1 - _FOLD_WEIGHT) * smoothstep(*_FOLD, fold / px_a_mm)
-    trust[seen] = trusted
     # Squared, so that the photograph that faces the skin dominates where several show it.
-    weights[seen] = trusted * cosine**2 * beside_fold
+    weights = trust * cosine**2 * beside_fold
     # The geometric mean of a texel's two sides in pixels: one side is foreshortened by the cosine.
-    colors[seen] = _lookup(view.pixels, px, px_a_mm * np.sqrt(cosine) * texel_mm)
-    return Samples(colors, weights, trust, float(px_a_mm.max()))
+    colors = _lookup(view.pixels, px, px_a_mm * np.sqrt(cosine) * np.float32(texel_mm))
+    return Samples(turned[near], colors, weights, trust, float(px_a_mm.max()))
 
 
-def _distances(view: View, caster: raycast.Raycaster, px: Array) -> list[Array]:
-    """Distances in px [Q] of image points [Q, 2]: to the face's outline or the photograph's edge, a fold, an end."""
+def _distances(view: View, caster: raycast.Raycaster, px: Array) -> Array:
+    """Distances [Q, 3], px, of image points [Q, 2]: to the face's outline or the photograph's edge, a fold, an end."""
     height, width = view.pixels.shape[:2]
-    low = np.maximum(np.floor(px.min(axis=0)) - 2, 0)
-    high = np.minimum(np.ceil(px.max(axis=0)) + 2, (width, height))
+    low, high = _around(px, 2, (width, height))
     # Distances of millimetres need no full resolution: the face is rasterised on at most 512 pixels.
     scale = min(1.0, _RIM_PIXELS / float((high - low).max()))
     size = np.maximum(np.rint((high - low) * scale), 1).astype(int)
@@ -132,11 +135,11 @@ def _distances(view: View, caster: raycast.Raycaster, px: Array) -> list[Array]:
     outline[:, 0] |= low[0] <= 0
     outline[:, -1] |= high[0] >= width
     at = ((px - low) * (size / (high - low))).astype(np.float32)
-    distances = []
-    for rim in rims:
-        distance = scipy.ndimage.distance_transform_edt(~rim) if rim.any() else np.full(size_hw, _FAR)
-        distances.append(bilinear(distance.astype(np.float32)[..., None], at)[:, 0] / np.float32(scale))
-    return distances
+    distances = np.full((*size_hw, len(rims)), _FAR, np.float32)
+    for number, rim in enumerate(rims):
+        if rim.any():
+            distances[..., number] = scipy.ndimage.distance_transform_edt(~rim)
+    return bilinear(distances, at) / np.float32(scale)
 
 
 def _rims(
@@ -175,11 +178,12 @@ def _lookup(pixels: npt.NDArray[np.uint8], px: Array, px_a_texel: Array) -> Arra
     "Pyramidal parametrics", SIGGRAPH 1983).
     """
     height, width = pixels.shape[:2]
-    low = np.maximum(np.floor(px.min(axis=0)) - 8, 0).astype(int)
-    high = np.minimum(np.ceil(px.max(axis=0)) + 8, (width, height)).astype(int)
+    low, high = (bound.astype(int) for bound in _around(px, 8, (width, height)))
     # Level l has pixels of 2^l: one texel then covers about one of them, and nothing aliases.
     level = np.log2(np.maximum(px_a_texel, 1))
     image = Image.fromarray(np.ascontiguousarray(pixels[low[1] : high[1], low[0] : high[0]]))
+    if level.max() == 0:
+        return bilinear(np.asarray(image), px - low) / 255
     colors = np.zeros((len(px), 3), np.float32)
     for number in range(int(np.ceil(level.max())) + 1):
         share = np.maximum(1 - np.abs(level - number), 0).astype(np.float32)
@@ -188,6 +192,14 @@ def _lookup(pixels: npt.NDArray[np.uint8], px: Array, px_a_texel: Array) -> Arra
         at = (px[mine] - low) / 2**number
         colors[mine] += share[mine, None] * bilinear(reduced, at)
     return colors / 255
+
+
+def _around(px: Array, margin: int, size: tuple[int, int]) -> tuple[Array, Array]:
+    """The corners [2], whole numbers, of a box around image points [Q, 2], within a photograph of a size (x, y)."""
+    # Along columns: NumPy reduces the first axis of a long and narrow array ten times slower.
+    low = [max(np.floor(column.min()) - margin, 0) for column in px.T]
+    high = [min(np.ceil(column.max()) + margin, side) for column, side in zip(px.T, size, strict=True)]
+    return np.array(low, np.float64), np.array(high, np.float64)
 
 
 def bilinear(image: npt.NDArray[np.generic], points: Array) -> Array:

@@ -1,6 +1,8 @@
 """The texels of a texture: which point of the surface each of them shows."""
 
 import dataclasses
+import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,19 +41,29 @@ class Texels:
 
     def at_texels(self, values: Array, chosen: Indices | None = None) -> Array:
         """[T, C] float32: values [P, C] of vertices, interpolated; only at texels `chosen` [T'], if they are given."""
+        return self._matrix(chosen) @ values.astype(np.float32, copy=False)
+
+    def at_vertices(self, values: Array, chosen: Indices | None = None) -> Array:
+        """[P, C] float64: sums of values [T, C], each shared out among the corners of its triangle.
+
+        With `chosen` [T'], the values are [T', C], of these texels alone.
+        """
+        return (self._matrix(chosen).T @ values.astype(np.float32, copy=False)).astype(np.float64)
+
+    @functools.cached_property
+    def share(self) -> Array:
+        """[P] float64: the texels of each vertex, by which its sums become means; above 0."""
+        return np.maximum(self.at_vertices(np.ones((len(self.place), 1), np.float32))[:, 0], 1e-9)
+
+    def picture(self, values: npt.NDArray[np.generic]) -> npt.NDArray[Any]:
+        """[size, size, C]: values [T, C] in their places, and around them those of the nearest texel."""
+        return values[self.nearest].reshape(self.size, self.size, -1)
+
+    def _matrix(self, chosen: Indices | None) -> scipy.sparse.csr_matrix:
         corners, weights = self.corners, self.barycentric
         if chosen is not None:
             corners, weights = corners[chosen], weights[chosen]
-        return interpolation(corners, weights, self.num_vertices) @ values.astype(np.float32, copy=False)
-
-    def at_vertices(self, values: Array) -> Array:
-        """[P, C] float64: sums of values [T, C], each shared out among the corners of its triangle."""
-        matrix = interpolation(self.corners, self.barycentric, self.num_vertices)
-        return (matrix.T @ values.astype(np.float32, copy=False)).astype(np.float64)
-
-    def picture(self, values: Array) -> Array:
-        """[size, size, C]: values [T, C] in their places, and around them those of the nearest texel."""
-        return values[self.nearest].reshape(self.size, self.size, -1)
+        return interpolation(corners, weights, self.num_vertices)
 
 
 def interpolation(corners: Indices, weights: Array, num_vertices: int) -> scipy.sparse.csr_matrix:

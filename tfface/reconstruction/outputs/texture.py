@@ -142,16 +142,18 @@ def paint(
         colors, trust = look_up(surface, texels)
         if trust.any():
             membrane = blending.Membrane(vertices, surface.triangles)
+            seen = np.flatnonzero(trust)
+            layer = blending.Layer(seen, colors[seen], trust[seen])
             blended, known = blending.blend(
-                [colors], [trust], trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored
+                [layer], trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored
             )
     return TexturedFace(
         np.asarray(vertices, np.float32),
         surface.triangles,
         surface.num_closing,
         layout.atlas,
-        np.rint(255 * texels.picture(blended)).astype(np.uint8),
-        np.rint(255 * texels.picture(known[:, None])[..., 0]).astype(np.uint8),
+        texels.picture(_bytes(blended)),
+        texels.picture(_bytes(known[:, None]))[..., 0],
         np.zeros((0, len(vertices), 3), np.float32),
     )
 
@@ -205,29 +207,44 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
     if finest == 0:
         names = ", ".join(view.name for view in reconstruction.views)
         raise ValueError(f"{reconstruction.name}: no photograph shows any of the face, of {names}")
-    weights = [sample.weights * np.float32((sample.resolution / finest) ** 2) for sample in samples]
-    trust = np.max([sample.trust for sample in samples], axis=0)
-    factors = _balanced(samples, weights, texels, mesh.vertex_normals(vertices, surface.triangles))
-    colors = [sample.colors * texels.at_texels(factor) for sample, factor in zip(samples, factors, strict=True)]
+    layers = [
+        blending.Layer(sample.seen, sample.colors, sample.weights * np.float32((sample.resolution / finest) ** 2))
+        for sample in samples
+    ]
+    trust: Array = np.zeros(len(texels.place), np.float32)
+    for sample in samples:
+        trust[sample.seen] = np.maximum(trust[sample.seen], sample.trust)
+    factors = _balanced(layers, texels, mesh.vertex_normals(vertices, surface.triangles))
+    layers = [
+        dataclasses.replace(layer, colors=layer.colors * texels.at_texels(factor, layer.seen))
+        for layer, factor in zip(layers, factors, strict=True)
+    ]
     blended, photographed = blending.blend(
-        colors, weights, trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored
+        layers, trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored
     )
     return TexturedFace(
         vertices,
         surface.triangles,
         surface.num_closing,
         atlas,
-        np.rint(255 * texels.picture(blended)).astype(np.uint8),
-        np.rint(255 * texels.picture(photographed[:, None])[..., 0]).astype(np.uint8),
+        texels.picture(_bytes(blended)),
+        texels.picture(_bytes(photographed[:, None]))[..., 0],
         factors,
     )
 
 
-def _balanced(samples: Sequence[sampling.Samples], weights: Sequence[Array], texels: Texels, normals: Array) -> Array:
+def _bytes(values: Array) -> Picture:
+    """0..1 as 0..255."""
+    return np.rint(255 * values).astype(np.uint8)
+
+
+def _balanced(layers: Sequence[blending.Layer], texels: Texels, normals: Array) -> Array:
     """Factors [N, P, 3] that make the photographs' colours agree."""
+    if len(layers) == 1:
+        return np.ones((1, len(normals), 3), np.float32)
     sums = [
-        texels.at_vertices(np.concatenate((weight[:, None], weight[:, None] * sample.colors), axis=1))
-        for sample, weight in zip(samples, weights, strict=True)
+        texels.at_vertices(np.concatenate((weight, weight * layer.colors), axis=1), layer.seen)
+        for layer, weight in ((layer, layer.weights[:, None]) for layer in layers)
     ]
     masses = np.stack([total[:, 0] for total in sums])
     colors = np.stack([total[:, 1:] / np.maximum(total[:, :1], 1e-9) for total in sums])
