@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import resource
+import signal
 import subprocess
 import time
 
@@ -107,15 +108,22 @@ def whole(commands, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", KILLED)
-def test_a_killed_command_ends_as_if_undisturbed(commands, whole, tmp_path, name):
-    """kill -9 at random moments, then the same command again."""
+def test_a_killed_command_ends_as_if_undisturbed(commands, whole, tmp_path, record_property, name):
+    """kill -9 at random moments, then the same command again; where it ends before the next kill, in a new folder."""
     expected, seconds = whole(name)
-    rng, output = np.random.default_rng(5), tmp_path / "out"
-    for _ in range(killing.KILLS):
+    rng, kills, ended = np.random.default_rng(5), 0, 0
+    while kills < killing.KILLS:
+        output = tmp_path / f"{ended}"
         with _command(name, commands[name], output) as running:
             running.process.join(rng.uniform(0.3, 0.9) * seconds)
             running.process.kill()
-            running.process.join()
+            code = running.exit_code()
+        if code == -signal.SIGKILL:
+            kills += 1
+            record_property("files there at a kill", sum(path.is_file() for path in output.rglob("*")))
+        else:
+            assert (code, _tree(output)) == (0, expected), running.output
+            ended += 1
     with _command(name, commands[name], output) as running:
         assert running.exit_code() == 0, running.output
     assert _tree(output) == expected

@@ -166,6 +166,20 @@ def test_initialize_refuses_another_3dmm():
 
 
 @pytest.mark.parametrize(
+    ("options", "unlike"),
+    [
+        ({"hidden_units": 4}, "quaternion_mlp"),
+        ({"camera": models.CameraStatistics(0.5)}, "camera_statistics"),
+        ({"encoder_output": "block4_pool"}, "vgg16"),
+    ],
+)
+def test_the_mean_of_models_that_do_not_go_together_is_refused(options, unlike):
+    own = FaceModel(tiny.build("single_view"))
+    with pytest.raises(ValueError, match=f"average: .*{unlike}"):
+        own.average(FaceModel(tiny.build("single_view", **options)))
+
+
+@pytest.mark.parametrize(
     ("kind", "part"),
     [("single_view", "heads"), ("single_view", "block2"), ("multi_view", "block3"), ("shape_only", "heads")],
 )

@@ -114,7 +114,7 @@ def test_what_a_run_leaves(finished):
     assert any(tag.startswith("prediction") for tag in tags)
 
 
-def test_a_run_starts_from_the_mean_of_two_models(records, finished, tmp_path):
+def test_a_run_starts_from_the_mean_of_two_models_though_it_is_interrupted(records, finished, tmp_path, monkeypatch):
     one = str(finished / "best.keras")
     changed = tfface.load(one)
     rng = np.random.default_rng(0)
@@ -123,10 +123,15 @@ def test_a_run_starts_from_the_mean_of_two_models(records, finished, tmp_path):
     options = _options(
         records,
         tmp_path / "mean",
-        stages=("heads:1:1e-12",),
+        stages=("heads:2:1e-12",),
         initialize_from=one,
         average_with=str(tmp_path / "other.keras"),
+        checkpoint_every=1,
     )
+    with monkeypatch.context() as patched:
+        _interrupt(patched, after=1)
+        with pytest.raises(InterruptedRunError):
+            training_run.train(options)
     mean = FaceModel(tfface.load(training_run.train(options)))
     parts = [FaceModel(model)._parts() for model in (tfface.load(one), changed)]
     for name, part in mean._parts().items():
@@ -136,6 +141,19 @@ def test_a_run_starts_from_the_mean_of_two_models(records, finished, tmp_path):
     assert described["average_with"] == files.sha256(tmp_path / "other.keras")
     with pytest.raises(ValueError, match="average_with: expected --initialize_from beside it"):
         training_run.train(_options(records, tmp_path / "alone", average_with=one))
+    changed.save(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match="content of the model to average it with: "):
+        training_run.train(options)
+    changes = {"initialize_from": one, "hidden_units": 4, "average_with": one}
+    with pytest.raises(ValueError, match=f"average_with: {one}: average: expected two models trained on"):
+        training_run.train(_options(records, tmp_path / "unlike", **changes))
+
+
+def test_a_model_to_average_with_that_is_not_there_leaves_no_run(records, finished, tmp_path):
+    changes = {"initialize_from": str(finished / "best.keras"), "average_with": "nowhere.keras"}
+    with pytest.raises(FileNotFoundError, match=r"average_with: no such file: nowhere\.keras"):
+        training_run.train(_options(records, tmp_path, **changes))
+    assert not (tmp_path / "run.json").exists()
 
 
 def test_multi_view_and_shape_only_start_from_what_came_before(records, finished, tmp_path):

@@ -242,7 +242,7 @@ class FaceModel:
         Raises:
           ValueError: If the two do not share encoder or 3DMM.
         """
-        return self._take(source, lambda _, given: given)
+        return self._take("initialize", source, lambda _, given: given)
 
     def average(self, other: "FaceModel") -> list[str]:
         """Takes the mean of this model's weights and another's, part by part, where the shapes are the same.
@@ -254,16 +254,31 @@ class FaceModel:
           The names of the parts that are now means; the others keep their weights.
 
         Raises:
-          ValueError: If the two do not share encoder or 3DMM.
+          ValueError: If the two do not share encoder or 3DMM, a part that both have is of another shape, or what heads
+            say is standardised otherwise.
         """
-        return self._take(other, lambda own, given: (own + given) / 2 if own.dtype.kind == "f" else own)
+        given = other._parts()
+        unlike = [
+            name for name, part in self._parts().items() if name in given and _shapes(part) != _shapes(given[name])
+        ]
+        unlike += [name for name in ("camera_statistics", "expression_statistics") if not self._shares(name, other)]
+        if unlike:
+            raise ValueError(f"average: expected two models trained on from one, got others in {', '.join(unlike)}")
+        return self._take("average", other, lambda own, given: (own + given) / 2 if own.dtype.kind == "f" else own)
 
-    def _take(self, source: "FaceModel", combine: Callable[[Any, Any], Any]) -> list[str]:
+    def _shares(self, statistics: str, other: "FaceModel") -> bool:
+        """Whether heads that both have are standardised alike."""
+        if statistics == "camera_statistics":
+            return not (self.has_poses and other.has_poses) or self.camera_statistics == other.camera_statistics
+        own, others = self.expression_statistics, other.expression_statistics
+        return own is None or others is None or own == others
+
+    def _take(self, purpose: str, source: "FaceModel", combine: Callable[[Any, Any], Any]) -> list[str]:
         """Sets the weights of the parts that `source` has in the same shape to what comes of both."""
         mine, others = self.shape_decoder.digest, source.shape_decoder.digest
         if mine != others:
             raise ValueError(
-                f"initialize: {source.name} was trained with another 3DMM ({others[:12]}) than {self.name} "
+                f"{purpose}: {source.name} was trained with another 3DMM ({others[:12]}) than {self.name} "
                 f"({mine[:12]}): its coefficients would mean other faces"
             )
         given = source._parts()
@@ -274,7 +289,7 @@ class FaceModel:
                 part.set_weights([combine(own, other) for own, other in pairs])
                 taken.append(name)
         if self.encoder.name not in taken:
-            raise ValueError(f"initialize: {source.name} has no encoder that fits {self.name}")
+            raise ValueError(f"{purpose}: {source.name} has no encoder that fits {self.name}")
         return taken
 
     def rebuilt(self, edit: Callable[["Configuration"], None]) -> keras.Model:

@@ -1,11 +1,12 @@
 """A training run from top to bottom: records, model, stages, checkpoints."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import tfface
-from tfface import files, models
+from tfface import files, models, starter
 from tfface.data.record_streams import Worker
 from tfface.face.surface_points import SurfacePoints
 from tfface.models import FaceModel, encoders, point_head
@@ -101,6 +102,9 @@ def _train(
     if options.average_with and not options.initialize_from:
         raise ValueError("average_with: expected --initialize_from beside it, of which and this the mean is taken")
     starts = {name: getattr(options, name) for name in ("initialize_from", "average_with")}
+    for name, path in starts.items():  # before the folder is claimed
+        if path and path != starter.NAME and not os.path.isfile(path):
+            raise FileNotFoundError(f"{name}: no such file: {path}")
     described = describe(
         dataclasses.asdict(options),
         records=examples.digest,
@@ -237,12 +241,24 @@ def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
             builder = functools.partial(models.shape_only, average_pooling=options.average_pooling)
         model = builder(examples.face_model, num_views=options.num_views, merge=options.merge, **common)
     if source is not None:
-        copied = FaceModel(model).initialize(source)
+        with _named(f"initialize_from: {options.initialize_from}"):
+            copied = FaceModel(model).initialize(source)
         tqdm.write(f"started from {options.initialize_from}: {', '.join(copied)}")
     if options.average_with:
-        averaged = FaceModel(model).average(FaceModel(tfface.load(options.average_with)))
+        other = FaceModel(tfface.load(options.average_with))
+        with _named(f"average_with: {options.average_with}"):
+            averaged = FaceModel(model).average(other)
         tqdm.write(f"the mean with {options.average_with}: {', '.join(averaged)}")
     return model
+
+
+@contextlib.contextmanager
+def _named(file: str) -> Iterator[None]:
+    """Has errors begin with the file that they are of."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def make_optimizer(
