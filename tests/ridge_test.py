@@ -17,6 +17,15 @@ from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
 
 CELLS = (2, 2, 3)
+SMALL = {
+    "encoder_weights": "none",
+    "encoder_dtype": "float32",
+    "encoder_output": "block4_pool",
+    "hidden_units": 8,
+    "batch_size": 4,
+    "pictures": 0,
+    "validate_every": 1,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -176,18 +185,8 @@ def test_too_many_features_are_refused(records, monkeypatch):
 
 
 def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
-    options = TrainingOptions(
-        records=records,
-        output=str(tmp_path),
-        encoder_weights="none",
-        hidden_units=8,
-        batch_size=4,
-        pictures=0,
-        stages=("heads:1:1e-9",),
-        head_start="ridge",
-        validate_every=1,
-    )
-    best = training_run.train(options)
+    options = {**SMALL, "stages": ("heads:1:1e-9",), "head_start": "ridge"}
+    best = training_run.train(TrainingOptions(records=records, output=str(tmp_path), **options))
     assert "variance on the validation split: shape" in capsys.readouterr().out
     _, _, output = mlp.layers(FaceModel(keras.saving.load_model(best)).regressor.mlp(heads.SHAPE))
     kernel = np.asarray(output.kernel)
@@ -222,8 +221,7 @@ def _explained(output: str) -> str:
 
 
 def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(records, tmp_path, capsys):
-    common = {"records": records, "encoder_weights": "none", "hidden_units": 8, "batch_size": 4, "pictures": 0}
-    common |= {"head_start": "ridge", "stages": ("heads:1:1e-9",), "validate_every": 1}
+    common = {**SMALL, "records": records, "head_start": "ridge", "stages": ("heads:1:1e-9",)}
     single = training_run.train(TrainingOptions(output=str(tmp_path / "single"), **common))
     several = {**common, "model_kind": "multi_view", "num_views": 2}
     merged = training_run.train(TrainingOptions(output=str(tmp_path / "merged"), initialize_from=single, **several))
@@ -247,15 +245,14 @@ def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(reco
 
 
 def test_heads_are_solved_again_after_a_stage_of_convolutions(records, tmp_path, capsys):
-    options = {"records": records, "encoder_weights": "none", "encoder_dtype": "float32", "hidden_units": 8}
-    options |= {"batch_size": 4, "pictures": 0, "validate_every": 2, "encoder_output": "block3_pool"}
-    options |= {"stages": ("ridge", "block3:2:1e-2", "ridge", "heads:1:1e-9")}
+    options = {**SMALL, "records": records, "validate_every": 2}
+    options |= {"stages": ("ridge", "block4:2:1e-2", "ridge", "heads:1:1e-9")}
     training_run.train(TrainingOptions(output=str(tmp_path / "run"), **options))
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ridge regression explains")]
     assert len(set(said)) == 2
     history = RunDirectory(str(tmp_path / "run")).history()
     told = [(line["stage"], line["total_steps"]) for line in history]
-    assert told == [("ridge", 1), ("block3:2:0.01", 3), ("ridge", 4), ("heads:1:1e-09", 5)]
+    assert told == [("ridge", 1), ("block4:2:0.01", 3), ("ridge", 4), ("heads:1:1e-09", 5)]
     assert history[2]["loss"] != history[1]["loss"]
     regressor = FaceModel(keras.saving.load_model(tmp_path / "run" / "last.keras")).regressor
     for head in regressor.heads:

@@ -4,7 +4,7 @@ import pytest
 import scipy.spatial.transform
 from hypothesis import strategies as st
 
-from tfface.geometry import rotation
+from tfface.geometry import rotation, tensor_rotation
 
 HALF = np.sqrt(0.5)
 
@@ -36,11 +36,19 @@ def test_matrix_is_that_of_scipy():
 
 
 def test_matrix_is_that_of_tensorflow_graphics():
-    from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
-
     q = random_quaternions((3, 2)).astype(np.float32)
-    expected = rotation_matrix_3d.from_quaternion(q).numpy()
+    expected = tensor_rotation.matrix_from_quaternion(q).numpy()
     np.testing.assert_allclose(rotation.matrix_from_quaternion(q), expected, atol=1e-6)
+
+
+def test_tensorflow_graphics_is_what_turns_tensors():
+    from tensorflow_graphics.util import export_api
+
+    loaded = tensor_rotation._transformation()
+    assert loaded.__name__ == "tensorflow_graphics.geometry.transformation"
+    assert {"quaternion", "rotation_matrix_3d"} <= set(loaded.__all__)
+    assert "from_quaternion" in loaded.rotation_matrix_3d.__all__
+    assert export_api.get_modules.__module__ == export_api.get_functions_and_classes.__module__ == export_api.__name__
 
 
 def test_quaternion_round_trip_in_any_batch():

@@ -3,9 +3,8 @@
 import dataclasses
 
 import tensorflow as tf
-from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
 
-from tfface.geometry import camera
+from tfface.geometry import camera, tensor_rotation
 from tfface.geometry.scene import Scene, check_same_points
 
 
@@ -74,10 +73,10 @@ def virtual_projections(
     shape, views = virtual_quaternions.shape, true.quaternions.shape[1]
     if len(shape) != 4 or shape[3] != 4 or shape[2] == 0 or shape[1] not in (None, views):
         raise ValueError(f"virtual_quaternions: expected the shape [1 or B, {views}, V, 4], got {list(shape)}")
-    rotations = rotation_matrix_3d.from_quaternion(true.quaternions)
+    rotations = tensor_rotation.matrix_from_quaternion(true.quaternions)
     # s~ = R^T (R^ s^ + t^ - t), with all x before all y before all z.
     predicted_cam = tf.matmul(
-        rotation_matrix_3d.from_quaternion(predicted.quaternions), predicted.shapes, transpose_b=True
+        tensor_rotation.matrix_from_quaternion(predicted.quaternions), predicted.shapes, transpose_b=True
     )
     displaced = predicted_cam + (predicted.translations - true.translations)[..., None]
     carried = tf.linalg.matrix_transpose(tf.matmul(rotations, displaced, transpose_a=True))
@@ -86,7 +85,7 @@ def virtual_projections(
     depth = tf.reduce_sum(rotations[:, :, 2] * centre, axis=-1) + true.translations[..., 2]
     # Every subject its own, which is what `project` can take beside each subject's own K.
     unit = tf.math.l2_normalize(virtual_quaternions, axis=-1) + 0 * depth[:, :, None, None]
-    turned_centre = tf.linalg.matvec(rotation_matrix_3d.from_quaternion(unit), centre[:, :, None])
+    turned_centre = tf.linalg.matvec(tensor_rotation.matrix_from_quaternion(unit), centre[:, :, None])
     virtual_translations = tf.one_hot(2, 3) * depth[:, :, None, None] - turned_centre
     virtual_intrinsics = tf.convert_to_tensor(true.intrinsics)[:, :, None]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface.face import Expressions
-from tfface.geometry import rotation, tensors
+from tfface.geometry import rotation, tensor_rotation, tensors
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,7 +53,6 @@ def posed(expressions: Expressions, vertices: Any, weights: Any, rotations: Any)
         turns = rotation.matrix_from_quaternion(rotations)[:, None]
         return vertices[:, None] + displacement @ np.swapaxes(turns, -1, -2)
     import tensorflow as tf
-    from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
 
-    turns = rotation_matrix_3d.from_quaternion(rotations)[:, None]
+    turns = tensor_rotation.matrix_from_quaternion(rotations)[:, None]
     return vertices[:, None] + tf.matmul(displacement, turns, transpose_b=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tfface.geometry import rotation, tensors
+from tfface.geometry import rotation, tensor_rotation, tensors
 from tfface.schema import MIN_DEPTH
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ def project_rows(points: Any, quaternion: Any, translation: Any, intrinsics: Any
       [..., 2, P], pixel frame.
     """
     import tensorflow as tf
-    from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
 
     points = tf.convert_to_tensor(points)
     quaternion = tf.convert_to_tensor(quaternion)
@@ -98,7 +97,7 @@ def project_rows(points: Any, quaternion: Any, translation: Any, intrinsics: Any
             f"points, quaternion, translation and intrinsics must all be float32 or all be float64, got {names}"
         )
     _check_shapes(points, quaternion, translation, intrinsics)
-    cam_from_model = rotation_matrix_3d.from_quaternion(quaternion)
+    cam_from_model = tensor_rotation.matrix_from_quaternion(quaternion)
     # K's upper left part, which does not involve depth, is multiplied into R and t: nine numbers instead of P points.
     # Coordinates come first, [..., 3, P], as this product is several times faster than the one with P first.
     focal, centre = intrinsics[..., :2, :2], intrinsics[..., :2, 2:]

@@ -1,7 +1,7 @@
 """Rotations: unit quaternions, matrices and yaw, pitch and roll, as NumPy arrays with any leading dimensions.
 
 Quaternions and angles follow `tfface.schema`. Results are float32 if every argument is, and float64 otherwise.
-The same quaternions on TensorFlow tensors are in `tensorflow_graphics.geometry.transformation`.
+The same quaternions on TensorFlow tensors are in `tfface.geometry.tensor_rotation`.
 """
 
 import numpy as np

@@ -11,11 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from tensorflow_graphics.geometry.transformation import quaternion as tfg_quaternion
 
 from tfface import schema
 from tfface.face.expressions import BLENDSHAPES
-from tfface.geometry import rotation
+from tfface.geometry import rotation, tensor_rotation
 from tfface.models.decoder import Decoder, Views
 
 _MIN_W = 0.1
@@ -60,8 +59,8 @@ class QuaternionDecoder(PoseDecoder):
     def call(self, raw: Any, intrinsics: Any) -> Any:
         identity = ops.convert_to_tensor((0.0, 0.0, 0.0, 1.0), raw.dtype)
         # The normalisation divides by zero only where the regressor cancels the identity exactly.
-        against_ray = tfg_quaternion.normalize(identity + self.scale * raw)
-        return tfg_quaternion.multiply(ray_quaternion(intrinsics, self.image_size), against_ray)
+        against_ray = tensor_rotation.normalize(identity + self.scale * raw)
+        return tensor_rotation.multiply(ray_quaternion(intrinsics, self.image_size), against_ray)
 
     def compute_output_shape(
         self, raw_shape: Sequence[int | None], intrinsics_shape: Sequence[int | None]
@@ -92,7 +91,7 @@ def ray_quaternion(intrinsics: Any, image_size: Sequence[int]) -> Any:
     x = (width / 2 - intrinsics[..., 0, 2]) / intrinsics[..., 0, 0]
     y = (height / 2 - intrinsics[..., 1, 2]) / intrinsics[..., 1, 1]
     length = ops.sqrt(x * x + y * y + 1.0)
-    return tfg_quaternion.normalize(ops.stack([-y, x, ops.zeros_like(x), 1.0 + length], axis=-1))
+    return tensor_rotation.normalize(ops.stack([-y, x, ops.zeros_like(x), 1.0 + length], axis=-1))
 
 
 @keras.saving.register_keras_serializable("tfface")

@@ -7,7 +7,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -98,13 +98,14 @@ def _train(
         SurfacePoints.spread(examples.face_model) if options.points == POINTS_ON else None,
     )
     _check_points(options, plan, examples)
-    asked, options, seconds = options.encoder_dtype, *_with_precision(options, plan, examples, run, strategy)
     if options.average_with and not options.initialize_from:
         raise ValueError("average_with: expected --initialize_from beside it, of which and this the mean is taken")
     starts = {name: getattr(options, name) for name in ("initialize_from", "average_with")}
     for name, path in starts.items():  # before the folder is claimed
         if path and path != starter.NAME and not os.path.isfile(path):
             raise FileNotFoundError(f"{name}: no such file: {path}")
+    opened = open_starts(options)  # a file that is no model ends the run before anything is timed
+    asked, options, seconds = options.encoder_dtype, *_with_precision(options, plan, examples, run, strategy)
     described = describe(
         dataclasses.asdict(options),
         records=examples.digest,
@@ -115,8 +116,9 @@ def _train(
     checkpoints = Checkpoints(run.file("checkpoints"), run.chief)
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
-        model = build_model(options, examples)
+        model = build_model(options, examples, opened)
         position = Position(random_states(model))
+    del opened  # not held while the run lasts
     checkpoints.restore(model=model, position=position)
     run.forget_after(int(position.total_steps.numpy()))
     session = Session(
@@ -210,13 +212,35 @@ def _check_ridge(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None
         raise ValueError("head_start, stages: ridge is solved on one machine, it does not go with several workers")
 
 
-def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
+class Starts(NamedTuple):
+    """The models that a network starts from: None where it starts from none."""
+
+    source: FaceModel | None
+    averaged: FaceModel | None
+
+
+def open_starts(options: TrainingOptions) -> Starts:
+    """Opens ``--initialize_from`` and ``--average_with``.
+
+    Raises:
+      ValueError: If one of them is no model of tfface.
+    """
+    paths = (options.initialize_from, options.average_with)
+    return Starts(*(FaceModel(tfface.load(path)) if path else None for path in paths))
+
+
+def build_model(options: TrainingOptions, examples: Examples, opened: Starts | None = None) -> keras.Model:
     """The network that the options describe, started from ``--initialize_from`` if that is given.
+
+    Args:
+      options: What decides the run.
+      examples: The records.
+      opened: What `open_starts` gives, where that has been done.
 
     Raises:
       ValueError: If the model to start from does not fit.
     """
-    source = FaceModel(tfface.load(options.initialize_from)) if options.initialize_from else None
+    source, averaged = opened or open_starts(options)
     common: dict[str, Any] = {
         "image_size": examples.image_size,
         "encoder": options.encoder,
@@ -244,11 +268,10 @@ def build_model(options: TrainingOptions, examples: Examples) -> keras.Model:
         with _named(f"initialize_from: {options.initialize_from}"):
             copied = FaceModel(model).initialize(source)
         tqdm.write(f"started from {options.initialize_from}: {', '.join(copied)}")
-    if options.average_with:
-        other = FaceModel(tfface.load(options.average_with))
+    if averaged is not None:
         with _named(f"average_with: {options.average_with}"):
-            averaged = FaceModel(model).average(other)
-        tqdm.write(f"the mean with {options.average_with}: {', '.join(averaged)}")
+            joined = FaceModel(model).average(averaged)
+        tqdm.write(f"the mean with {options.average_with}: {', '.join(joined)}")
     return model
 
 
