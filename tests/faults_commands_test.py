@@ -11,6 +11,7 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 import time
 
 import faults_training_test
@@ -108,7 +109,7 @@ def whole(commands, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", KILLED)
-def test_a_killed_command_ends_as_if_undisturbed(commands, whole, tmp_path, record_property, name):
+def test_a_killed_command_ends_as_if_undisturbed(commands, whole, tmp_path, name):
     """kill -9 at random moments, then the same command again; where it ends before the next kill, in a new folder."""
     expected, seconds = whole(name)
     rng, kills, ended = np.random.default_rng(5), 0, 0
@@ -120,7 +121,8 @@ def test_a_killed_command_ends_as_if_undisturbed(commands, whole, tmp_path, reco
             code = running.exit_code()
         if code == -signal.SIGKILL:
             kills += 1
-            record_property("files there at a kill", sum(path.is_file() for path in output.rglob("*")))
+            there = sum(path.is_file() for path in output.rglob("*"))
+            sys.stdout.write(f"kill {kills} of {name}: {there} files were there\n")  # shown with -rP
         else:
             assert (code, _tree(output)) == (0, expected), running.output
             ended += 1

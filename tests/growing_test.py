@@ -4,12 +4,14 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_people
 
 from tfface import files
 from tfface.data import inspection, manifest, preparation, records
+from tfface.training.examples import Examples
 
 MORE = dataclasses.replace(tiny_people.PEOPLE, num_subjects=16)
 GROWN = {"subjects": [12, 16], "face_model_of": 12}
@@ -89,6 +91,24 @@ def test_a_grown_folder_is_finished_for_the_same_command_and_refuses_others(grow
             prepare(grown, people, **recipe)
         assert line in str(refused.value)
     assert {path: path.stat().st_mtime_ns for path in grown.rglob("*") if path.is_file()} == before
+
+
+def test_a_training_that_reads_them_meanwhile_sees_what_it_began_with(tmp_path):
+    """Its next start has another checksum of records: the run's folder then refuses to go on."""
+    folder = first(tmp_path / "records")
+
+    def opened(path):
+        examples = Examples(str(path), num_views=3, batch_size=2, mirror=False)
+        return examples, iter(examples.stream(0))
+
+    (examples, batches), (_, expected) = opened(folder), opened(tiny_people.records_folder())
+    next(batches), next(expected)
+    prepare(folder)
+    for _ in range(12):  # the rest of this pass, and two others
+        one, other = next(batches), next(expected)
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+    assert opened(folder)[0].digest != examples.digest
 
 
 def test_it_goes_on_more_than_once_and_the_old_set_is_there_meanwhile(grown, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Models named by a path or by an address with a checksum, from a server of the test's own."""
 
+import concurrent.futures
 import hashlib
 
 import file_server
@@ -34,6 +35,15 @@ def test_an_address_is_fetched_once_and_again_if_the_copy_is_damaged(server, tmp
     model_file.local(given)
     assert path.read_bytes() == CONTENT
     assert len(server.requests) == 2
+
+
+def test_several_at_once_fetch_it_whole(server, tmp_path):
+    """As when runs of `reconstruct` are started beside each other, before any has the model."""
+    given = f"{server.url}/face.keras#sha256={CHECKSUM}"
+    folder = tmp_path / "cache" / "tfface" / "models"
+    with concurrent.futures.ThreadPoolExecutor(4) as runs:
+        assert set(runs.map(model_file.local, [given] * 4)) == {str(folder / f"{CHECKSUM}.keras")}
+    assert [path.read_bytes() for path in folder.iterdir()] == [CONTENT]
 
 
 @pytest.mark.parametrize("fault", ["another", "cut", "missing", "offline", "large"])

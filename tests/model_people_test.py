@@ -4,6 +4,8 @@ import dataclasses
 import io
 import json
 import pickle
+import subprocess
+import sys
 
 import egg
 import numpy as np
@@ -181,6 +183,26 @@ def test_coefficients_are_standard_normal_cut_off_and_repeatable(source, tmp_pat
     assert abs(drawn.mean()) < 0.04
     assert drawn.std() == pytest.approx(0.743, abs=0.03)  # Of a normal distribution cut off at 1.5.
     np.testing.assert_array_equal(source.coefficients(5), source.coefficients(5))
+
+
+AT_ONCE = """
+import pathlib, sys
+from tfface.people.model_people import ModelPeople
+folder = pathlib.Path(sys.argv[1])
+people = ModelPeople(folder / "face.h5", 8, seed=3, cache_dir=folder / "cache")
+print(people.face_model_file(2).name, people.head_shape(1).sum(dtype=float))
+"""
+
+
+def test_two_that_begin_at_once_share_one_head(face, source, tmp_path):
+    """Both complete it, one is faster; neither fails nor reads half of it."""
+    face.save(tmp_path / "face.h5")
+    command = [sys.executable, "-c", AT_ONCE, str(tmp_path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = {process.communicate()[0] for process in both}
+    assert said == {f"face_model-2.h5 {source.head_shape(1).sum(dtype=float)}\n"}
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"face_model.h5", "face_model-2.h5", "head.npz", "modes.npy"}
 
 
 def test_photographs_are_those_of_any_process(source):
