@@ -1,11 +1,12 @@
 """A soak: mixed requests for a server whose versions change all the while; no good request fails, its memory is flat.
 
-    PYTHONPATH=. python tests/serving_soak.py --requests=10000 --seconds=1800
+    PYTHONPATH=. python tests/serving_soak.py --requests=10000 --rate=16
 
-serves a small model with ``python -m tfface.serve`` on loopback and asks it by gRPC and by REST; one request in ten is
-broken (serving_fuzz.py makes them). Every `--every` seconds a new version appears and the one before the last goes. It
-ends with the requests or the seconds, whichever comes first, and with 1 if a good request failed, a broken one was
-answered improperly, or the server held more than `--growth` MB more at the end than after the first tenth.
+serves a small model with ``python -m tfface.serve`` on loopback and asks it by gRPC and by REST, `--rate` times a
+second, so that it takes ten minutes; one request in ten is broken (serving_fuzz.py makes them). Every `--every` seconds
+a new version appears and the one before the last goes. It ends with the requests or the seconds, whichever comes first,
+and with 1 if a good request failed, a broken one was answered improperly, the newest version does not answer, or the
+server held more than `--growth` MB more at the end than after the first tenth.
 """
 
 import argparse
@@ -81,19 +82,26 @@ class Soak:
         return "broken" if proper else "improper", name
 
 
-def change_versions(base_path: pathlib.Path, every: float, ended: threading.Event) -> None:
-    """Adds a version and takes the one before the last away, every so many seconds."""
-    number = 1
-    while not ended.wait(every):
-        number += 1
-        serving_tiny.copy_version(base_path, number)
-        shutil.rmtree(base_path / str(number - 2), ignore_errors=number == 2)
+class Versions(threading.Thread):
+    """Adds a version and takes the one before the last away, every so many seconds, until `ended`."""
+
+    def __init__(self, base_path: pathlib.Path, every: float):
+        super().__init__()
+        self.newest, self.ended = 1, threading.Event()
+        self._base_path, self._every = base_path, every
+
+    def run(self) -> None:
+        while not self.ended.wait(self._every):
+            serving_tiny.copy_version(self._base_path, self.newest + 1)
+            self.newest += 1
+            shutil.rmtree(self._base_path / str(self.newest - 2), ignore_errors=self.newest == 2)
 
 
 def main() -> None:
     """Runs the soak that the arguments describe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10000)
+    parser.add_argument("--rate", type=float, default=16.0, help="requests a second, at most")
     parser.add_argument("--seconds", type=float, default=1800.0)
     parser.add_argument("--every", type=float, default=60.0, help="seconds between versions")
     parser.add_argument("--clients", type=int, default=8)
@@ -104,22 +112,21 @@ def main() -> None:
         serving_tiny.copy_version(base_path, 1)
         command = [sys.executable, "-m", "tfface.serve", f"--model_base_path={base_path}", "--port=0", "--rest_port=0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            ended = threading.Event()
-            changing = threading.Thread(target=change_versions, args=(base_path, options.every, ended))
+            versions = Versions(base_path, options.every)
             try:
                 address = process.stdout.readline().removeprefix("gRPC on ").strip()
                 rest = process.stdout.readline().removeprefix("REST on http://").partition("/")[0]
-                changing.start()
-                sound = run(options, process.pid, address, rest)
+                versions.start()
+                sound = run(options, process.pid, address, rest, versions)
             finally:
-                ended.set()
+                versions.ended.set()
                 process.terminate()
-            changing.join()
+            versions.join()
             sound &= process.wait() == 0
     sys.exit(0 if sound else 1)
 
 
-def run(options: argparse.Namespace, process: int, address: str, rest: str) -> bool:
+def run(options: argparse.Namespace, process: int, address: str, rest: str, versions: Versions) -> bool:
     """Sends the requests and tells how it went; whether all is well."""
     counted: collections.Counter = collections.Counter()
     held = []
@@ -127,14 +134,25 @@ def run(options: argparse.Namespace, process: int, address: str, rest: str) -> b
     step = max(1, options.requests // 10)
     with grpc.insecure_channel(address) as channel, concurrent.futures.ThreadPoolExecutor(options.clients) as clients:
         soak = Soak(address, rest, channel)
+
+        def paced(index: int) -> tuple[str, str]:
+            time.sleep(max(0.0, begun + index / options.rate - time.monotonic()))
+            return soak.one(index)
+
         for first in range(0, options.requests, step):
-            counted.update(clients.map(soak.one, range(first, min(first + step, options.requests))))
+            counted.update(clients.map(paced, range(first, min(first + step, options.requests))))
             held.append(serving_fuzz.resident_megabytes(process))
             seconds = time.monotonic() - begun
-            sys.stdout.write(f"{counted.total():6d} requests, {seconds:6.1f} s, the server holds {held[-1]:.0f} MB\n")
+            sys.stdout.write(
+                f"{counted.total():6d} requests, {seconds:6.1f} s, version {versions.newest}, {held[-1]:.0f} MB held\n"
+            )
             sys.stdout.flush()
             if seconds > options.seconds:
                 break
+    versions.ended.set()
+    versions.join()
+    with serving_tiny.stubs(address) as stubs:
+        serving_tiny.until(lambda: serving_tiny.version_of(stubs, serving_tiny.one_face()) == versions.newest)
     for (kind, status), count in sorted(counted.items()):
         sys.stdout.write(f"{kind:9s} {status:22s} {count}\n")
     failed = sum(count for (kind, status), count in counted.items() if kind == "good" and status not in ("OK", "200"))
