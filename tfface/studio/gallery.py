@@ -23,7 +23,7 @@ PHOTOGRAPHS, RESULT, STATE = "photographs", "result", "person.json"
 SUFFIXES = (*photograph.SUFFIXES, *video.SUFFIXES)
 
 _ID = re.compile(r"[0-9a-f]{16}")
-_LONGEST_NAME = 80
+_LONGEST_NAME = 80  # bytes
 
 
 class RefusedError(ValueError):
@@ -145,7 +145,8 @@ class Gallery:
             taken = list(folder.iterdir())
             if len(taken) >= self._max_files:
                 raise RefusedError(f"more than {self._max_files} files for one person")
-            stem = files.name_of(Path(plain).stem).strip(".")[:_LONGEST_NAME] or "photograph"
+            stem = files.name_of(Path(plain).stem).strip(".").encode()[:_LONGEST_NAME].decode(errors="ignore")
+            stem = stem or "photograph"
             path, number = folder / f"{stem}{suffix}", 2
             while path.exists():
                 path, number = folder / f"{stem}-{number}{suffix}", number + 1
