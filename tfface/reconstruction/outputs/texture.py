@@ -4,15 +4,14 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from tfface.face import Head, MorphableModel
+from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
 from tfface.reconstruction.options import TEXTURE_SIZE
-from tfface.reconstruction.outputs import balance, blending, head_parts, sampling
+from tfface.reconstruction.outputs import balance, blending, head_parts, lips, sampling
 from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface, shade_of
 from tfface.reconstruction.outputs.texels import Texels, rasterise
 from tfface.reconstruction.outputs.unwrap import Atlas, unwrap
@@ -21,7 +20,6 @@ from tfface.reconstruction.reconstructed_face import Reconstruction
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 Picture = npt.NDArray[np.uint8]
-Model = TypeVar("Model", MorphableModel, Head)
 LookUp = Callable[[OutputSurface, Texels], tuple[Array, Array]]
 
 SKIN_TONE = 0.78, 0.60, 0.52
@@ -107,7 +105,7 @@ def bake_head(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> Textu
     if head is None:
         raise ValueError(f"{reconstruction.name}: expected a 3DMM with a head, got none")
     posed = [reconstruction.whole_head(number) for number in range(len(reconstruction.views))]
-    return _bake(reconstruction, reconstruction.whole_head(), posed, _head_layout(head, size))
+    return _bake(reconstruction, reconstruction.whole_head(), posed, _head_layout(reconstruction.face_model, size))
 
 
 def paint(
@@ -132,7 +130,7 @@ def paint(
     if vertices.shape == face_model.mean.shape:
         layout = _face_layout(face_model, size)
     elif head is not None and vertices.shape == head.mean.shape:
-        layout = _head_layout(head, size)
+        layout = _head_layout(face_model, size)
     else:
         raise ValueError(f"vertices must be those of the face or of the head, got {list(vertices.shape)}")
     surface, texels = layout.surface, layout.texels
@@ -169,6 +167,7 @@ class _Layout:
       texels: The texels.
       shade: ``[P]``, see `output_mesh.shade_of`.
       mirrored: ``[T]``, each texel's mirror image, or None.
+      mouth: Where the lips are, or None if the 3DMM's landmarks do not tell.
     """
 
     surface: OutputSurface
@@ -177,14 +176,15 @@ class _Layout:
     texels: Texels
     shade: Array
     mirrored: Indices | None
+    mouth: lips.Mouth | None
 
 
-def _made_once(make: Callable[[Model, int], _Layout]) -> Callable[[Model, int], _Layout]:
+def _made_once(make: Callable[[MorphableModel, int], _Layout]) -> Callable[[MorphableModel, int], _Layout]:
     """Keeps the last two layouts; threads that ask for the same one at once wait for it."""
     kept, making = functools.lru_cache(maxsize=2)(make), threading.Lock()
 
     @functools.wraps(make)
-    def made(model: Model, size: int) -> _Layout:
+    def made(model: MorphableModel, size: int) -> _Layout:
         with making:
             return kept(model, size)
 
@@ -203,6 +203,9 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
         sampling.sample(view, raycast.Raycaster(shape, opaque), texels, texel_mm)
         for view, shape in zip(reconstruction.views, posed, strict=True)
     ]
+    if layout.mouth is not None:
+        num_skin = len(surface.triangles) - surface.num_closing
+        samples = [lips.without_teeth(sample, texels, layout.mouth, num_skin) for sample in samples]
     finest = max(sample.resolution for sample in samples)
     if finest == 0:
         names = ", ".join(view.name for view in reconstruction.views)
@@ -254,23 +257,32 @@ def _balanced(layers: Sequence[blending.Layer], texels: Texels, normals: Array) 
 @_made_once
 def _face_layout(face_model: MorphableModel, size: int) -> _Layout:
     surface = output_surface(face_model)
-    return _laid_out(surface, unwrap(surface.template, surface.triangles), size)
+    return _laid_out(surface, unwrap(surface.template, surface.triangles), size, lips.mouth_of(face_model))
 
 
 @_made_once
-def _head_layout(head: Head, size: int) -> _Layout:
+def _head_layout(face_model: MorphableModel, size: int) -> _Layout:
     """The skin of a head on its own texture layout; of the other parts, those that are opaque hide it."""
+    head = face_model.head
+    assert head is not None
     skin = head_parts.triangles_of(head, head_parts.SKIN)
     surface = OutputSurface(head.mean, head.triangles[skin], 0, None)
     hiding = [head.triangles[head_parts.triangles_of(head, part)] for part in head_parts.OPAQUE]
-    return _laid_out(surface, head_parts.skin_atlas(head), size, hiding)
+    mouth = lips.mouth_of(face_model)
+    if mouth is not None:
+        whole = np.zeros((2, head.num_vertices), np.float32)
+        whole[:, head.face_index] = mouth.lips, mouth.cheeks
+        mouth = lips.Mouth(*whole)
+    return _laid_out(surface, head_parts.skin_atlas(head), size, mouth, hiding)
 
 
-def _laid_out(surface: OutputSurface, atlas: Atlas, size: int, hiding: Sequence[Indices] = ()) -> _Layout:
+def _laid_out(
+    surface: OutputSurface, atlas: Atlas, size: int, mouth: lips.Mouth | None, hiding: Sequence[Indices] = ()
+) -> _Layout:
     texels = rasterise(surface, atlas, size)
     mirrored = None if surface.symmetry is None else _mirrored_texels(surface.symmetry, atlas, texels)
     others = np.concatenate((np.zeros((0, 3), np.int32), *hiding))
-    return _Layout(surface, others, atlas, texels, shade_of(surface), mirrored)
+    return _Layout(surface, others, atlas, texels, shade_of(surface), mirrored, mouth)
 
 
 def _mirrored_texels(symmetry: Indices, atlas: Atlas, texels: Texels) -> Indices:
