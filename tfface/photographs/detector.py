@@ -28,6 +28,8 @@ _SIZES = (1 << 18, 1 << 20, 1 << 16)
 """Pixels of the reduced photograph that a detector looks at, one after the other until it finds a face: the usual size,
 a larger one for small faces, a smaller one, as a network finds now and then only at another scale what fills a picture.
 """
+_SIDES = (None, 24, 48)
+"""px, of the pictures that the three networks of MTCNN take."""
 _SMALLEST = 24  # px, the smaller side of a picture that can hold a face which the network was made for
 
 
@@ -97,7 +99,13 @@ class MtcnnDetector:
                 "pip install tfface[reconstruct]",
                 name="mtcnn",
             ) from error
+        import tensorflow as tf
+
         self._network: Any = MTCNN()
+        for stage, side in zip(self._network.stages, _SIDES, strict=True):
+            # Layer by layer, as the package calls them, Python takes more time for a dozen scales than arithmetic.
+            pictures = tf.TensorSpec((None, side, side, 3), tf.float32)
+            stage._model = tf.function(stage.model, input_signature=(pictures,))
         self._min_confidence = min_confidence
 
     def __call__(self, picture: Picture) -> list[DetectedFace]:

@@ -1,5 +1,6 @@
 """A face found in a photograph, and its crop for a model: all that comes before the network."""
 
+import concurrent.futures
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -100,8 +101,13 @@ class CropSettings:
             raise ValueError(f"face: expected {LARGEST}, {ALL} or a number from 0, got {self.face!r}")
 
 
-def crop_faces(person: Person, how: CropSettings) -> list[PersonCrops]:
+def crop_faces(person: Person, how: CropSettings, workers: int = 1) -> list[PersonCrops]:
     """Reads the files of a person, finds the face in each and takes its crop.
+
+    Args:
+      person: Whose files.
+      how: How faces are found and cropped.
+      workers: Files that are read at a time.
 
     Returns:
       One, or with ``all`` one for every face, named ``person-number``.
@@ -112,20 +118,25 @@ def crop_faces(person: Person, how: CropSettings) -> list[PersonCrops]:
     if how.face == ALL and (len(person.files) > 1 or _is_video(person.files[0])):
         fault = f"{person.name}: face=all goes with one photograph a person: whose faces belong together is not known"
         return [PersonCrops(person.name, (), (fault,))]
-    found: list[CroppedFace] = []
-    faults: list[str] = []
-    for path in person.files:
-        try:
-            if not _is_text(path):  # neither JSON nor a page could name it
-                raise ValueError(f"{path}: its name is not UTF-8; rename it")
-            found += _in_video(path, how) if _is_video(path) else _in_photograph(path, how)
-        except ValueError as error:
-            faults.append(files.printable(error))
-        except MemoryError:
-            faults.append(files.printable(f"{path}: does not fit into memory"))
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        seen = list(pool.map(lambda path: _in_file(path, how), person.files))
+    found = tuple(one for faces, _ in seen for one in faces)
+    faults = tuple(fault for _, fault in seen if fault)
     if how.face == ALL and len(found) > 1:
         return [PersonCrops(f"{person.name}-{number}", (one,), ()) for number, one in enumerate(found)]
-    return [PersonCrops(person.name, tuple(found), tuple(faults))]
+    return [PersonCrops(person.name, found, faults)]
+
+
+def _in_file(path: Path, how: CropSettings) -> tuple[list[CroppedFace], str]:
+    """The faces of a file, or what is wrong with it."""
+    try:
+        if not _is_text(path):  # neither JSON nor a page could name it
+            raise ValueError(f"{path}: its name is not UTF-8; rename it")
+        return (_in_video(path, how) if _is_video(path) else _in_photograph(path, how)), ""
+    except ValueError as error:
+        return [], files.printable(error)
+    except MemoryError:
+        return [], files.printable(f"{path}: does not fit into memory")
 
 
 def _is_text(path: Path) -> bool:

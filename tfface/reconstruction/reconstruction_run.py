@@ -287,6 +287,8 @@ class _Run:
         self._how, self._models, self._options, self._refiner = how, models, options, refiner
         self._keys, self._progress, self._alone = keys, progress, alone
         self._workers = options.workers or len(os.sched_getaffinity(0))
+        # For one person; several keep the cores at work as they are.
+        self._inner_workers = self._workers if len(keys) == 1 else 1
 
     def results(self, people: Sequence[Person]) -> Iterator[Result]:
         """The outcome for each of the people, in their order."""
@@ -322,7 +324,7 @@ class _Run:
         workers: int,
     ) -> None:
         while len(reading) < _AHEAD * workers and (person := next(waiting, None)) is not None:
-            reading.append((person, pool.submit(crop_faces, person, self._how)))
+            reading.append((person, pool.submit(crop_faces, person, self._how, self._inner_workers)))
 
     def _predicted(
         self, seen: Sequence[tuple[Person, list[PersonCrops]]]
@@ -359,8 +361,7 @@ class _Run:
             if wanted:
                 self._progress.begin(TEXTURE)
                 size, pose = self._options.texture_size, self._options.pose
-                # Several people keep the cores at work as they are.
-                workers = self._workers if len(self._keys) == 1 else 1
+                workers = self._inner_workers
                 made_files = outputs.write(made, folder, wanted, texture_size=size, pose=pose, workers=workers)
                 gains = made_files.face.gains
                 if PAGE in wanted:

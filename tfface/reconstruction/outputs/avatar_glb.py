@@ -58,7 +58,7 @@ def encode(avatar: Avatar) -> bytes:
             },
             "indices": writer.indices(part.triangles),
             "material": writer.material(part.material),
-            "targets": [{"POSITION": number} for number in writer.sparse(targets[:, part.vertex])],
+            "targets": [{"POSITION": number} for number in writer.sparse(targets.take(part.vertex, axis=1))],
         }
         for part in avatar.parts
     ]
@@ -144,11 +144,12 @@ class _Writer:
 
     def sparse(self, moved: Array) -> Iterator[int]:
         """Accessors of displacements ``[E, C, 3]``, each of which names only those corners that move."""
-        moves = np.abs(moved).max(axis=2, initial=0) > STILL
-        moved = np.where(moves[..., None], moved, 0).astype("<f4")
-        for values, moving, low, high in zip(moved, moves, moved.min(axis=1), moved.max(axis=1), strict=True):
-            index = np.flatnonzero(moving)
-            fields: dict[str, object] = {"min": low.tolist(), "max": high.tolist()}
+        for target in moved:
+            index = np.unique(np.flatnonzero(np.abs(target).ravel() > STILL) // 3)
+            values = target[index].astype("<f4")
+            still = np.zeros((1 if len(index) < len(target) else 0, 3))
+            within = np.concatenate((values, still))
+            fields: dict[str, object] = {"min": within.min(axis=0).tolist(), "max": within.max(axis=0).tolist()}
             if len(index):
                 fields["sparse"] = {
                     "count": len(index),
@@ -156,9 +157,9 @@ class _Writer:
                         "bufferView": self._view(index.astype("<u4").tobytes()),
                         "componentType": _UNSIGNED_INT,
                     },
-                    "values": {"bufferView": self._view(values[index].tobytes())},
+                    "values": {"bufferView": self._view(values.tobytes())},
                 }
-            yield self._accessor(_FLOAT, len(values), "VEC3", **fields)
+            yield self._accessor(_FLOAT, len(target), "VEC3", **fields)
 
     def material(self, material: Material) -> int:
         """A material and, if it has one, its picture."""

@@ -153,11 +153,11 @@ def blend(
     base *= (seen + (1 - seen) * np.minimum(shade / _DEEP, 1))[:, None]
     smooth = texels.at_texels(base)
     detail = np.zeros_like(smooth)
-    detail[shown] = part * (blended - smooth[shown])
+    detail[shown] = part * (blended - smooth.take(shown, axis=0))
     if mirrored_texel is not None:
         # Skin without pores looks painted: completed texels take the details, not the colour, of their mirror image.
         bare = np.flatnonzero((photographed < 1) & (mirrored_texel >= 0))
-        detail[bare] += (1 - photographed[bare, None]) * detail[mirrored_texel[bare]]
+        detail[bare] += (1 - photographed[bare, None]) * detail.take(mirrored_texel[bare], axis=0)
     return np.clip(smooth + detail, 0, 1), photographed
 
 
@@ -171,7 +171,7 @@ def _blended(layers: Sequence[Layer], texels: Texels, membrane: Membrane, shown:
     high = np.zeros((len(texels.place), 3), np.float32)
     if len(layers) == 1:
         high[layers[0].seen] = layers[0].colors  # both bands are its own
-        return high[shown]
+        return high.take(shown, axis=0)
     lows, means = [], []
     for layer in layers:
         weight = layer.weights[:, None]
@@ -191,7 +191,7 @@ def _blended(layers: Sequence[Layer], texels: Texels, membrane: Membrane, shown:
         sharp = layer.weights[:, None] ** _SHARPNESS
         high[layer.seen] += sharp * (layer.colors - texels.at_texels(own, layer.seen))
         total[layer.seen] += sharp
-    return texels.at_texels(low, shown) + high[shown] / np.maximum(total[shown], 1e-30)
+    return texels.at_texels(low, shown) + high.take(shown, axis=0) / np.maximum(total.take(shown, axis=0), 1e-30)
 
 
 def _complete(low: Array, seen: Array, membrane: Membrane, symmetry: Indices | None) -> Array:

@@ -52,7 +52,8 @@ def mouth_of(face_model: MorphableModel) -> Mouth | None:
     top = eyes[:, 1].mean()
     begin = top + _BELOW_EYES * (outline[:, 1].min() - top)
     low, high = (eyes[:, 0].min(), begin), (eyes[:, 0].max(), outline[:, 1].min())
-    cheeks = ((mean > low) & (mean < high)).all(axis=1)
+    inside = (mean > low) & (mean < high)
+    cheeks = inside[:, 0] & inside[:, 1]
     return Mouth(_within(mean, outline).astype(np.float32), cheeks.astype(np.float32))
 
 

@@ -48,7 +48,8 @@ def file_vertices(vertices: Array) -> Array:
 
 def file_displacement(moved: Array) -> Array:
     """[P, 3] float32, m, file frame, of a displacement in mm, model frame."""
-    return file_vertices(moved)  # both frames have the same origin
+    # Both frames have the same origin.
+    return np.asarray(moved, np.float32) * np.diagonal(FILE_FROM_MODEL).astype(np.float32)
 
 
 def file_normals(vertices: Array, triangles: npt.NDArray[np.integer]) -> Array:

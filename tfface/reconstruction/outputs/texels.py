@@ -57,12 +57,13 @@ class Texels:
 
     def picture(self, values: npt.NDArray[np.generic]) -> npt.NDArray[Any]:
         """[size, size, C]: values [T, C] in their places, and around them those of the nearest texel."""
-        return values[self.nearest].reshape(self.size, self.size, -1)
+        return values.take(self.nearest, axis=0).reshape(self.size, self.size, -1)
 
     def _matrix(self, chosen: Indices | None) -> scipy.sparse.csr_matrix:
         corners, weights = self.corners, self.barycentric
         if chosen is not None:
-            corners, weights = corners[chosen], weights[chosen]
+            # NumPy's take copies rows three times as fast as an index does.
+            corners, weights = corners.take(chosen, axis=0), weights.take(chosen, axis=0)
         return interpolation(corners, weights, self.num_vertices)
 
 
