@@ -4,7 +4,6 @@
 """
 
 import functools
-import os
 import pathlib
 import signal
 from collections.abc import Iterator
@@ -45,24 +44,8 @@ def _fill(folder: pathlib.Path) -> None:
 
 
 def _dying(folder: pathlib.Path, number: int) -> None:
-    """Fills a cache in a process that a kill ends within so many steps; a write it ends half-way."""
-    left = [number]
-
-    def die_in(name: str) -> None:
-        step = getattr(os, name)
-
-        def counted(*given, **options):
-            left[0] -= 1
-            if left[0] == 0 and name == "pwrite":
-                step(given[0], given[1][: len(given[1]) // 2], given[2])
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return step(*given, **options)
-
-        setattr(os, name, counted)
-
-    for name in STEPS:
-        die_in(name)
+    """Fills a cache in a process that a kill ends within so many steps."""
+    killing.die_within(number, STEPS)
     _fill(folder)
 
 

@@ -108,15 +108,23 @@ def whole(commands, tmp_path_factory):
     return run
 
 
+def _dying(number: int) -> None:
+    """A `Preparation`: a kill within so many files that are written or moved into place."""
+    killing.die_within(number, ("fsync", "replace"))
+    _see_red_squares()
+
+
 @pytest.mark.parametrize("name", KILLED)
 def test_a_killed_command_ends_as_if_undisturbed(commands, whole, tmp_path, name):
-    """kill -9 at random moments, then the same command again; where it ends before the next kill, in a new folder."""
+    """kill -9 among its files or at any moment, by turns; where it ends before that, it begins in a new folder."""
     expected, seconds = whole(name)
-    rng, kills, ended = np.random.default_rng(5), 0, 0
+    rng, kills, ended, most = np.random.default_rng(5), 0, 0, 12
     while kills < killing.KILLS:
         output, begun = tmp_path / f"{ended}", time.monotonic()
-        with _command(name, commands[name], output) as running:
-            running.process.join(rng.uniform(0.3, 0.9) * seconds)
+        among_files = kills % 2 == 0
+        prepare = functools.partial(_dying, int(rng.integers(1, most))) if among_files else _see_red_squares
+        with _command(name, commands[name], output, prepare) as running:
+            running.process.join(None if among_files else rng.uniform(0.3, 0.9) * seconds)
             running.process.kill()
             code = running.exit_code()
         if code == -signal.SIGKILL:
@@ -125,7 +133,7 @@ def test_a_killed_command_ends_as_if_undisturbed(commands, whole, tmp_path, name
             sys.stdout.write(f"kill {kills} of {name}: {there} files were there\n")  # shown with -rP
         else:
             assert (code, _tree(output)) == (0, expected), running.output
-            ended, seconds = ended + 1, time.monotonic() - begun  # the first start of all took longer
+            ended, most, seconds = ended + 1, max(2, most // 2), time.monotonic() - begun
     with _command(name, commands[name], output) as running:
         assert running.exit_code() == 0, running.output
     assert _tree(output) == expected

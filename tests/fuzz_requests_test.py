@@ -85,6 +85,17 @@ def test_sound_documents_are_read(document):
     assert inputs["image_bytes"].ravel()[1] == PICTURES["JPEG"]
 
 
+@pytest.mark.parametrize("half", [r"\ud800", r"\uDFFF\uD83D", "\ud800"], ids=["escaped", "turned", "raw"])
+def test_halves_of_characters_are_refused(half):
+    """In names, where they were answered as a fault of the server, and in values; whole ones are read."""
+    sound = json.dumps(DOCUMENTS[1])
+    for put in ({"signature_name": half}, {"inputs": {half: 0}}, {"inputs": {"image_bytes": half}}):
+        body = json.dumps({**DOCUMENTS[1], **put}).replace("\\\\", "\\").encode("utf-8", "surrogatepass")
+        assert decoded(body) is None
+    whole = json_tensors.parse(sound[:-1].encode() + rb', "signature_name": "\ud83d\ude00"}')
+    assert whole["signature_name"] == "\U0001f600"
+
+
 @fuzzing.settings(200)
 @given(data=st.data())
 def test_changed_documents_are_read_or_refused(data):

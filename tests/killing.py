@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 KILLS = int(os.environ.get("TFFACE_KILLS", "1"))
 PATIENCE = 900
@@ -56,6 +56,32 @@ def kill(process: subprocess.Popen) -> None:
     """Kill -9, and waits for the end."""
     process.kill()
     assert process.wait(PATIENCE) == -signal.SIGKILL
+
+
+def die_within(number: int, steps: Sequence[str]) -> None:
+    """Has kill -9 end this process at the `number`-th of some steps; writing at a place (pwrite) ends half-way.
+
+    Args:
+      number: counts all of them together, from 1.
+      steps: functions of `os`, by name.
+    """
+    left = [number]
+
+    def die_in(name: str) -> None:
+        step = getattr(os, name)
+
+        def counted(*given, **options):
+            left[0] -= 1
+            if left[0] == 0 and name == "pwrite":
+                step(given[0], given[1][: len(given[1]) // 2], given[2])
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(*given, **options)
+
+        setattr(os, name, counted)
+
+    for name in steps:
+        die_in(name)
 
 
 def alive(process: int) -> bool:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from tfface.serving.errors import invalid_argument
 
 MAX_DEPTH = 64
 """Lists and objects nested deeper than this are refused; no tensor has more dimensions."""
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""The escape of a half of a character (a surrogate)."""
 
 _BASE64 = "b64"
 _BYTES_SUFFIX = "_bytes"
@@ -31,7 +35,10 @@ def parse(body: bytes) -> dict[str, Any]:
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
     try:
-        document = json.loads(body)
+        text = body.decode(json.detect_encoding(body))
+        document = json.loads(text)
+        if _HALF.search(text):  # escapes of halves that do not pair are no text, which protocol buffers refuse to hold
+            json.dumps(document, ensure_ascii=False).encode()
     except RecursionError as error:
         raise invalid_argument("JSON Parse error: nested too deeply") from error
     except ValueError as error:
