@@ -94,6 +94,18 @@ def test_photographs_of_different_exposure_leave_no_seam():
     assert difference(face, reconstruction.views[0]) > 5  # in the colours of another
 
 
+def test_of_many_photographs_those_take_part_that_show_most():
+    few = person(yaws=(-40.0, 0.0, 40.0), size=96)
+    many = dataclasses.replace(few, views=(*few.views[:1] * 4, *few.views[1:2] * 4, *few.views[2:] * 4))
+    face = outputs.bake(many, 64)
+    assert face.gains.shape == (12, len(MODEL.mean), 3)
+    taken = np.isfinite(face.gains).all(axis=(1, 2))
+    # Copies add nothing.
+    assert [taken[:4].sum(), taken[4:8].sum(), taken[8:].sum()] == [1, 1, 1]
+    assert np.isnan(face.gains[~taken]).all()
+    np.testing.assert_array_equal(face.image, outputs.bake(few, 64).image)
+
+
 def test_what_one_photograph_does_not_show_is_the_other_half_of_the_face():
     reconstruction = person(yaws=(40.0,))
     face = outputs.bake(reconstruction, SIZE)

@@ -30,7 +30,8 @@ def write(
       reconstruction: The person.
       folder: Made if it does not exist.
       intrinsics_from: By the name of a photograph, where its K comes from; see `lens`.
-      gains: Of `outputs.TexturedFace`, [N, P, 3]; their means over the face are written, if there is a texture.
+      gains: Of `outputs.TexturedFace`, [N, P, 3]; their means over the face are written, if there is a texture
+        in which the photograph took part.
 
     Returns:
       The path of the file.
@@ -62,7 +63,8 @@ def content(
         photograph.update(_deviations(view, reconstruction))
     if gains is not None:
         for photograph, of_vertices in zip(photographs, gains, strict=True):
-            photograph["gains"] = _numbers(of_vertices.mean(axis=0))
+            if np.isfinite(of_vertices).all():  # took part in the texture
+                photograph["gains"] = _numbers(of_vertices.mean(axis=0))
     return {
         "name": reconstruction.name,
         "tfface": version.__version__,

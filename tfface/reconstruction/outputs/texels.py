@@ -55,6 +55,11 @@ class Texels:
         """[P] float64: the texels of each vertex, by which its sums become means; above 0."""
         return np.maximum(self.at_vertices(np.ones((len(self.place), 1), np.float32))[:, 0], 1e-9)
 
+    def every(self, step: int) -> "Texels":
+        """One texel in so many; they make no picture."""
+        kept = {name: getattr(self, name)[::step] for name in ("place", "triangle", "barycentric", "corners")}
+        return dataclasses.replace(self, **kept, nearest=np.zeros(0, np.int32))
+
     def picture(self, values: npt.NDArray[np.generic]) -> npt.NDArray[Any]:
         """[size, size, C]: values [T, C] in their places, and around them those of the nearest texel."""
         return values.take(self.nearest, axis=0).reshape(self.size, self.size, -1)

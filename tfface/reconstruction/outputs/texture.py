@@ -20,6 +20,11 @@ from tfface.reconstruction.reconstructed_face import Reconstruction
 Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 Picture = npt.NDArray[np.uint8]
+_MOST_VIEWS = 8
+"""Photographs that take part in one texture: more cost time, and add hardly a texel that is seen better."""
+_SPARSE = 64
+"""Every how many texels are looked at to tell which photographs take part."""
+
 LookUp = Callable[[OutputSurface, Texels], tuple[Array, Array]]
 
 SKIN_TONE = 0.78, 0.60, 0.52
@@ -38,7 +43,7 @@ class TexturedFace:
       image: [S, S, 3] uint8, sRGB.
       photographed: [S, S] uint8, 255 where photographs show the texel, 0 where it was completed.
       gains: [N, P, 3] float32, factors that brought each photograph's colours to the texture's; divided by them, the
-        texture is as that photograph shows it.
+        texture is as that photograph shows it. NaN of a photograph that took no part.
     """
 
     vertices: Array
@@ -67,7 +72,8 @@ def bake(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> TexturedFa
 
     Each texel takes its colour from the photographs that see it (a ray decides), weighted by the angle and the
     resolution at which they do and fading out towards silhouettes; their colours are balanced (`balance`), blended in
-    two bands and completed from the other half of the face and its surroundings (`blending`).
+    two bands and completed from the other half of the face and its surroundings (`blending`). Of many photographs those
+    eight take part that show most texels best.
 
     Args:
       reconstruction: The person; one photograph at least.
@@ -199,10 +205,16 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
     opaque = np.concatenate((surface.triangles, layout.hiding))
     membrane = blending.Membrane(vertices, surface.triangles)
     texel_mm = float(np.sqrt(membrane.areas.sum() / len(texels.place)))
-    samples = [
-        sampling.sample(view, raycast.Raycaster(shape, opaque), texels, texel_mm)
-        for view, shape in zip(reconstruction.views, posed, strict=True)
-    ]
+
+    def sampled(number: int, those: Texels) -> sampling.Samples:
+        caster = raycast.Raycaster(posed[number], opaque)
+        return sampling.sample(reconstruction.views[number], caster, those, texel_mm)
+
+    taking_part = list(range(len(posed)))
+    if len(posed) > _MOST_VIEWS:
+        sparse = texels.every(_SPARSE)
+        taking_part = _that_show_most([sampled(number, sparse) for number in taking_part], len(sparse.place))
+    samples = [sampled(number, texels) for number in taking_part]
     if layout.mouth is not None:
         num_skin = len(surface.triangles) - surface.num_closing
         samples = [lips.without_teeth(sample, texels, layout.mouth, num_skin) for sample in samples]
@@ -222,6 +234,8 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
         dataclasses.replace(layer, colors=layer.colors * texels.at_texels(factor, layer.seen))
         for layer, factor in zip(layers, factors, strict=True)
     ]
+    gains = np.full((len(posed), *factors.shape[1:]), np.nan, np.float32)
+    gains[taking_part] = factors
     blended, photographed = blending.blend(
         layers, trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored
     )
@@ -232,8 +246,22 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
         atlas,
         texels.picture(_bytes(blended)),
         texels.picture(_bytes(photographed[:, None]))[..., 0],
-        factors,
+        gains,
     )
+
+
+def _that_show_most(samples: Sequence[sampling.Samples], count: int) -> list[int]:
+    """Numbers, ascending, of the photographs that together show most of some texels best, one after the other."""
+    weights = np.zeros((len(samples), count), np.float32)
+    for own, sample in zip(weights, samples, strict=True):
+        own[sample.seen] = sample.weights * np.float32(sample.resolution**2)
+    best: Array = np.zeros(count, np.float32)
+    chosen: set[int] = set()
+    for _ in range(_MOST_VIEWS):
+        added = int(np.maximum(weights - best, 0).sum(axis=1).argmax())
+        best = np.maximum(best, weights[added])
+        chosen.add(added)
+    return sorted(chosen)
 
 
 def _bytes(values: Array) -> Picture:
