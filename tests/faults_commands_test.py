@@ -81,7 +81,13 @@ def commands(photographs, tmp_path_factory) -> dict[str, dict[str, object]]:
     return {
         "rig": rig,
         "evaluate": {"records": records, "models": f"SV={paths['SV']}", "examples": 1},
-        "reconstruct": {"images": photographs, "model": serving_tiny.keras_file(), "outputs": "", "workers": 1},
+        "reconstruct": {
+            "images": photographs,
+            "model": serving_tiny.keras_file(),
+            "outputs": "",
+            "workers": 1,
+            "batch_size": 1,
+        },
     }
 
 
