@@ -104,7 +104,7 @@ typecheck: $(INSTALLED)  ## check the types, if the environment is of Python 3.1
 	  echo '"$(BIN)/mypy"'; "$(BIN)/mypy"; else echo "types: left out, they are checked on Python 3.11"; fi
 
 unit: $(INSTALLED)  ## run the tests, JOBS=2 at a time
-	"$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile
+	"$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
 docs: $(INSTALLED)  ## build the documentation site into build/docs (Python 3.11 or newer); a warning is an error
 	"$(BIN)/python" -m sphinx --builder=html --doctree-dir=build/doctrees --fail-on-warning --quiet docs build/docs

@@ -45,6 +45,12 @@ def run(model: keras.Model, views: np.ndarray, given: list[dict[str, np.ndarray]
     )
 
 
+@functools.cache
+def predicted_singly():
+    """What the single view model says of every view; no test changes it."""
+    return run(trained("single_view"), every_view())
+
+
 def every_view() -> np.ndarray:
     views = np.tile(np.arange(NUM_VIEWS, dtype=np.int32)[:, None], (5, 1, 1))
     views[1, 2:] = -1
@@ -53,7 +59,7 @@ def every_view() -> np.ndarray:
 
 def test_single_views_are_predicted_one_by_one():
     model = trained("single_view")
-    predictions = run(model, every_view())
+    predictions = predicted_singly()
     whole = batches((5,))[0]
     for subject in range(5):
         for view in range(NUM_VIEWS):
@@ -91,7 +97,7 @@ def test_views_that_the_same_encoder_has_seen_are_not_encoded_again():
 def test_no_more_is_held_of_what_was_encoded_than_there_is_room_for():
     model = trained("single_view")
     blank = [{**batch, "images": np.zeros_like(batch["images"])} for batch in batches()]
-    expected, unseen = run(model, every_view()), run(model, every_view(), blank)
+    expected, unseen = predicted_singly(), run(model, every_view(), blank)
     first = len(blank[0]["images"])
     views, features = first * NUM_VIEWS + 1, int(np.prod(FaceModel(model).encoder.output_shape[1:]))
     encoded = predict.EncodedViews(max_bytes=views * features * 4)
@@ -116,8 +122,7 @@ def test_several_views_are_predicted_together_in_the_order_given():
 
 
 def test_the_result_does_not_depend_on_batches():
-    model = trained("single_view")
-    expected = run(model, every_view())
+    model, expected = trained("single_view"), predicted_singly()
     for sizes, batch_size in (((5,), 64), ((1,) * 5, 3)):
         found = run(model, every_view(), batches(sizes), batch_size=batch_size)
         np.testing.assert_allclose(found.coefficients, expected.coefficients, rtol=1e-4, atol=1e-5)

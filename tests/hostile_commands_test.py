@@ -73,6 +73,7 @@ def _options(name: str, path: pathlib.Path, folder: pathlib.Path) -> dict[str, o
     """Those of a command that opens `path`; outputs are filled in by `_said`."""
     records, photographs = str(tiny_people.records_folder()), str(folder / "photographs")
     named, images = {"models": (f"A={path}",)}, {"images": (photographs,)}
+    quick = {"batch_size": 4, "encoder_dtype": "float32"}  # precisions are not timed
     return {
         "app": {"model": str(path), "folder": str(folder / "people"), "port": 0},
         "build_model": {"scans": str(folder / "scans"), "template": str(path)},
@@ -86,8 +87,8 @@ def _options(name: str, path: pathlib.Path, folder: pathlib.Path) -> dict[str, o
         "rig": {"scan": str(folder / "scans" / "scan.ply"), "template": str(path)},
         "shrink": {"model": str(path)},
         "study": {"records": records, "averaged": (), **named},
-        "train": {"records": records, "batch_size": 4, "initialize_from": str(path)},
-        "train --encoder_weights": {"records": records, "batch_size": 4, "encoder_weights": str(path)},
+        "train": {**quick, "records": records, "initialize_from": str(path)},
+        "train --encoder_weights": {**quick, "records": records, "encoder_weights": str(path)},
     }[name]
 
 

@@ -5,10 +5,9 @@ import json
 import keras
 import numpy as np
 import pytest
-from tiny_people import TinyPeople
+import tiny_people
 
 from tfface import schema
-from tfface.data import preparation
 from tfface.face import MorphableModel
 from tfface.geometry import rotation
 from tfface.models import HEADS, FaceModel, decoders, heads, mlp, regressor
@@ -35,10 +34,8 @@ def _clear():
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory) -> str:
-    folder = str(tmp_path_factory.mktemp("people") / "records")
-    preparation.prepare(TinyPeople(20), folder, preparation.Recipe(modes=4), num_workers=1, progress=False)
-    return folder
+def records() -> str:
+    return str(tiny_people.records_of(tiny_people.TinyPeople(20)))
 
 
 def _regressor(records: str, **changes) -> regressor.Regressor:

@@ -63,6 +63,7 @@ def test_raw_scans_become_a_trained_model(capture, tmp_path):
             records=str(tmp_path / "records"),
             output=str(tmp_path / "run"),
             encoder_weights="none",
+            encoder_dtype="float32",
             encoder_output="block3_pool",
             mirror=False,
             hidden_units=8,

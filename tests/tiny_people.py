@@ -140,14 +140,19 @@ def png(pixels: np.ndarray) -> bytes:
 PEOPLE = TinyPeople(12, few_views_at=5)
 
 
-@functools.cache
 def records_folder() -> Path:
     """A folder of finished records of `PEOPLE`, made once in a process."""
+    return records_of(PEOPLE)
+
+
+@functools.cache
+def records_of(people: TinyPeople) -> Path:
+    """A folder of finished records of somebody, made once in a process."""
     from tfface.data import preparation  # loads TensorFlow, which the people alone do not need
 
     folder = Path(tempfile.mkdtemp(prefix="tiny-records-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    preparation.prepare(PEOPLE, folder, preparation.Recipe(modes=4), num_workers=2, progress=False)
+    preparation.prepare(people, folder, preparation.Recipe(modes=4), num_workers=2, progress=False)
     return folder
 
 

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_people import TinyPeople
+import tiny_people
 
 import tfface
 from tfface import files, schema
-from tfface.data import pipeline, preparation
+from tfface.data import pipeline
 from tfface.models import FaceModel
 from tfface.training import loop, stages, training_run
 from tfface.training import strategy as strategies
@@ -33,10 +33,8 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory) -> str:
-    folder = str(tmp_path_factory.mktemp("people") / "records")
-    preparation.prepare(TinyPeople(20), folder, preparation.Recipe(modes=4), num_workers=1, progress=False)
-    return folder
+def records() -> str:
+    return str(tiny_people.records_of(tiny_people.TinyPeople(20)))
 
 
 @pytest.fixture(autouse=True)

@@ -95,7 +95,7 @@ def _readable_views(paths: list[str], contents: manifest.Manifest) -> tf.data.Da
     def decode(
         position: tf.Tensor, view: tf.Tensor, finite: tf.Tensor, image: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        pixels = tf.ensure_shape(preprocess.decode(image), [*contents.image_size, 3])
+        pixels = tf.ensure_shape(preprocess.decode_in_graph(image), [*contents.image_size, 3])
         # What is returned hangs on the pixels, so that the decoding is not optimised away.
         return position, view, finite & (tf.reduce_max(tf.cast(pixels, tf.int32)) >= 0)
 

@@ -343,7 +343,9 @@ def _batches(
         encoded = tf.unstack(tf.where(exists, tf.gather(subject["image"], rows), blank), num_views)
         example = {
             schema.SUBJECT.key: subject["subject"],
-            schema.IMAGES.key: tf.stack([tf.ensure_shape(preprocess.decode(image), [*stored, 3]) for image in encoded]),
+            schema.IMAGES.key: tf.stack(
+                [tf.ensure_shape(preprocess.decode_in_graph(image), [*stored, 3]) for image in encoded]
+            ),
             schema.INTRINSICS.key: tf.gather(subject["intrinsics"], rows),
             schema.VIEW_MASK.key: tf.cast(exists, tf.float32),
             schema.VERTICES.key: subject["vertices"],

@@ -61,6 +61,10 @@ def decode(encoded: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
+decode_in_graph = tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+"""`decode` for graphs that call it for one view after another: its own graph is made once in a process."""
+
+
 def resize(images: tf.Tensor, intrinsics: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
     """Resizes photographs, smoothing when they shrink, and their cameras with them.
 
