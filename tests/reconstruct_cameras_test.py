@@ -118,9 +118,39 @@ def test_a_measured_distance_tells_the_size(tmp_path):
         np.testing.assert_allclose(
             known["photographs"][0]["landmarks_px"][name], plain["photographs"][0]["landmarks_px"][name], atol=0.02
         )
-    for wrong in ("pupils", "pupils:0", "nose:60", "eye_right_0,ear:60"):
+    wrongs = (
+        "pupils",
+        "pupils:0",
+        "nose:60",
+        "eye_right_0,ear:60",
+        "jaw_0,jaw_0:60",
+        "a.jpg:1,2,3:85",
+        "a.jpg:1,2,1,2:85",
+    )
+    for wrong in (*wrongs, ":1,2,3,4:85", "a.jpg:1,2,3,nan:85", "a.jpg:1,2,3,4:0"):
         with pytest.raises(ValueError, match="scale: expected eye_corners:MM, pupils:MM or LANDMARK"):
             reconstruct(tmp_path / "wrong", path, scale=wrong)
+
+
+def test_an_object_beside_the_face_tells_the_size(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(picture((40, 20, 40))).save(path)
+    reconstruct(tmp_path / "plain", path)
+    (plain,) = content(tmp_path / "plain")["photographs"]
+    # 10 px across at the face's distance, of square pixels.
+    mm = 10 * plain["translation"][2] / plain["intrinsics"][0][0]
+    reconstruct(tmp_path / "known", path, scale=f"a.png:12,30,22,30:{0.8 * mm}")
+    known = content(tmp_path / "known")
+    assert known["scale"]["from"] == "given"
+    assert known["scale"]["factor"] == pytest.approx(0.8, rel=1e-4)
+    assert 0.05 < known["scale"]["deviation"] < 0.2
+    np.testing.assert_allclose(known["photographs"][0]["translation"], 0.8 * np.array(plain["translation"]), rtol=1e-4)
+    for given, fault in (
+        ("b.png:12,30,22,30:50", "0 photographs are called b.png"),
+        ("a.png:-1,3,9,3:50", "ends in it"),
+    ):
+        _, told = reconstruct(tmp_path / "wrong", path, scale=given)
+        assert fault in told[0]
 
 
 def test_faults_of_cameras_are_told(tmp_path):

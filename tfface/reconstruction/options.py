@@ -90,8 +90,9 @@ class ReconstructionOptions(Options):
     )
     scale: str = option(
         "",
-        "A distance on the face that was measured, which tells the size: pupils:63, eye_corners:90 or "
-        "LANDMARK,LANDMARK:MM. It yields to cameras in a known unit.",
+        "What was measured, and tells the size: a distance on the face, pupils:63, eye_corners:90 or "
+        "LANDMARK,LANDMARK:MM, or an object beside it, PHOTOGRAPH:X,Y,X,Y:MM with its ends in pixels. It yields to "
+        "cameras in a known unit.",
     )
     average: int = option(1, "Predictions from different choices of photographs to average; the paper's is 5.", lower=1)
     frames: int = option(30, "Frames of a video to look at, at most.", lower=1)

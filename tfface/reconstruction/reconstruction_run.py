@@ -157,22 +157,30 @@ class Sizes:
 
     Attributes:
       cameras: Of the photographs; None if none were given.
-      length: On a face; None if none was measured.
+      length: On a face, or of an object beside it; None if none was measured.
     """
 
     cameras: scene.GivenCameras | None
-    length: scale.KnownLength | None
+    length: scale.KnownLength | scale.KnownObject | None
 
     def applied(self, person: Reconstruction) -> Reconstruction:
         """The person in the poses of the cameras, and as large as what is known best says.
 
         Raises:
-          ValueError: As `scene.placed` and `scale.of_length`.
+          ValueError: As `scene.placed`, `scale.of_length` and `scale.of_object`; if no photograph of the person shows
+            the object.
         """
         if self.cameras is not None:
             person = scene.placed(person, self.cameras)
-        if person.scale is None and self.length is not None:
+        if person.scale is None and isinstance(self.length, scale.KnownLength):
             person = person.scaled(scale.of_length(self.length, person.vertices, person.face_model))
+        elif person.scale is None and isinstance(self.length, scale.KnownObject):
+            shown = [view for view in person.views if Path(view.name).name == self.length.photograph]
+            if len(shown) != 1:
+                raise ValueError(f"{person.name}: scale: {len(shown)} photographs are called {self.length.photograph}")
+            view = shown[0]
+            size_hw = view.pixels.shape[0], view.pixels.shape[1]
+            person = person.scaled(scale.of_object(self.length, size_hw, view.intrinsics, view.translation))
         return person
 
 

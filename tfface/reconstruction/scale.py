@@ -9,15 +9,20 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.face import MorphableModel
+from tfface.geometry import camera
 
 Array = npt.NDArray[np.floating]
 
 CAMERAS, GIVEN, IRIS, POPULATION = "cameras", "given", "iris", "population"
-"""Where a scale comes from, the best first: camera positions in a known unit, a distance that somebody measured, the
+"""Where a scale comes from, the best first: camera positions in a known unit, a length that somebody measured, the
 irises, or the mean of the population that the 3DMM was made of."""
 
 MEASURED_MM = 1.0
 """mm, standard deviation of a distance between points of a face that somebody measured."""
+
+_OBJECT_MM, _OBJECT_DEPTH_MM, _DISTANCE = 0.5, 20.0, 0.05
+"""mm, standard deviations of the length of an object and of how far it is before or behind the face; and, relative, of
+the face's distance as the network has it for a face of the 3DMM's size."""
 
 _EYE = tuple(range(6))
 LENGTHS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -56,8 +61,26 @@ class KnownLength:
     mm: float
 
 
-def parse(text: str) -> KnownLength | None:
-    """The distance that an option names: ``pupils:63``, ``eye_corners:90`` or ``landmark,landmark:mm``; None if empty.
+@dataclasses.dataclass(frozen=True)
+class KnownObject:
+    """An object of known length that a photograph shows beside the face, as far away as it, across the line of sight.
+
+    Attributes:
+      photograph: Name of the photograph's file.
+      ends: x, y of the one end, x, y of the other, px of the photograph as it stands upright.
+      mm: The length.
+    """
+
+    photograph: str
+    ends: tuple[float, ...]
+    mm: float
+
+
+def parse(text: str) -> KnownLength | KnownObject | None:
+    """What an option names that tells the size; None if it is empty.
+
+    ``pupils:63``, ``eye_corners:90`` or ``landmark,landmark:mm`` is a distance on the face,
+    ``photograph.jpg:x,y,x,y:mm`` an object beside it.
 
     Raises:
       ValueError: If it is none of these.
@@ -65,18 +88,29 @@ def parse(text: str) -> KnownLength | None:
     if not text:
         return None
     name, _, number = text.rpartition(":")
+    mm = _numbers(number)
+    if len(mm) == 1 and 1 < mm[0] < 1000:
+        photograph, _, places = name.rpartition(":")
+        ends = _numbers(places)
+        if photograph and len(ends) == 4 and ends[:2] != ends[2:]:
+            return KnownObject(photograph, ends, mm[0])
+        first, _, second = name.partition(",")
+        between = LENGTHS.get(name, ((first,), (second,)))
+        if first != second and all(landmark in schema.IBUG68 for end in between for landmark in end):
+            return KnownLength(between, mm[0])
+    raise ValueError(
+        f"scale: expected {', '.join(f'{known}:MM' for known in LENGTHS)} or LANDMARK,LANDMARK:MM, with two names of "
+        f"schema.IBUG68, or PHOTOGRAPH:X,Y,X,Y:MM with two ends in pixels, of 1 to 1000 mm, got {text!r}"
+    )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Finite numbers between commas; nothing if any is none."""
     try:
-        mm = float(number)
+        numbers = tuple(float(one) for one in text.split(","))
     except ValueError:
-        mm = math.nan
-    first, _, second = name.partition(",")
-    ends = LENGTHS.get(name, ((first,), (second,)))
-    if not 1 < mm < 1000 or not all(landmark in schema.IBUG68 for end in ends for landmark in end):
-        raise ValueError(
-            f"scale: expected {', '.join(f'{known}:MM' for known in LENGTHS)} or LANDMARK,LANDMARK:MM, with the names "
-            f"of schema.IBUG68 and 1 to 1000 mm, got {text!r}"
-        )
-    return KnownLength(ends, mm)
+        return ()
+    return numbers if all(map(math.isfinite, numbers)) else ()
 
 
 def of_population(face_model: MorphableModel) -> Scale:
@@ -100,6 +134,29 @@ def of_length(known: KnownLength, vertices: Array, face_model: MorphableModel) -
     if distance is None or not distance > 0:
         raise ValueError("scale: the 3DMM lacks the landmarks of the distance")
     return Scale(GIVEN, known.mm / distance, math.hypot(MEASURED_MM / known.mm, _shape_error(known.ends, face_model)))
+
+
+def of_object(known: KnownObject, size_hw: tuple[int, int], intrinsics: Array, translation: Array) -> Scale:
+    """The scale that gives an object its length, as it lies as far from the camera as the face.
+
+    Args:
+      known: The object.
+      size_hw: Of its photograph.
+      intrinsics: ``[3, 3]``, K of the photograph.
+      translation: ``[3]``, mm, of the face in the photograph's camera, in the size that the 3DMM says.
+
+    Raises:
+      ValueError: If an end lies outside the photograph.
+    """
+    ends = np.reshape(known.ends, (2, 2))
+    height, width = size_hw
+    if not ((ends >= 0) & (ends <= (width, height))).all():
+        raise ValueError(f"scale: {known.photograph} is {width} x {height} px; expected ends in it, got {known.ends}")
+    distance = float(translation[2])
+    first, second = distance * camera.rays_from_px(ends, np.asarray(intrinsics, np.float64))
+    factor = known.mm / float(np.linalg.norm(second - first))
+    away = _OBJECT_DEPTH_MM / (factor * distance)
+    return Scale(GIVEN, factor, math.hypot(_OBJECT_MM / known.mm, away, _DISTANCE))
 
 
 def eye_corners(vertices: Array, face_model: MorphableModel, scale: Scale) -> tuple[float, float] | None:

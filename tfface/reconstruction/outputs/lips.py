@@ -66,9 +66,9 @@ def without_teeth(samples: Samples, texels: Texels, mouth: Mouth, num_skin: int)
       mouth: Of the same surface.
       num_skin: Triangles from this number on close the mouth's opening, and show what is in it.
     """
-    on_lips, on_cheeks = texels.at_texels(np.stack((mouth.lips, mouth.cheeks), axis=1), samples.seen).T > 0.5
-    on_lips &= texels.triangle[samples.seen] < num_skin
-    on_cheeks &= samples.trust > 0.5
+    lip, cheek = texels.at_texels(np.stack((mouth.lips, mouth.cheeks), axis=1), samples.seen).T
+    on_lips = (lip > 0) & (texels.triangle[samples.seen] < num_skin)
+    on_cheeks = (cheek > 0.5) & (samples.trust > 0.5)
     if not on_lips.any() or on_cheeks.sum() < _FEWEST:
         return samples
     lips, cheeks = samples.colors[on_lips], np.median(samples.colors[on_cheeks], axis=0)
@@ -82,7 +82,7 @@ def without_teeth(samples: Samples, texels: Texels, mouth: Mouth, num_skin: int)
     sums = texels.at_vertices(other, seen)
     around = texels.at_texels(sums[:, :1] / np.maximum(sums[:, 1:], 1e-9), seen)[:, 0]
     kept = np.ones_like(samples.trust)
-    kept[on_lips] = 1 - smoothstep(*_SURROUNDED, around)
+    kept[on_lips] = 1 - lip[on_lips] * smoothstep(*_SURROUNDED, around)
     return dataclasses.replace(samples, weights=samples.weights * kept, trust=samples.trust * kept)
 
 
