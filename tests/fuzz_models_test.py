@@ -219,6 +219,16 @@ def test_damaged_files_are_read_or_refused(whole, tmp_path):
     assert last == [str(int(seeds[1]) - 1)]
 
 
+@pytest.mark.parametrize("name", ["tfface/landmarks", "tfface/metadata"])
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"a"'])
+def test_a_text_that_is_no_object_is_refused_by_its_name(whole, tmp_path, name, text):
+    path = tmp_path / "model.h5"
+    path.write_bytes(whole)
+    replaced(path, name, text)
+    with pytest.raises(ValueError, match=rf"model\.h5: .*{name} must be a JSON object"):
+        MorphableModel.load(path)
+
+
 def test_the_landmarks_of_a_file_are_those_of_its_json(whole, tmp_path):
     path = tmp_path / "model.h5"
     path.write_bytes(whole)

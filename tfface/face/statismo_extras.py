@@ -72,9 +72,9 @@ def read(file: h5py.File) -> dict[str, Any]:
         names = tuple(json.loads(hdf5_reading.text(file, f"{_GROUP}/expressions/names")))
         kind = hdf5_reading.text(file, f"{_GROUP}/expressions/kind")
     fields = {
-        "landmarks": json.loads(hdf5_reading.text(file, f"{_GROUP}/landmarks")),
+        "landmarks": _object(file, f"{_GROUP}/landmarks"),
         "symmetry": _dataset(file, f"{_GROUP}/symmetry"),
-        "metadata": json.loads(hdf5_reading.text(file, f"{_GROUP}/metadata")),
+        "metadata": _object(file, f"{_GROUP}/metadata"),
         **_surface(file, _GROUP, names, kind),
     }
     if _HEAD in file:
@@ -97,6 +97,13 @@ def _surface(file: h5py.File, group: str, names: tuple[str, ...], kind: str) -> 
     }
 
 
+def _object(file: h5py.File, name: str) -> dict[str, Any]:
+    found = json.loads(hdf5_reading.text(file, name))
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} must be a JSON object, got {type(found).__name__}")
+    return found
+
+
 def _dataset(file: h5py.File, name: str) -> npt.NDArray[Any] | None:
     return hdf5_reading.dataset(file, name) if name in file else None
 
@@ -104,7 +111,7 @@ def _dataset(file: h5py.File, name: str) -> npt.NDArray[Any] | None:
 def _regions(file: h5py.File, group: str) -> Mapping[str, npt.NDArray[Any]]:
     if group not in file:
         return {}
-    sizes: dict[str, int] = json.loads(hdf5_reading.text(file, f"{group}/sizes"))
+    sizes: dict[str, int] = _object(file, f"{group}/sizes")
     indices = hdf5_reading.dataset(file, f"{group}/indices")
     if indices.ndim != 1 or sum(sizes.values()) != len(indices):
         raise ValueError(f"{group}/indices must hold as many indices as sizes says, got {list(indices.shape)}")
