@@ -20,6 +20,10 @@ class EvaluationOptions(Options):
     records: str = required("Folder of the records that tfface.prepare wrote.")
     models: Sequence[str] = required("Models to evaluate, as name=path (.keras).")
     output: str = required("Folder to write; predictions that are there are kept.")
+    adjusted_views: Sequence[str] = option(
+        (),
+        "Numbers of views, as 1,3,5: with each, a row of every single view model that finds points, adjusted to these.",
+    )
     split: str = option("test", "Split to evaluate on.", choices=SPLITS)
     examples: int = option(4, "Subjects in the picture.", lower=1, upper=32)
     batch_size: int = option(32, "Subjects and predictions at a time.", lower=1)
@@ -46,6 +50,10 @@ class StudyOptions(Options):
         (),
         "Models of the same photographs without a head of expressions and with one, as name:name, to compare row by "
         "row.",
+    )
+    adjusted_views: Sequence[str] = option(
+        (),
+        "Numbers of views, as 1,3,5: with each, a row of every single view model that finds points, adjusted to these.",
     )
     landmark_fits: Sequence[str] = option(
         ("map",),

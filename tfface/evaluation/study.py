@@ -21,6 +21,7 @@ from absl import logging
 from tfface import files, schema
 from tfface.drawing import document, table1_report
 from tfface.evaluation import (
+    adjusted_rows,
     engine,
     expression_pairs,
     landmark_rows,
@@ -86,7 +87,7 @@ def study(options: StudyOptions, *, progress: bool = True) -> Report:
     ) as evaluation:
         if evaluation.left_out:
             raise ValueError(f"{options.records}: {'; '.join(evaluation.left_out)}")
-        protocols = [engine.mean_face, _floor, protocol.models, protocol.landmarks]
+        protocols = [engine.mean_face, _floor, protocol.models, protocol.adjusted, protocol.landmarks]
         results = evaluation.measured(protocols, table1.in_order)
         curves = view_counts.curves(evaluation, _many_views(options, subjects)) if options.many_views else None
     compared = expression_pairs.compare(results, pairs)
@@ -100,13 +101,14 @@ class Table1:
       options: of the study.
 
     Raises:
-      ValueError: If a level of noise is not a number of px.
+      ValueError: If a level of noise is not a number of px, or a number of views none.
     """
 
     def __init__(self, options: StudyOptions):
         self._options = options
         self._noises = _noises(options.landmark_noise)
         self._kinds, self.left_out = _available(options.landmark_fits)
+        self.adjusted = adjusted_rows.protocol(adjusted_rows.counts_of(options.adjusted_views), choice_of_views)
 
     def models(self, evaluation: Evaluation) -> list[Row]:
         """The rows of the models, each from the views that the single view model, which is the first, chooses for it.

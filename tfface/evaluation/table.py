@@ -15,7 +15,7 @@ from typing import Any
 
 from tfface import files, schema
 from tfface.drawing import document, expressions_report
-from tfface.evaluation import engine, examples, report, rows
+from tfface.evaluation import adjusted_rows, engine, examples, report, rows
 from tfface.evaluation.engine import Evaluation, Results
 from tfface.evaluation.options import EvaluationOptions
 from tfface.evaluation.predictions import Views
@@ -54,9 +54,11 @@ def evaluate(options: EvaluationOptions, *, progress: bool = True) -> Evaluated:
       ValueError: If records or a model are faulty or do not belong together, or the split is empty.
     """
     paths = engine.models_at(options.models)
+    counts = adjusted_rows.counts_of(options.adjusted_views)
+    adjusted = adjusted_rows.protocol(counts, lambda evaluation: evaluation.subjects.truth.views)
     subjects = Subjects.open(options.records, options.split, batch_size=options.batch_size)
     with Evaluation.opened(subjects, paths, options.output, seed=options.seed, progress=progress) as evaluation:
-        results = evaluation.measured([engine.mean_face, by_true_yaw])
+        results = evaluation.measured([engine.mean_face, by_true_yaw, adjusted])
     output = evaluation.output
     described = {"format": FORMAT, **report.described(options, results)}
     shown = table(described["rows"])
@@ -72,7 +74,7 @@ def evaluate(options: EvaluationOptions, *, progress: bool = True) -> Evaluated:
 
 
 def by_true_yaw(evaluation: Evaluation) -> list[Row]:
-    """The protocol: the rows of all models; the last has one prediction a subject."""
+    """The protocol of the models: their rows; the last has one prediction a subject."""
     choice = evaluation.subjects.truth.views
 
     def views(count: int) -> Views:

@@ -1,11 +1,12 @@
 """Bundle adjustment: from points in photographs and a 3DMM to identity, expressions, poses and their covariance."""
 
 from tfface.fitting.adjustment import Adjustment, Settings, Start, adjust
-from tfface.fitting.priors import IdentityPrior
+from tfface.fitting.priors import NETWORK_ERROR_VARIANCE, IdentityPrior
 from tfface.fitting.rig import Placement, Rig, place
 from tfface.fitting.surface_points import SurfacePoints
 
 __all__ = [
+    "NETWORK_ERROR_VARIANCE",
     "Adjustment",
     "IdentityPrior",
     "Placement",

@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating]
 
+NETWORK_ERROR_VARIANCE = 0.7
+"""Of each coefficient of a network's estimate, in those of the population's, where nobody has measured it."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class IdentityPrior:

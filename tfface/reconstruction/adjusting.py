@@ -27,8 +27,6 @@ Array = npt.NDArray[np.floating]
 
 _ONE_PLACE = 1e-6
 """Of the cameras' distance from the origin of their scene."""
-ERROR_VARIANCE = 0.7
-"""Of each coefficient of a network's estimate, in those of the population's, where nobody has measured it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,7 +73,9 @@ class Adjuster:
             np.stack([face.intrinsics for face, _ in seen]) if rig is None else rig,
             face_model,
             self._surface(person),
-            fitting.IdentityPrior.of_estimate(person.coefficients, ERROR_VARIANCE * np.eye(face_model.num_modes)),
+            fitting.IdentityPrior.of_estimate(
+                person.coefficients, fitting.NETWORK_ERROR_VARIANCE * np.eye(face_model.num_modes)
+            ),
         )
         return _reconstruction(person, [face for face, _ in seen], found, self.name)
 
