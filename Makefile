@@ -51,25 +51,28 @@ demo: $(INSTALLED)  ## synthetic people, training, evaluation: table and picture
 	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/demo_evaluate.cfg
 	@echo "Table: $(DEMO)/table.md    Picture: $(DEMO)/examples.png"
 
-model: $(MODEL)/starter.keras  ## the package's model, runs/model/starter.keras, from nothing: about 3 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
+model: $(MODEL)/starter.keras  ## the package's model, runs/model/starter.keras, from nothing: about 4 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
 	@cat $<.sha256
 
 $(MODEL)/starter.keras: $(MODEL)/training/starter/last.keras
 	"$(BIN)/python" -m tfface.shrink --model=$< --prune=1e-4 --out=$@
 
-$(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/varied/manifest.json
+$(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/both/manifest.json
 	"$(BIN)/python" -m tfface.train --flagfile=$<
 
 $(MODEL)/training/single_view/last.keras: | $(MODEL)/training/painted/last.keras
 $(MODEL)/training/variants/last.keras: | $(MODEL)/training/single_view/last.keras
-$(MODEL)/training/starter/last.keras: | $(MODEL)/training/variants/last.keras
+$(MODEL)/training/mean/last.keras: | $(MODEL)/training/variants/last.keras
+$(MODEL)/training/joint/last.keras: | $(MODEL)/training/mean/last.keras
+$(MODEL)/training/starter/last.keras: | $(MODEL)/training/joint/last.keras
 
 $(MODEL)/%/manifest.json: | $(INSTALLED)
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_$*.cfg $(ICT) $(OPTIONS)
 
 $(MODEL)/varied/manifest.json: | $(MODEL)/people/manifest.json
+$(MODEL)/both/manifest.json: | $(MODEL)/varied/manifest.json
 
-.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants starter)
+.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint starter)
 
 # Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
 table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; continues an interrupted run
