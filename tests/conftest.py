@@ -11,8 +11,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_pool, _THREADS)
 
-# Whoever has it reconstructs with it: tests ask for it by the fixture `face_landmarker_task`.
-_LANDMARKER = os.environ.pop("FACE_LANDMARKER_TASK", "")
+# Whoever has it reconstructs with it: tests ask for it by the fixture `face_landmarker_task`. Worker processes of
+# pytest-xdist inherit the environment of the one that starts them, and this file is read in both.
+_LANDMARKER = os.environ.pop("FACE_LANDMARKER_TASK", "") or os.environ.get("TFFACE_TESTED_LANDMARKER", "")
+os.environ["TFFACE_TESTED_LANDMARKER"] = _LANDMARKER
 
 import gc  # noqa: E402
 import pathlib  # noqa: E402

@@ -14,6 +14,7 @@ from tfface.photographs.detector import DetectedFace
 from tfface.reconstruction import loaded_model, photograph_evaluation, reconstruction_run
 from tfface.reconstruction.options import PhotographEvaluationOptions
 from tfface.reconstruction.predictor import Prediction
+from tfface.reconstruction.test_time_augmentation import WINDOWS
 
 FACE_MODEL = small_face.face_model()
 FIVE = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]])
@@ -42,11 +43,12 @@ class BlueReader:
         self.asked, self.stops_at = 0, None
 
     def predict(self, sets):
+        photographs = len(sets) // len(WINDOWS)  # of each, so many crops
+        if self.stops_at is not None and self.asked + photographs > self.stops_at:
+            raise OSError("stopped")
+        self.asked += photographs
         found = []
         for (crop,) in sets:
-            if self.asked == self.stops_at:
-                raise OSError("stopped")
-            self.asked += 1
             blue = int(crop.pixels[16, 16, 2])
             code = np.array(CODES[min(CODES, key=lambda known: abs(known - blue))], np.float32)
             depth = 220 * crop.intrinsics[0, 0] / 32
@@ -192,7 +194,7 @@ def test_what_was_predicted_is_kept(model, photographs, tmp_path):
         evaluate(tmp_path, folder, marked)
     model.stops_at = None
     one = evaluate(tmp_path, folder, marked).described["models"]
-    assert model.asked <= 3 + 2  # of four photographs, those of the unfinished batch twice
+    assert model.asked <= 3 + 2  # of four photographs, at most those of the unfinished batch twice
     before = model.asked
     assert evaluate(tmp_path, folder, marked).described["models"] == one
     assert model.asked == before

@@ -283,8 +283,8 @@ def test_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert files.cache_folder() == tmp_path / "tfface"
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    monkeypatch.setenv("HOME", "/home/anna")
-    assert str(files.cache_folder()) == "/home/anna/.cache/tfface"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.cache_folder() == tmp_path / ".cache" / "tfface"
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # as of a container whose user nobody knows
     with pytest.raises(ValueError, match="XDG_CACHE_HOME: expected a folder to keep things in"):
