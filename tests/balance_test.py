@@ -65,7 +65,7 @@ def test_the_normal_equations_are_those_of_the_least_squares_problem():
     rng = np.random.default_rng(2)
     logs, weights, basis = rng.normal(0, 1, (3, 20)), rng.uniform(0, 1, (3, 20)), rng.normal(0, 1, (20, 4))
     penalty = np.array([0.1, 0.2, 0.3, 0.4])
-    found = balance._fit(logs, weights, basis, penalty)
+    found = balance._fit(logs, weights, basis, balance._products(basis), penalty)
 
     rows, known = [], []
     for point in range(20):

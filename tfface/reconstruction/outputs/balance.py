@@ -10,6 +10,8 @@ _DARKEST = 0.02
 _OUTLIER = 0.1
 """Difference of logarithms from which an observation loses its weight: a shadow, a highlight, hair."""
 _ROUNDS = 8
+_MOST = 4000
+"""Vertices at which photographs are compared: nine numbers a photograph need no more."""
 _RIDGE = 1e-4, 1e-2, 3e-2
 """Weight of a pseudo-observation of 0 for each constant, linear and quadratic term, as a share of all observations."""
 
@@ -37,17 +39,19 @@ def gains(colors: Array, masses: Array, normals: Array) -> Array:
         return np.ones_like(colors)
     basis = harmonics(normals)
     weights = masses * (masses.sum(axis=0) > masses)  # what one photograph alone sees, cannot be compared
-    compared = weights.any(axis=0)
+    compared = np.flatnonzero(weights.any(axis=0))
+    compared = compared[:: max(1, round(len(compared) / _MOST))]
     weights, shown = weights[:, compared], basis[compared]
     logs = np.log(np.maximum(colors[:, compared], _DARKEST))
     # The higher the order, the stronger the pull to 0: a constant is exposure, the rest has to be earned by the data.
-    penalty = np.repeat(_RIDGE, (1, 3, 5))
+    penalty = np.repeat(_RIDGE, (1, 3, 5)) * max(weights.sum(), 1e-12) / count
+    products = _products(shown)  # once for all rounds
     factors = np.empty(colors.shape)
     for channel in range(3):
         beta: Array = np.zeros((count, len(penalty)))
         trust = weights
         for _ in range(_ROUNDS):
-            beta = _fit(logs[:, :, channel], trust, shown, penalty * max(weights.sum(), 1e-12) / count)
+            beta = _fit(logs[:, :, channel], trust, shown, products, penalty)
             left = logs[:, :, channel] - beta @ shown.T
             # Residuals from the texture's own logarithm log a, their weighted mean at each vertex.
             left = left - (trust * left).sum(axis=0) / np.maximum(trust.sum(axis=0), 1e-12)
@@ -63,18 +67,34 @@ def harmonics(normals: Array) -> Array:
     return np.stack((np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1), axis=-1)
 
 
-def _fit(logs: Array, weights: Array, basis: Array, penalty: Array) -> Array:
-    """Coefficients [N, B] that minimise the weighted squares of log c_i - B beta_i - their mean at each vertex."""
+def _products(basis: Array) -> Array:
+    """The upper half [P, B (B + 1) / 2] of each vertex's B B^T, which is symmetric; of a basis [P, B]."""
+    first, second = np.triu_indices(basis.shape[1])
+    return basis[:, first] * basis[:, second]
+
+
+def _fit(logs: Array, weights: Array, basis: Array, products: Array, penalty: Array) -> Array:
+    """Coefficients [N, B] that minimise the weighted squares of log c_i - B beta_i - their mean at each vertex.
+
+    Args:
+      logs: [N, P], log c.
+      weights: [N, P].
+      basis: [P, B].
+      products: See `_products`.
+      penalty: [B], weight of each coefficient's square.
+    """
     count, terms = len(logs), basis.shape[1]
     # With log a eliminated, its mean at each vertex, photographs i and j are coupled by w_i (delta_ij - w_j / sum w).
     total = np.maximum(weights.sum(axis=0), 1e-12)
     mean = (weights * logs).sum(axis=0) / total
     known = (weights * (logs - mean)) @ basis
-    # B B^T of each vertex once: all blocks of the system are sums of them.
-    outer = np.einsum("pb,pc->pbc", basis, basis).reshape(-1, terms**2)
+    i, j = np.triu_indices(count)
+    coupling = weights[i] * ((i == j)[:, None] - weights[j] / total)
+    blocks = np.empty((len(i), terms, terms))
+    first, second = np.triu_indices(terms)
+    blocks[:, first, second] = blocks[:, second, first] = coupling @ products
     system = np.empty((count, terms, count, terms))
-    for i, own in enumerate(weights):
-        coupling = own * ((np.arange(count) == i)[:, None] - weights / total)
-        system[i] = (coupling @ outer).reshape(count, terms, terms).swapaxes(0, 1)
+    for (of, other), block in zip(zip(i, j, strict=True), blocks, strict=True):
+        system[of, :, other] = system[other, :, of] = block
     system = system.reshape(count * terms, -1) + np.diag(np.tile(penalty, count))
     return np.linalg.solve(system, known.ravel()).reshape(count, terms)
