@@ -15,7 +15,7 @@ from tfface.data import manifest, pipeline, preparation, symmetrise
 from tfface.face import Expressions, Head, MorphableModel
 from tfface.geometry import scene
 from tfface.models import FaceModel, decoders, heads, regressor
-from tfface.training import objectives, ridge, training_run
+from tfface.training import checks, objectives, ridge, training_run
 from tfface.training.examples import Examples, Frozen
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
@@ -304,3 +304,39 @@ def test_without_expressions_it_is_the_papers_neutral_model(records, tmp_path):
     assert not batch.keys() & {field.key for field in schema.EXAMPLE_EXPRESSIONS}
     upper = model.halves("heads").upper
     assert np.isfinite(objectives.reprojection(batch, upper({key: batch[key] for key in upper.input}))).all()
+
+
+def test_without_expressions_it_may_be_held_to_what_photographs_show(records, tmp_path):
+    examples = Examples(records, num_views=2, batch_size=4)
+    options = _options(records, tmp_path, model_kind="multi_view", num_views=2, expressions="posed")
+    model = FaceModel(training_run.build_model(options, examples))
+    assert not model.has_expressions
+    frozen, cache = Frozen(model.halves("heads").lower), str(tmp_path / "cache")
+    batch = next(iter(examples.cached(frozen, cache, 1).stream(0)))
+    upper = model.halves("heads").upper
+    outputs = upper({key: batch[key] for key in upper.input})
+    neutral_loss = objectives.objective("multi_view")(batch, outputs)
+    loss = objectives.training_objective("multi_view", posed=True)(batch, outputs, tf.constant(0))
+    np.testing.assert_array_equal(loss, objectives.objective("multi_view", posed=True)(batch, outputs))
+    assert (loss.numpy() != neutral_loss.numpy()).any()
+    # What shows the posed shape itself has no error, what shows the neutral one has.
+    poses = {key: batch[key] for key in ("quaternions", "translations")}
+    for shape, right in ((batch["posed"], True), (batch["vertices"], False)):
+        error = objectives.reprojection_of_posed(batch, {**poses, "vertices": shape})
+        assert (error.numpy().max() < 1e-6) == right
+    singles = [
+        np.concatenate([views["vertices"] for views in examples.cached_views("train", frozen, cache, 1, posed)])
+        for posed in (False, True)
+    ]
+    assert singles[0].shape == singles[1].shape
+    assert (np.abs(singles[0] - singles[1]).max(axis=(1, 2)) > 0.1).any()
+    shown = objectives.as_mean_posed({key: value.numpy() for key, value in batch.items()})
+    mask = batch["view_mask"].numpy()[..., None, None]
+    expected = (batch["posed"].numpy() * mask).sum(axis=1) / mask.sum(axis=1)
+    np.testing.assert_allclose(shown["vertices"], expected, rtol=1e-5)
+
+
+def test_what_cannot_be_held_to_photographs_is_refused(records, tmp_path):
+    options = _options(records, tmp_path, model_kind="shape_only", expressions="posed")
+    with pytest.raises(ValueError, match="a model of shape alone is held to the neutral shape"):
+        checks.check_posed(options, Examples(records, num_views=1, batch_size=4))

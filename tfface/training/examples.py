@@ -225,13 +225,13 @@ class Examples:
         return StageBatches(stream, validation)
 
     def cached_views(
-        self, split: str, frozen: Frozen, cache_dir: str, variants: int
+        self, split: str, frozen: Frozen, cache_dir: str, variants: int, posed: bool = False
     ) -> Iterator[dict[str, np.ndarray]]:
         """Every single view of a split from its cache, once `cached` has made it; see `FeatureCache.single_views`."""
         mirror = self._mirror and split == "train"
         variants, posing = variants if split == "train" else 1, {"posing": self.posing}
         cache = self._cache(split, frozen, cache_dir, variants, mirror, posing)
-        return cache.single_views(_SINGLE_VIEWS_SUBJECTS)
+        return cache.single_views(_SINGLE_VIEWS_SUBJECTS, posed)
 
     def _cache(
         self, split: str, frozen: Frozen, cache_dir: str, variants: int, mirror: bool, together: Mapping[str, Any]

@@ -239,8 +239,12 @@ class FeatureCache:
 
         return self._dataset(batches, num_views)
 
-    def single_views(self, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    def single_views(self, batch_size: int, posed: bool = False) -> Iterator[dict[str, np.ndarray]]:
         """Every view that exists, in every copy, each with its subject's shape; `batch_size` subjects at a time.
+
+        Args:
+          batch_size: Subjects at a time.
+          posed: Whether the shape is what the view shows, of people who move, rather than the neutral one.
 
         Yields:
           `schema.FEATURES` ``[M, h, w, c]``, `schema.VERTICES` ``[M, P, 3]``, pose and K ``[M, ...]`` and, of people
@@ -250,10 +254,12 @@ class FeatureCache:
             for first in range(0, self.spec.subjects, batch_size):
                 subjects = np.arange(first, min(first + batch_size, self.spec.subjects))
                 every = np.broadcast_to(np.arange(self.spec.views), (len(subjects), self.spec.views))
-                batch = self._gather(subjects, np.full(len(subjects), copy), every, posed=False)
+                batch = self._gather(subjects, np.full(len(subjects), copy), every, posed)
                 batch.pop(schema.DELTA_ROTATIONS.key, None)
                 exists = batch.pop(schema.VIEW_MASK.key) > 0
                 vertices = np.repeat(batch.pop(schema.VERTICES.key), exists.sum(axis=1), axis=0)
+                if posed:
+                    vertices = batch.pop(schema.POSED.key)[exists]
                 yield {**{key: array[exists] for key, array in batch.items()}, schema.VERTICES.key: vertices}
 
     def _yaws(self, copies: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from tfface import losses, metrics, schema
@@ -25,9 +26,28 @@ def shape(batch: Batch, outputs: Batch) -> tf.Tensor:
     return losses.vertex_mse(batch[schema.VERTICES.key], outputs[schema.VERTICES.key])
 
 
-def objective(model_kind: str) -> Objective:
-    """The objective of a model kind."""
+def reprojection_of_posed(batch: Batch, outputs: Batch) -> tf.Tensor:
+    """Eq. 2 of a model without expressions against what each view shows, per example, ``[B]``, px^2."""
+    return reprojection(as_posed(batch), outputs)
+
+
+def objective(model_kind: str, posed: bool = False) -> Objective:
+    """The objective of a model kind, of a model without expressions held to the posed shapes if `posed`."""
+    if posed:
+        return reprojection_of_posed
     return shape if model_kind == "shape_only" else reprojection
+
+
+def as_posed(batch: Batch) -> Batch:
+    """The batch with the posed shapes ``[B, N, P, 3]`` in place of the neutral ones."""
+    return {**batch, schema.VERTICES.key: batch[schema.POSED.key]}
+
+
+def as_mean_posed(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The batch with the mean ``[B, P, 3]`` of what a subject's views show in place of the neutral shape."""
+    mask = batch[schema.VIEW_MASK.key][..., None, None]
+    mean = np.sum(batch[schema.POSED.key] * mask, axis=1) / np.maximum(mask.sum(axis=1), 1)
+    return {**batch, schema.VERTICES.key: mean.astype(np.float32)}
 
 
 def true_points(batch: Batch, surface: SurfacePoints) -> tf.Tensor:
@@ -46,7 +66,11 @@ def _known(batch: Batch) -> tf.Tensor:
 
 
 def training_objective(
-    model_kind: str, virtual_views: int = 0, seed: int = 0, surface: SurfacePoints | None = None
+    model_kind: str,
+    virtual_views: int = 0,
+    seed: int = 0,
+    surface: SurfacePoints | None = None,
+    posed: bool = False,
 ) -> TrainingObjective:
     """What a step minimises: the objective of the model kind, or that with virtual cameras.
 
@@ -60,6 +84,7 @@ def training_objective(
       seed: Of the virtual cameras. They are the same for all subjects of a step, so that they depend on seed and step
         alone, not on how a batch is divided.
       surface: The points that the model finds, if it finds any.
+      posed: Whether a model without expressions is held to the posed shapes.
 
     Raises:
       ValueError: If a model without poses is to have virtual cameras.
@@ -67,7 +92,7 @@ def training_objective(
     squared = _with_virtual_views(model_kind, virtual_views, seed) if virtual_views else _plain(model_kind)
 
     def of_step(batch: Batch, outputs: Batch, step: tf.Tensor) -> tf.Tensor:
-        found = squared(batch, outputs, step)
+        found = squared(as_posed(batch) if posed else batch, outputs, step)
         if surface is None or schema.POINTS.key not in outputs:
             return found
         points = losses.point_likelihood(

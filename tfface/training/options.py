@@ -11,7 +11,7 @@ from tfface.options import Options, option, required
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 AUTO = "auto"
 """Of ``--encoder_dtype``: the precision that is the fastest here."""
-EXPRESSIONS_AUTO, EXPRESSIONS_NONE = "auto", "none"
+EXPRESSIONS_AUTO, EXPRESSIONS_NONE, EXPRESSIONS_POSED = "auto", "none", "posed"
 POINTS_OFF, POINTS_ON = "off", "on"
 SCHEDULES = ("constant", "cosine")
 HEAD_STARTS = ("zeros", "ridge")
@@ -33,8 +33,10 @@ class TrainingOptions(Options):
     merge: str = option("concat", "Merge block of a multi view model.", choices=kinds.MERGES)
     expressions: str = option(
         EXPRESSIONS_AUTO,
-        "auto learns the expression of every view from records of people who move; none is the paper's neutral model.",
-        choices=(EXPRESSIONS_AUTO, EXPRESSIONS_NONE),
+        "auto learns the expression of every view from records of people who move; none is the paper's neutral model; "
+        "posed is the same held to the face that each photograph shows, expression and all, as where nobody tells the "
+        "two apart.",
+        choices=(EXPRESSIONS_AUTO, EXPRESSIONS_NONE, EXPRESSIONS_POSED),
     )
     points: str = option(
         POINTS_OFF,

@@ -17,13 +17,13 @@ import tfface
 from tfface import files, models, starter
 from tfface.data.record_streams import Worker
 from tfface.face.surface_points import SurfacePoints
-from tfface.models import FaceModel, encoders, point_head
-from tfface.training import interruption, loop, objectives, precision, ridge, stages
+from tfface.models import FaceModel, encoders
+from tfface.training import checks, interruption, loop, objectives, precision, ridge, stages
 from tfface.training import strategy as strategies
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.examples import Examples, Frozen, StageBatches
 from tfface.training.logs import Logger, describe
-from tfface.training.options import AUTO, EXPRESSIONS_NONE, POINTS_ON, TrainingOptions
+from tfface.training.options import AUTO, EXPRESSIONS_AUTO, POINTS_ON, TrainingOptions
 from tfface.training.run_directory import Position, RunDirectory
 from tfface.training.session import Session
 
@@ -51,7 +51,7 @@ def train(options: TrainingOptions, flagfile: str = "") -> str:
       WorkerLostError: If another worker does not answer any more.
     """
     plan = stages.parse(options.stages, options.learning_rate)
-    _check_ridge(options, plan)
+    checks.check_ridge(options, plan)
     worker = strategies.worker(options.strategy)
     run = RunDirectory(options.output, chief=worker[0] == 0)
     with run.held(), interruption.StopRequest() as stop:
@@ -96,8 +96,10 @@ def _train(
         options.virtual_views,
         options.seed,
         SurfacePoints.spread(examples.face_model) if options.points == POINTS_ON else None,
+        checks.held_to_posed(options),
     )
-    _check_points(options, plan, examples)
+    checks.check_points(options, plan, examples)
+    checks.check_posed(options, examples)
     if options.average_with and not options.initialize_from:
         raise ValueError("average_with: expected --initialize_from beside it, of which and this the mean is taken")
     starts = {name: getattr(options, name) for name in ("initialize_from", "average_with")}
@@ -174,44 +176,6 @@ def _with_precision(
     return dataclasses.replace(options, encoder_dtype=chosen), seconds
 
 
-def _check_points(options: TrainingOptions, plan: Sequence[stages.Stage], examples: Examples) -> None:
-    """Refuses what a head of points cannot be trained with."""
-    if options.points != POINTS_ON:
-        return
-    if options.model_kind == "shape_only":
-        raise ValueError("points: expected off for a model of shape alone, which knows no views; got on")
-    if examples.posing is not None and options.expressions == EXPRESSIONS_NONE:
-        raise ValueError(
-            "points: of people with expressions they move with them: expressions=auto expected, got "
-            f"{options.expressions}"
-        )
-    learning = point_head.parts(encoders.ENCODERS[options.encoder])
-    unfit = [str(stage) for stage in plan if stage.part not in (encoders.HEADS, *learning)]
-    if unfit or all(stage.part == encoders.HEADS for stage in plan):
-        raise ValueError(
-            f"points: they are learnt in stages of {', '.join(learning)}: one of these expected, and beside them none "
-            f"but {encoders.HEADS} and {stages.RIDGE}, got {', '.join(map(str, plan))}"
-        )
-
-
-def _check_ridge(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
-    solved = [index for index, stage in enumerate(plan) if stage.solved]
-    if any(solved) and options.model_kind != "single_view":
-        raise ValueError(
-            "stages: the heads of a model of several views are solved before its merge block is trained: ridge "
-            f"expected as the first stage alone, got {', '.join(map(str, plan))}"
-        )
-    if options.head_start == "zeros" and not solved:
-        return
-    if options.head_start != "zeros" and (plan[0].part != "heads" or (options.views == 1 and options.initialize_from)):
-        raise ValueError(
-            "head_start: ridge expects a first stage of the part heads and, of a single view, no initialize_from; "
-            f"got {plan[0]} and {options.initialize_from}"
-        )
-    if strategies.worker(options.strategy)[1] > 1:
-        raise ValueError("head_start, stages: ridge is solved on one machine, it does not go with several workers")
-
-
 class Starts(NamedTuple):
     """The models that a network starts from: None where it starts from none."""
 
@@ -254,7 +218,7 @@ def build_model(options: TrainingOptions, examples: Examples, opened: Starts | N
     if options.model_kind != "shape_only":
         standardised = source is not None and source.has_poses
         common["camera"] = source.camera_statistics if source and standardised else examples.camera_statistics()
-        if options.expressions != EXPRESSIONS_NONE:
+        if options.expressions == EXPRESSIONS_AUTO:
             kept = source.expression_statistics if source else None
             common["expressions"] = kept or examples.expression_statistics()
     if options.model_kind == "single_view":
@@ -325,7 +289,7 @@ def _run_stage(index: int, session: Session) -> None:
                 frozen,
                 session.cache_dir,
                 options.cached_variants,
-                posed=face_model.has_expressions,
+                posed=face_model.has_expressions or checks.held_to_posed(options),
                 worker=session.worker,
                 barrier=functools.partial(strategies.barrier, session.strategy),
                 stop=session.stop,
@@ -337,7 +301,7 @@ def _run_stage(index: int, session: Session) -> None:
         trainer = loop.StageTrainer(
             network,
             _taught_variables(network, FaceModel(model), examples),
-            objectives.objective(options.model_kind),
+            objectives.objective(options.model_kind, checks.held_to_posed(options)),
             optimizer,
             session.strategy,
             options.batch_size,
@@ -381,9 +345,10 @@ def _solve_heads(frozen: Frozen, batches: StageBatches, session: Session) -> Non
     """
     options, examples, model = session.options, session.examples, FaceModel(session.model)
     explained: dict[str, float] = {}
+    posed = checks.held_to_posed(options)
     if options.model_kind != "shape_only" and (options.views == 1 or not options.initialize_from):
         views = (
-            examples.cached_views(split, frozen, session.cache_dir, options.cached_variants)
+            examples.cached_views(split, frozen, session.cache_dir, options.cached_variants, posed)
             for split in ("train", "validation")
         )
         training, validation = views
@@ -398,10 +363,13 @@ def _solve_heads(frozen: Frozen, batches: StageBatches, session: Session) -> Non
             )
         count = ridge.SETS_OF_VIEWS * examples.batches_a_round(options.cached_variants)
         subjects = itertools.islice(batches.stream(0, session.worker).as_numpy_iterator(), count)
+        held_out = batches.validation(session.worker).as_numpy_iterator()
+        if posed:
+            subjects, held_out = map(objectives.as_mean_posed, subjects), map(objectives.as_mean_posed, held_out)
         explained |= ridge.start_merged(
             model.regressor,
             tqdm(subjects, desc="ridge regression of merged views", unit="batch", total=count),
-            batches.validation(session.worker).as_numpy_iterator(),
+            held_out,
         )
     told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in explained.items())
     tqdm.write(f"ridge regression explains of the variance on the validation split: {told}")

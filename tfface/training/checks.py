@@ -1,0 +1,63 @@
+"""Options that do not go together, or not with the records."""
+
+from collections.abc import Sequence
+
+from tfface.models import encoders, point_head
+from tfface.training import stages
+from tfface.training import strategy as strategies
+from tfface.training.examples import Examples
+from tfface.training.options import EXPRESSIONS_AUTO, EXPRESSIONS_POSED, POINTS_ON, TrainingOptions
+
+
+def check_points(options: TrainingOptions, plan: Sequence[stages.Stage], examples: Examples) -> None:
+    """Refuses what a head of points cannot be trained with."""
+    if options.points != POINTS_ON:
+        return
+    if options.model_kind == "shape_only":
+        raise ValueError("points: expected off for a model of shape alone, which knows no views; got on")
+    if examples.posing is not None and options.expressions != EXPRESSIONS_AUTO:
+        raise ValueError(
+            "points: of people with expressions they move with them: expressions=auto expected, got "
+            f"{options.expressions}"
+        )
+    learning = point_head.parts(encoders.ENCODERS[options.encoder])
+    unfit = [str(stage) for stage in plan if stage.part not in (encoders.HEADS, *learning)]
+    if unfit or all(stage.part == encoders.HEADS for stage in plan):
+        raise ValueError(
+            f"points: they are learnt in stages of {', '.join(learning)}: one of these expected, and beside them none "
+            f"but {encoders.HEADS} and {stages.RIDGE}, got {', '.join(map(str, plan))}"
+        )
+
+
+def held_to_posed(options: TrainingOptions) -> bool:
+    """Whether a model without expressions is held to what each view shows."""
+    return options.expressions == EXPRESSIONS_POSED
+
+
+def check_posed(options: TrainingOptions, examples: Examples) -> None:
+    """Refuses what cannot be held to posed shapes."""
+    if not held_to_posed(options):
+        return
+    if options.model_kind == "shape_only":
+        raise ValueError("expressions: a model of shape alone is held to the neutral shape: none expected, got posed")
+    if examples.posing is None:
+        raise ValueError(f"expressions: {options.records} holds neutral faces alone: none expected, got posed")
+
+
+def check_ridge(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
+    """Refuses heads that cannot be solved in closed form."""
+    solved = [index for index, stage in enumerate(plan) if stage.solved]
+    if any(solved) and options.model_kind != "single_view":
+        raise ValueError(
+            "stages: the heads of a model of several views are solved before its merge block is trained: ridge "
+            f"expected as the first stage alone, got {', '.join(map(str, plan))}"
+        )
+    if options.head_start == "zeros" and not solved:
+        return
+    if options.head_start != "zeros" and (plan[0].part != "heads" or (options.views == 1 and options.initialize_from)):
+        raise ValueError(
+            "head_start: ridge expects a first stage of the part heads and, of a single view, no initialize_from; "
+            f"got {plan[0]} and {options.initialize_from}"
+        )
+    if strategies.worker(options.strategy)[1] > 1:
+        raise ValueError("head_start, stages: ridge is solved on one machine, it does not go with several workers")
