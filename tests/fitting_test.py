@@ -14,7 +14,14 @@ from tfface.fitting.surface_points import LinearPoints
 from tfface.geometry import rotation
 
 MODES, EXPRESSIONS, POINTS, VERTICES = 6, 4, 60, 90
-EXACT = fitting.Settings(expression_deviation=1.0, independent_points=np.inf, freedom=np.inf, tolerance=1e-12)
+EXACT = fitting.Settings(
+    expression_deviation=1.0,
+    independent_points=np.inf,
+    identity_points=np.inf,
+    common_error=0.0,
+    freedom=np.inf,
+    tolerance=1e-12,
+)
 
 
 def _face_model(kind: str = "blendshapes") -> MorphableModel:
@@ -148,7 +155,13 @@ def test_it_is_the_minimum_that_scipy_finds():
     covariance = np.diag(np.linspace(0.2, 0.6, MODES)) + 0.05
     prior = fitting.IdentityPrior.of_estimate(np.full(MODES, 0.3), covariance)
     settings = fitting.Settings(
-        expression_deviation=0.5, independent_points=20, freedom=6.0, focal_deviation=0.05, tolerance=1e-12
+        expression_deviation=0.5,
+        independent_points=20,
+        identity_points=10,
+        common_error=0.4,
+        freedom=6.0,
+        focal_deviation=0.05,
+        tolerance=1e-12,
     )
     found = fitting.adjust(px, sigma, person.intrinsics, face_model, surface, prior, settings=settings)
 
@@ -158,7 +171,7 @@ def test_it_is_the_minimum_that_scipy_finds():
 
     def terms(x):
         identity, log_focal = x[:MODES], x[MODES]
-        parts = [root @ (identity - prior.mean), [log_focal / 0.05]]
+        parts = [np.sqrt(2 * 1.4) * root @ (identity - prior.mean), [log_focal / 0.05]]  # 20 / 10, and 1 + 0.4
         for view in range(2):
             own = x[MODES + 1 + view * (EXPRESSIONS + 6) :][: EXPRESSIONS + 6]
             turn = scipy.spatial.transform.Rotation.from_rotvec(own[EXPRESSIONS : EXPRESSIONS + 3]).as_matrix()
@@ -284,10 +297,30 @@ def test_what_does_not_fit_is_refused(face_model, surface, change, message):
         fitting.adjust(**arguments)
 
 
-@pytest.mark.parametrize("field", ["freedom", "independent_points", "expression_deviation"])
+@pytest.mark.parametrize("field", ["freedom", "independent_points", "identity_points", "expression_deviation"])
 def test_settings_must_be_positive(field):
     with pytest.raises(ValueError, match=field):
         fitting.Settings(**{field: 0.0})
+
+
+def test_a_correlation_is_a_share():
+    with pytest.raises(ValueError, match="common_error: expected a share of 0 to 1"):
+        fitting.Settings(common_error=1.5)
+
+
+def test_what_errs_alike_in_all_photographs_is_believed_less_than_what_errs_otherwise_in_each(face_model, surface):
+    person = _person(face_model, surface, 4)
+    px = person.px + np.random.default_rng(1).normal(size=person.px.shape[1:])  # the same errors in each
+    arguments = (px, np.ones((4, POINTS)), person.intrinsics, face_model, surface)
+    prior = fitting.IdentityPrior.of_population(MODES)
+    apart, alike = (
+        fitting.adjust(*arguments, prior, settings=dataclasses.replace(EXACT, common_error=share))
+        for share in (0.0, 1.0)
+    )
+    assert np.linalg.norm(alike.identity - prior.mean) < np.linalg.norm(apart.identity - prior.mean)
+    assert (np.diag(alike.identity_covariance) > np.diag(apart.identity_covariance)).all()
+    one = fitting.adjust(*(array[:1] for array in arguments[:3]), face_model, surface, prior, settings=EXACT)
+    assert np.trace(alike.identity_covariance) > 0.5 * np.trace(one.identity_covariance)
 
 
 def test_a_prior_must_be_positive_definite():

@@ -118,7 +118,9 @@ def seen(face, noise, seed=0):
 @pytest.mark.parametrize("deviations", [(0.01, 0.1), (0.5, 5.0)])
 def test_an_adjustment_holds_the_poses_of_a_rig_or_refines_them(face, deviations):
     """Exact points give the truth; with noise, poses that are held are those of one place in the rig."""
-    settings = fitting.Settings(independent_points=np.inf, freedom=np.inf, tolerance=1e-10)
+    settings = fitting.Settings(
+        independent_points=np.inf, identity_points=np.inf, common_error=0.0, freedom=np.inf, tolerance=1e-10
+    )
     identity, quaternions, translations, rig, px, sigma = seen(face, 1e-3)
     rig = dataclasses.replace(rig, turn_deviation=deviations[0], shift_deviation=deviations[1])
     found = fitting.adjust(px, sigma, rig, *face, settings=settings)

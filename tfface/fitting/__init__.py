@@ -1,8 +1,9 @@
 """Bundle adjustment: from points in photographs and a 3DMM to identity, expressions, poses and their covariance."""
 
-from tfface.fitting.adjustment import Adjustment, Settings, Start, adjust
+from tfface.fitting.adjustment import Adjustment, Start, adjust
 from tfface.fitting.priors import NETWORK_ERROR_VARIANCE, IdentityPrior
 from tfface.fitting.rig import Placement, Rig, place
+from tfface.fitting.settings import Settings
 from tfface.fitting.surface_points import SurfacePoints
 
 __all__ = [

@@ -3,11 +3,12 @@
 Minimises over identity c, expressions w_v, poses (R_v, t_v) and, if asked for, focal lengths
 
     sum_v s_v sum_q rho(|| P_v(x_q(c, w_v)) - p_vq ||^2 / sigma_vq^2)
-        + (c - c_0)^T Lambda (c - c_0) + sum_v || w_v / sigma_w ||^2 + sum_k (log f_k / sigma_f)^2,
+        + D (c - c_0)^T Lambda (c - c_0) + sum_v || w_v / sigma_w ||^2 + sum_k (log f_k / sigma_f)^2,
 
 the negative logarithm of the posterior. rho is that of Student's t, which a wrong point cannot move far. Points of one
-photograph err together: s_v counts Q of them as so many independent ones as were measured. Levenberg-Marquardt with
-analytic derivatives; the paper's reference [21] for the problem, Triggs et al. 2000 for the method.
+photograph err together: s_v counts Q of them as fewer independent ones, and D, of the identity, as fewer still
+(`Settings`). Levenberg-Marquardt with analytic derivatives; the paper's reference [21] for the problem, Triggs et al.
+2000 for the method.
 """
 
 import dataclasses
@@ -22,44 +23,13 @@ from tfface.fitting.initial_pose import scaled_orthographic_pose
 from tfface.fitting.normal_equations import Block, Observation, ViewState
 from tfface.fitting.priors import IdentityPrior
 from tfface.fitting.rig import Rig
+from tfface.fitting.settings import Settings
 from tfface.fitting.surface_points import LinearPoints, SurfacePoints
 from tfface.geometry import rotation
 
 Array = npt.NDArray[np.floating]
 
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e-9, 1e9
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How points and prior are weighed.
-
-    Attributes:
-      expression_deviation: Of each expression weight about 0, in units of the weight.
-      independent_points: So many independent points the points of a photograph are worth at most; their errors are
-        correlated. Infinity takes them as independent.
-      freedom: Degrees of freedom of Student's t; infinity is the normal distribution.
-      focal_deviation: Of the logarithm of each camera's focal length about the given one; 0 holds it.
-      max_iterations: After so many accepted or refused steps the adjustment ends where it is.
-      tolerance: It ends when a step lowers the cost by less than this share.
-
-    Raises:
-      ValueError: If a number that must be positive is not.
-    """
-
-    expression_deviation: float = 0.25
-    independent_points: float = 60.0
-    freedom: float = 5.0
-    focal_deviation: float = 0.0
-    max_iterations: int = 60
-    tolerance: float = 1e-5
-
-    def __post_init__(self) -> None:
-        for name in ("expression_deviation", "independent_points", "freedom", "max_iterations", "tolerance"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        if not self.focal_deviation >= 0:
-            raise ValueError(f"focal_deviation: expected 0 or more, got {self.focal_deviation}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,11 +115,14 @@ def adjust(
     observations = _observations(points, deviations, intrinsics, len(surface))
     if len(prior.mean) != face_model.num_modes:
         raise ValueError(f"prior: expected {face_model.num_modes} coefficients, got {len(prior.mean)}")
+    overstated = settings.overstated([int((seen.precision > 0).sum()) for seen in observations])
+    prior = dataclasses.replace(prior, precision=overstated * prior.precision)
     problem = _Problem(
         LinearPoints.restrict(face_model, surface), observations, prior, settings, _bounds(face_model), rig
     )
-    state, iterations, converged = problem.solve(problem.start(start))
-    return problem.result(state, iterations, converged)
+    found = problem.result(*problem.solve(problem.start(start)))
+    # The system's inverse takes the prior for so much surer, and the points for as sure as independent ones.
+    return dataclasses.replace(found, identity_covariance=overstated * found.identity_covariance)
 
 
 def _observations(
@@ -286,7 +259,7 @@ class _Problem:
     def _shares(self) -> list[float]:
         """How much a point of each view counts: so many points are worth at most `independent_points`."""
         counts = [int((seen.precision > 0).sum()) for seen in self.observations]
-        return [min(1.0, self.settings.independent_points / count) for count in counts]
+        return [self.settings.share_of_each(count) for count in counts]
 
     def _squared(self, state: _State) -> list[Array]:
         """Squared distances ``[Q]`` in deviations, of each view."""

@@ -362,8 +362,8 @@ def _solve_heads(frozen: Frozen, batches: StageBatches, session: Session) -> Non
                 f"{options.initialize_from} was trained with; start from a single view model"
             )
         count = ridge.SETS_OF_VIEWS * examples.batches_a_round(options.cached_variants)
-        subjects = itertools.islice(batches.stream(0, session.worker).as_numpy_iterator(), count)
-        held_out = batches.validation(session.worker).as_numpy_iterator()
+        subjects: Iterator[Any] = itertools.islice(batches.stream(0, session.worker).as_numpy_iterator(), count)
+        held_out: Iterator[Any] = batches.validation(session.worker).as_numpy_iterator()
         if posed:
             subjects, held_out = map(objectives.as_mean_posed, subjects), map(objectives.as_mean_posed, held_out)
         explained |= ridge.start_merged(

@@ -1,0 +1,92 @@
+"""How the errors of a model's points hang together, on people whom it was not trained on.
+
+    python benchmarks/point_errors.py --records=runs/model/people --model=starter [--subjects=500]
+
+For `tfface.fitting.Settings`: the points of a photograph are worth fewer independent ones, and a point errs alike in
+several photographs of a person. The errors are those of the validation split in predicted deviations, cut at four; what
+an affine map of the picture explains in each photograph is taken off, as the pose takes it. Prints a Markdown table.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+import tfface
+from tfface import schema
+from tfface.evaluation.subjects import Subjects
+from tfface.models import FaceModel
+from tfface.training import objectives
+
+CUT = 4.0
+
+
+def errors(subjects: Subjects, model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
+    """Of every view, in deviations ``[S, V, Q, 2]``, and the deviations ``[S, V, Q]``, px."""
+    surface, found = model.surface_points, []
+    if surface is None:
+        raise ValueError("model: expected one that finds points, got one without")
+    for batch in subjects.batches(model.image_size):
+        count, views = batch[schema.IMAGES.key].shape[:2]
+        images = tf.reshape(batch[schema.IMAGES.key], (count * views, 1, *batch[schema.IMAGES.key].shape[2:]))
+        intrinsics = tf.reshape(batch[schema.INTRINSICS.key], (count * views, 1, 3, 3))
+        outputs = model({schema.IMAGES.key: tf.cast(images, tf.float32), schema.INTRINSICS.key: intrinsics})
+        true = objectives.true_points(batch, surface).numpy()
+        points = np.reshape(outputs[schema.POINTS.key], true.shape)
+        deviations = np.reshape(outputs[schema.DEVIATIONS.key], true.shape[:3])
+        found.append(((points - true) / deviations[..., None], deviations, true))
+    distances, deviations, true = (np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True))
+    return without_pose(np.clip(distances, -CUT, CUT), deviations, true), deviations
+
+
+def without_pose(distances: np.ndarray, deviations: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Distances ``[S, V, Q, 2]`` less what an affine map of each photograph explains of them."""
+    plane = np.concatenate([np.ones_like(points[..., :1]), points - points.mean(axis=2, keepdims=True)], axis=-1)
+    plane /= deviations[..., None]
+    basis, _ = np.linalg.qr(plane)  # [S, V, Q, 3], the same for x and y
+    return distances - basis @ (np.swapaxes(basis, -1, -2) @ distances)
+
+
+def independent(distances: np.ndarray) -> float:
+    """So many independent points: the participation ratio of the eigenvalues of their correlation, by coordinate."""
+    flat = distances.reshape(-1, np.prod(distances.shape[2:]))
+    values = np.linalg.eigvalsh(np.corrcoef(flat.T))
+    return float(values.sum() ** 2 / np.square(values).sum() / 2)
+
+
+def common(distances: np.ndarray) -> float:
+    """Correlation of a point's errors in two photographs of a person."""
+    views = distances.shape[1]
+    of_pairs = np.square(distances.sum(axis=1)).sum() - np.square(distances).sum()
+    return float(of_pairs / (views - 1) / np.square(distances).sum())
+
+
+def measured(options: argparse.Namespace) -> Mapping[str, float]:
+    """The numbers by name."""
+    subjects = Subjects.open(options.records, "validation", limit=options.subjects)
+    distances, _ = errors(subjects, FaceModel(tfface.load(options.model)))
+    return {
+        "photographs": distances.shape[0] * distances.shape[1],
+        "points": distances.shape[2],
+        "worth so many independent ones": independent(distances),
+        "correlation between photographs of a person": common(distances),
+    }
+
+
+def main() -> None:
+    """Parses the command line and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", required=True)
+    parser.add_argument("--model", default="starter")
+    parser.add_argument("--subjects", type=int, default=500)
+    print("| | |\n| --- | ---: |")
+    for name, value in measured(parser.parse_args()).items():
+        print(f"| {name} | {value:.4g} |")
+
+
+if __name__ == "__main__":
+    main()
