@@ -100,7 +100,7 @@ def _row(evaluation: Evaluation, name: str, surface: SurfacePoints, seen: Predic
     """The row from the given views [S, N], now or before."""
     subjects, count = evaluation.subjects, views.shape[1]
     file = evaluation.output / "predictions" / f"{files.name_of(name)}_adjusted_{count}.npz"
-    told = {"adjusted": seen.origin.model, "settings": dataclasses.asdict(fitting.Settings())}
+    told = {"adjusted": seen.origin.model, "settings": dataclasses.asdict(fitting.NETWORK_POINTS)}
     origin = subjects.origin(json.dumps({**told, "error_variance": fitting.NETWORK_ERROR_VARIANCE}, sort_keys=True))
     predictions = Predictions.load_made(file, origin, subjects.truth.subjects, lambda _: views[:, None])
     if predictions is None:
@@ -136,6 +136,7 @@ def _adjusted(
         face_model,
         surface,
         fitting.IdentityPrior.of_estimate(estimate, fitting.NETWORK_ERROR_VARIANCE * np.eye(face_model.num_modes)),
+        settings=fitting.NETWORK_POINTS,
     )
     of_views = []
     for array in (found.quaternions, found.translations, found.expressions):

@@ -3,11 +3,12 @@
 from tfface.fitting.adjustment import Adjustment, Start, adjust
 from tfface.fitting.priors import NETWORK_ERROR_VARIANCE, IdentityPrior
 from tfface.fitting.rig import Placement, Rig, place
-from tfface.fitting.settings import Settings
+from tfface.fitting.settings import NETWORK_POINTS, Settings
 from tfface.fitting.surface_points import SurfacePoints
 
 __all__ = [
     "NETWORK_ERROR_VARIANCE",
+    "NETWORK_POINTS",
     "Adjustment",
     "IdentityPrior",
     "Placement",

@@ -76,6 +76,7 @@ class Adjuster:
             fitting.IdentityPrior.of_estimate(
                 person.coefficients, fitting.NETWORK_ERROR_VARIANCE * np.eye(face_model.num_modes)
             ),
+            settings=fitting.NETWORK_POINTS if self.source is None else fitting.Settings(),
         )
         return _reconstruction(person, [face for face, _ in seen], found, self.name)
 
