@@ -4,6 +4,7 @@
 """
 
 import functools
+import json
 import locale
 import os
 import pathlib
@@ -64,10 +65,12 @@ def _surrounded(locales: str) -> None:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> pathlib.Path:
-    """A folder of people."""
+    """A folder of people, of whom some have two photographs."""
     root = tmp_path_factory.mktemp("people")
     for number in range(6):
         reconstruction_run_test.save(root / f"person-{number}" / "a.png", (10 + number, 20, 30 + number))
+    for number in range(2):
+        reconstruction_run_test.save(root / f"person-{number}" / "b.png", (30, 10 + number, 40))
     return root
 
 
@@ -77,13 +80,14 @@ def commands(photographs, tmp_path_factory) -> dict[str, dict[str, object]]:
     records = tiny_people.records_folder()
     face = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
     paths = tiny.saved(tmp_path_factory.mktemp("models"), {"SV": tiny.build("single_view", face=face)})
+    with_points = tiny.build("single_view", face=small_face.face_model(), encoder_output="block4_pool", points=True)
     rig = rig_test.program_options(tmp_path_factory.mktemp("rig"), rig_test.smiling_model()) if "rig" in KILLED else {}
     return {
         "rig": rig,
         "evaluate": {"records": records, "models": f"SV={paths['SV']}", "examples": 1},
         "reconstruct": {
             "images": photographs,
-            "model": serving_tiny.keras_file(),
+            "model": tiny.saved(tmp_path_factory.mktemp("points"), {"points": with_points})["points"],
             "outputs": "",
             "workers": 1,
             "batch_size": 1,
@@ -109,6 +113,8 @@ def whole(commands, tmp_path_factory):
         output, begun = tmp_path_factory.mktemp(name) / "whole", time.monotonic()
         with _command(name, commands[name], output) as running:
             assert running.exit_code() == 0, running.output
+        for path in output.rglob("reconstruction.json"):
+            assert json.loads(path.read_text())["fit"]["source"] == "network"  # the adjustment to points is killed, too
         return _tree(output), time.monotonic() - begun
 
     return run
