@@ -261,6 +261,20 @@ def test_a_video_needs_a_face_in_half_of_its_frames(tmp_path, faces):
         assert len(summary.results[0].photographs) == faces
 
 
+def test_a_server_that_takes_few_crops_at_a_time_is_asked_for_few(tmp_path):
+    """Test-time augmentation asks for several crops of everybody: what is too many goes by halves."""
+    save(tmp_path / "people" / "anna" / "a.png", (20, 20, 40))
+    save(tmp_path / "people" / "ben" / "b.png", (30, 10, 30))
+    whole, _ = reconstruct(tmp_path / "whole", tmp_path / "people")
+    with serving_tiny.serving(serving_tiny.exported(), max_batch_size=2, max_enqueued_batches=1) as server:
+        options = {"model": None, "server": f"127.0.0.1:{server.port}", "face_model": str(serving_tiny.keras_file())}
+        summary, told = reconstruct(tmp_path / "out", tmp_path / "people", **options)
+    assert [result.status for result in (*whole.results, *summary.results)] == [DONE] * 4, told
+    for name in ("anna", "ben"):
+        expected, got = content(tmp_path / "whole" / name), content(tmp_path / "out" / name)
+        np.testing.assert_allclose(got["coefficients"], expected["coefficients"], atol=1e-4)
+
+
 def test_a_server_gives_the_same_result(tmp_path):
     images = [save(tmp_path / f"{n}.png", (20 + n, 20, 40 + n)) for n in range(2)]
     keras_file = serving_tiny.keras_file("multi_view", "mean", 2)

@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     """Serves until a signal comes."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    from tfface.serving import server
+    from tfface.serving import memory, server
     from tfface.serving.errors import ServingError
 
     def request_stop(number: int, frame: types.FrameType | None) -> None:
@@ -34,6 +34,7 @@ def main(argv: list[str]) -> None:
     absl_logging.set_verbosity(max(absl_logging.get_verbosity(), absl_logging.INFO))
     try:
         options = config.values(ServerOptions)
+        memory.return_large_buffers()
         serving = server.Server(options)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, request_stop)

@@ -14,6 +14,8 @@ from tfface.reconstruction.predictor import Crop, Prediction, batches, predictio
 from tfface.serving import client
 
 _ASKED = (schema.COEFFICIENTS, schema.VERTICES, schema.QUATERNIONS, schema.TRANSLATIONS, schema.EXPRESSIONS)
+_TOO_MANY = "is larger than maximum input batch size"
+"""What a server says, TensorFlow Serving too, of more examples than it takes in one request."""
 _SAME_FACE_MM = 0.05
 """Largest distance between the vertices of a server and those of the 3DMM that is said to be its model's."""
 
@@ -66,26 +68,34 @@ class ServedModel:
         """See `Predictor`."""
         found: list[Prediction] = []
         for batch in batches(sets, self._batch_size, self):
-            intrinsics, mask = unseen(len(batch), self.num_views)
-            images: list[list[Any]] = []
-            for row, crops in enumerate(batch):
-                absent = [b""] * (self.num_views - len(crops))
-                images.append([crop.pixels for crop in crops] + absent)
-                intrinsics[row, : len(crops)] = [crop.intrinsics for crop in crops]
-                mask[row, : len(crops)] = 1
-            try:
-                outputs = self._client.predict(
-                    images,
-                    intrinsics,
-                    mask if self.takes_fewer else None,
-                    outputs=self._outputs,
-                )
-            except grpc.RpcError as error:
-                raise self._failure(error) from error
-            answered = predictions(batch, outputs)
+            answered = self._answered(batch)
             self._check_face_model(answered[0])
             found += answered
         return found
+
+    def _answered(self, batch: Sequence[Sequence[Crop]]) -> list[Prediction]:
+        """Asks for a batch; by halves if it is more than the server takes at a time, or has room for."""
+        intrinsics, mask = unseen(len(batch), self.num_views)
+        images: list[list[Any]] = []
+        for row, crops in enumerate(batch):
+            absent = [b""] * (self.num_views - len(crops))
+            images.append([crop.pixels for crop in crops] + absent)
+            intrinsics[row, : len(crops)] = [crop.intrinsics for crop in crops]
+            mask[row, : len(crops)] = 1
+        try:
+            outputs = self._client.predict(
+                images,
+                intrinsics,
+                mask if self.takes_fewer else None,
+                outputs=self._outputs,
+            )
+        except grpc.RpcError as error:
+            too_many = error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED or _TOO_MANY in (error.details() or "")
+            if len(batch) == 1 or not too_many:
+                raise self._failure(error) from error
+            half = len(batch) // 2
+            return self._answered(batch[:half]) + self._answered(batch[half:])
+        return predictions(batch, outputs)
 
     def _check_face_model(self, prediction: Prediction) -> None:
         modes, vertices = self.face_model.num_modes, self.face_model.num_vertices
