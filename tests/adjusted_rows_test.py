@@ -1,5 +1,6 @@
 """Rows of models that are adjusted to their points: from exact points comes the truth, and nothing is done twice."""
 
+import faults_data_test
 import numpy as np
 import posed_people
 import pytest
@@ -78,6 +79,40 @@ def test_exact_points_give_the_true_shape(records, path, tmp_path, monkeypatch):
     adjusted = results.by_name["SV Adjusted 3"].values["rigid_mm"]
     assert adjusted.mean() < np.mean(floor) + 0.25 * results.mean_face.values["rigid_mm"].mean()
     assert results.by_name["SV Adjusted 3"].values["rotation_deg"].mean() < 2
+
+
+class FewViews(posed_people.PosedPeople):
+    """Each has one to four photographs."""
+
+    def views(self, index):
+        return super().views(index)[: 1 + index % 4]
+
+
+def test_subjects_of_fewer_views_are_adjusted_to_those_and_unreadable_ones_are_named(tmp_path):
+    folder = tmp_path / "records"
+    recipe = preparation.Recipe(modes=4, fractions=(0.5, 0.1, 0.4))
+    preparation.prepare(FewViews(12), folder, recipe, num_workers=1, progress=False)
+    face = MorphableModel.load(folder / manifest.FACE_MODEL_NAME)
+    model = tiny.build("single_view", face=face, encoder_output="block4_pool", points=True)
+    path = str(tiny.saved(tmp_path, {"SV": model})["SV"])
+    results = evaluated(str(folder), path, tmp_path / "out", "1", "3", "5")
+    there = [(row.predictions.views >= 0).sum(axis=-1)[:, 0] for row in results.rows[-3:]]
+    assert there[0].tolist() == [1] * len(there[0])
+    assert {1, 2, 3} >= set(there[1]) > {3}
+    assert max(there[2]) == 4
+    for row in results.rows[-3:]:
+        assert np.isfinite(row.predictions.coefficients).all()
+        assert np.isfinite(results.by_name[row.name].values["rigid_mm"]).all()
+    subject = manifest.read(folder).subjects["test"][0]
+
+    def damage(name, features):
+        images = features["views/image"].bytes_list.value
+        for view in range(len(images) if name == subject else 0):
+            images[view] = b"no photograph"
+
+    faults_data_test.rewrite(folder, damage, "test")
+    with pytest.raises(ValueError, match=f"split 'test': .*{subject}"):
+        evaluated(str(folder), path, tmp_path / "damaged", "1", "3", "5")
 
 
 def test_what_cannot_be_adjusted_is_said(records, tmp_path):

@@ -16,6 +16,7 @@ import sys
 import time
 
 import faults_training_test
+import joining_test
 import killing
 import numpy as np
 import pytest
@@ -80,10 +81,12 @@ def commands(photographs, tmp_path_factory) -> dict[str, dict[str, object]]:
     records = tiny_people.records_folder()
     face = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
     paths = tiny.saved(tmp_path_factory.mktemp("models"), {"SV": tiny.build("single_view", face=face)})
+    others = tmp_path_factory.mktemp("joining") / "others"
     with_points = tiny.build("single_view", face=small_face.face_model(), encoder_output="block4_pool", points=True)
     rig = rig_test.program_options(tmp_path_factory.mktemp("rig"), rig_test.smiling_model()) if "rig" in KILLED else {}
     return {
         "rig": rig,
+        "prepare": {"join": f"{records},{joining_test.prepared(others, joining_test.OtherPeople(5, seed=3))}"},
         "evaluate": {"records": records, "models": f"SV={paths['SV']}", "examples": 1},
         "reconstruct": {
             "images": photographs,
@@ -95,8 +98,8 @@ def commands(photographs, tmp_path_factory) -> dict[str, dict[str, object]]:
     }
 
 
-KILLED = ("reconstruct",) if killing.KILLS == 1 else ("reconstruct", "evaluate", "rig")
-OUTPUT = {"evaluate": "output", "reconstruct": "out", "export": "out", "rig": "out"}
+KILLED = ("reconstruct", "prepare") if killing.KILLS == 1 else ("reconstruct", "prepare", "evaluate", "rig")
+OUTPUT = {"evaluate": "output", "reconstruct": "out", "export": "out", "rig": "out", "prepare": "output"}
 
 
 def _command(name, options, output, prepare=_see_red_squares):
@@ -122,7 +125,7 @@ def whole(commands, tmp_path_factory):
 
 def _dying(number: int) -> None:
     """A `Preparation`: a kill within so many files that are written or moved into place."""
-    killing.die_within(number, ("fsync", "replace"))
+    killing.die_within(number, ("fsync", "replace", "link"))
     _see_red_squares()
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tfface import files
 from tfface.photographs import photograph
+from tfface.photographs.detector import DetectedFace
 from tfface.reconstruction import loaded_model, reconstruction_run
 from tfface.reconstruction.input_files import find_people
 from tfface.reconstruction.results import DONE, FAILED
@@ -55,6 +56,42 @@ def test_one_bad_entry_is_one_fault(tmp_path):
     ]
     assert [path.name for path in out.iterdir() if path.is_dir()] == ["anna"]
     assert runs.reconstruct(out, root)[0].reused == 1
+
+
+BOXES = {
+    "one pixel": (50, 40, 51, 41),
+    "less than one": (50, 40, 50.001, 40.001),
+    "first pixel": (0, 0, 1, 1),
+    "last pixel": (119, 79, 120, 80),
+    "a row": (0, 0, 120, 1),
+    "half outside": (-20, -20, 20, 20),
+    "outside": (200, 200, 240, 240),
+    "nothing": (50, 40, 50, 40),
+    "no number": (np.nan,) * 4,
+}
+
+
+def test_faces_of_a_pixel_and_at_the_border_are_cropped_or_refused(tmp_path, monkeypatch):
+    """Windows of test-time augmentation, too: of a photograph each, whose pixel says which box is found there."""
+    boxes = list(BOXES.values())
+
+    def detector(picture):
+        low, high = np.reshape(boxes[picture[0, 0, 0]], (2, 2)).astype(float)
+        return [DetectedFace(low + runs.FIVE * (high - low), np.concatenate((low, high)), 0.9)]
+
+    monkeypatch.setattr(reconstruction_run, "shared_mtcnn", lambda: detector)
+    for number, name in enumerate(BOXES):
+        pixels = runs.picture((20, 20, 40))
+        pixels[:2, :2] = number
+        (tmp_path / "people" / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "people" / name / "a.png")
+    summary, told = runs.reconstruct(tmp_path / "out", tmp_path / "people")
+    refused = {result.name for result in summary.results if result.status == FAILED}
+    assert refused == {"nothing", "no number"}, told
+    assert all("face: its points and its box are one" in line for line in told)
+    for name in BOXES.keys() - refused:
+        shown = runs.content(tmp_path / "out" / name)["photographs"][0]
+        assert np.isfinite([*shown["quaternion"], *shown["translation"]]).all()
 
 
 def test_the_output_may_lie_among_the_photographs(tmp_path):

@@ -1,11 +1,13 @@
 """Tests of records that are several folders' as one."""
 
+import contextlib
 import dataclasses
 import shutil
 
 import numpy as np
 import pytest
 import tiny_people
+import training_process
 
 from tfface import prepare
 from tfface.data import joining, manifest, pipeline, preparation, records
@@ -72,6 +74,60 @@ def test_what_was_left_by_a_kill_is_made_again(others, tmp_path):
     half.write_bytes(b"half")
     assert joining.join([first, others], tmp_path) == whole
     records.verify(tmp_path, "train", checksums=True)
+
+
+def test_a_set_that_grows_meanwhile_is_what_it_was_and_then_another(others, tmp_path, monkeypatch):
+    """Its records stay where they are: what was joined is whole, and the same command says what has changed."""
+    first = shutil.copytree(tiny_people.records_folder(), tmp_path / "first")
+    whole = joining.join([tiny_people.records_folder(), others], tmp_path / "as_it_was")
+    more = dataclasses.replace(tiny_people.PEOPLE, num_subjects=14)
+
+    def grow_and_link(*given, real=joining._link):
+        monkeypatch.undo()
+        preparation.prepare(more, first, preparation.Recipe(modes=4), num_workers=1, progress=False)
+        real(*given)
+
+    monkeypatch.setattr(joining, "_link", grow_and_link)
+    made = joining.join([first, others], tmp_path / "both")
+    assert len(manifest.read(first).subjects["train"]) > len(
+        manifest.read(tiny_people.records_folder()).subjects["train"]
+    )
+    assert (made.subjects, made.shards) == (whole.subjects, whole.shards)
+    for split in made.shards:
+        records.verify(tmp_path / "both", split, checksums=True)
+    with pytest.raises(ValueError, match=r"begun by another command(.|\n)*source.subjects: 17 -> 19"):
+        joining.join([first, others], tmp_path / "both")
+
+
+def test_no_folder_of_records_becomes_the_output(others, tmp_path):
+    """Neither one of those that are joined, nor one whose preparation is not finished; both stay as they are."""
+    first = shutil.copytree(tiny_people.records_folder(), tmp_path / "first")
+    (tmp_path / "link").symlink_to(first)
+    (tmp_path / "begun" / preparation.IN_PROGRESS).mkdir(parents=True)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for out in (first, tmp_path / "link"):
+        with pytest.raises(ValueError, match="begun by another command"):
+            joining.join([first, others], out)
+    with pytest.raises(ValueError, match="a preparation was begun there and is not finished"):
+        joining.join([first, others], tmp_path / "begun")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    joining.join([first, others], first / "both")
+    records.verify(first / "both", "train", checksums=True)
+    records.verify(first, "train", checksums=True)
+
+
+def test_two_trainings_at_once_on_one_joined_folder_end_alike(others, tmp_path):
+    """Two processes; and nothing is written to the folder."""
+    both = tmp_path / "both"
+    joining.join([tiny_people.records_folder(), others], both)
+    before = {path: path.stat().st_mtime_ns for path in both.rglob("*")}
+    runs = [tmp_path / "one", tmp_path / "other"]
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(training_process.training(both, run, stages="heads:2:1e-3")) for run in runs]
+        for process in running:
+            assert process.exit_code() == 0, process.output
+    training_process.assert_same_run(*runs)
+    assert {path: path.stat().st_mtime_ns for path in both.rglob("*")} == before
 
 
 def test_file_systems_without_links_get_copies(others, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfface import files
-from tfface.data import manifest, recipes
+from tfface.data import manifest, preparation, recipes
 
 _MIXED = "mixed"
 """Name of a source that is several."""
@@ -30,7 +30,7 @@ def join(folders: Sequence[str | os.PathLike[str]], out_dir: str | os.PathLike[s
 
     Raises:
       ValueError: naming the folder, if its records are unfinished, damaged or do not fit those of the first, if two
-        hold the same subject, or if `out_dir` holds other records.
+        hold the same subject, or if `out_dir` holds other records, or others that are not finished.
     """
     out = Path(out_dir)
     if len(folders) < 2:
@@ -40,6 +40,8 @@ def join(folders: Sequence[str | os.PathLike[str]], out_dir: str | os.PathLike[s
     if (out / manifest.FILE_NAME).exists():
         recipes.refuse_other(out / manifest.FILE_NAME, manifest.read(out).command, command)
         return manifest.read(out)
+    if (out / preparation.IN_PROGRESS).exists():
+        raise ValueError(f"{out}: a preparation was begun there and is not finished; choose another folder")
     joined = _below(sets[0], 0, command)
     for number, (folder, contents) in enumerate(zip(folders[1:], sets[1:], strict=True), 1):
         try:
