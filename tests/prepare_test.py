@@ -1,5 +1,7 @@
 """Tests of the entry point of the preparation: which people the flags open, and what it says about wrong ones."""
 
+import dataclasses
+import re
 import resource
 import subprocess
 import sys
@@ -76,3 +78,25 @@ def test_a_fault_ends_in_one_line():
         "tfface.prepare: /nowhere: 1 fault:",
         "  /nowhere: expected a capture folder with a folder for each subject",
     ]
+
+
+def test_people_beyond_the_modes_are_told_with_the_floor_of_the_3dmm(ict_facekit_dir, tmp_path):
+    options = prepare.PreparationOptions(
+        people="ict",
+        ict_facekit=str(ict_facekit_dir),
+        subjects=7,
+        views=1,
+        image_size=32,
+        variation=2.0,
+        workers=1,
+        output=str(tmp_path),
+    )
+    made = prepare._photographed(options)
+    pattern = r"the 3DMM's (\d) modes come within (\S+) mm of \d people of the (\w+) split"
+    of_test = re.search(pattern, prepare._floor(options.output, made)).groups()
+    assert of_test[2] == "test"
+    assert 0.5 < float(of_test[1]) < 4.0
+    trained = dataclasses.replace(made, subjects={**made.subjects, "test": (), "validation": ()})
+    of_training = re.search(pattern, prepare._floor(options.output, trained)).groups()
+    assert of_training[2] == "train"
+    assert float(of_training[1]) < 0.01  # who made the 3DMM is spanned by it
