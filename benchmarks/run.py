@@ -115,6 +115,7 @@ def _model_from_scans(tables: Tables) -> list[Row]:
 
 
 BENCHMARKS = (
+    Benchmark("start-up", "start_up.py", quick=("--rounds=1",)),
     Benchmark(
         "training step",
         "training_step.py",

@@ -39,7 +39,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--server_model", default="default", help="the model that it serves, exported by tfface.export")
 
 
-LONGEST = ("faults_training", "multi_worker", "tutorials", "training", "reconstruction_run", "faults_commands")
+LONGEST = (
+    "faults_training",
+    "tutorials",
+    "training",
+    "multi_worker",
+    "faults_commands",
+    "ridge",
+    "expression_head",
+    "models",
+    "study",
+    "evaluate",
+    "scans_to_training",
+    "point_training",
+    "export",
+    "encoders",
+)
 """Files of tests that are begun first: no worker is left with one of them while the others have nothing to do."""
 
 
@@ -85,6 +100,15 @@ def face_landmarker_task() -> pathlib.Path:
     if not _LANDMARKER:
         pytest.skip("FACE_LANDMARKER_TASK is not set: it names face_landmarker.task of MediaPipe")
     return pathlib.Path(_LANDMARKER)
+
+
+@pytest.fixture(scope="module")
+def small_encoder() -> Iterator[None]:
+    """Networks with the encoder vgg16 are built with few channels."""
+    import small_vgg  # loads Keras, which many tests do not need
+
+    with small_vgg.in_place_of_vgg16():
+        yield
 
 
 @pytest.fixture(scope="module")

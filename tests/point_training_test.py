@@ -12,6 +12,8 @@ from tfface.training import training_run
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("small_encoder")
+
 TINY = {
     "encoder_weights": "none",
     "encoder_dtype": "float32",
