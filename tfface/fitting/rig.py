@@ -19,7 +19,7 @@ Array = npt.NDArray[np.floating]
 
 _TURN_ERROR, _SIDE_ERROR, _DEPTH_ERROR = np.radians(2.0), 0.01, 0.04
 """What a network's pose errs by at least: radians about each axis, shares of the distance across and along the view."""
-_COMMON_DEPTH_ERROR = 0.06
+COMMON_DEPTH_ERROR = 0.06
 """What estimates of distance err by together, in all photographs of a person; more photographs do not lessen it. Faces
 of people unlike those of the training look up to a tenth smaller to a network than they are (docs/cameras.md)."""
 _NUDGE = 1e-4  # of a pose: radians, or shares of the distance
@@ -174,7 +174,7 @@ def _scale_deviation(row: Array, points: Array, poses: tuple[Array, Array], erro
     for axis, error in enumerate(errors):
         by_one = (_projected(points, *_nudged(poses, axis), rig) - before) / _NUDGE
         variance += float(np.sum((np.einsum("nqk,nqk->n", row, by_one) * error) ** 2))
-    return float(np.hypot(np.sqrt(variance), _COMMON_DEPTH_ERROR))
+    return float(np.hypot(np.sqrt(variance), COMMON_DEPTH_ERROR))
 
 
 def _nudged(poses: tuple[Array, Array], axis: int) -> tuple[Array, Array]:

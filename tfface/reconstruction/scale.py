@@ -20,7 +20,7 @@ irises, or the mean of the population that the 3DMM was made of."""
 MEASURED_MM = 1.0
 """mm, standard deviation of a distance between points of a face that somebody measured."""
 
-_OBJECT_MM, _OBJECT_DEPTH_MM, _DISTANCE = 0.5, 20.0, 0.05
+_OBJECT_MM, _OBJECT_DEPTH_MM, DISTANCE = 0.5, 20.0, 0.05
 """mm, standard deviations of the length of an object and of how far it is before or behind the face; and, relative, of
 the face's distance as the network has it for a face of the 3DMM's size."""
 
@@ -156,7 +156,7 @@ def of_object(known: KnownObject, size_hw: tuple[int, int], intrinsics: Array, t
     first, second = distance * camera.rays_from_px(ends, np.asarray(intrinsics, np.float64))
     factor = known.mm / float(np.linalg.norm(second - first))
     away = _OBJECT_DEPTH_MM / (factor * distance)
-    return Scale(GIVEN, factor, math.hypot(_OBJECT_MM / known.mm, away, _DISTANCE))
+    return Scale(GIVEN, factor, math.hypot(_OBJECT_MM / known.mm, away, DISTANCE))
 
 
 def eye_corners(vertices: Array, face_model: MorphableModel, scale: Scale) -> tuple[float, float] | None:
