@@ -249,17 +249,22 @@ def _weights(
     rows: npt.NDArray[np.intp],
     columns: npt.NDArray[np.intp],
 ) -> _Weights | None:
-    """Expressions [G, N] of the views of the predictions at rows and columns [G]; of all views where none were seen."""
+    """Expressions [G, N] of the views of the predictions at rows and columns [G]; of all views where none were seen.
+
+    Those of a view that is missing are true.
+    """
     if truth.expressions is None or truth.expressions_known is None or truth.delta_rotations is None:
         return None
     views = predictions.views[block][rows, columns]
     if not views.shape[1]:
         views = np.where(truth.view_mask[block][rows] > 0, np.arange(truth.view_mask.shape[1]), -1)
     places = rows[:, None], np.maximum(views, 0)
+    exists, true = views >= 0, truth.expressions[block][places]
+    predicted = None if predictions.expressions is None else predictions.expressions[block][rows, columns]
     return _Weights(
-        (views >= 0) & (truth.expressions_known[block][places] > 0),
-        None if predictions.expressions is None else predictions.expressions[block][rows, columns],
-        truth.expressions[block][places],
+        exists & (truth.expressions_known[block][places] > 0),
+        None if predicted is None else np.where(exists[..., None], predicted, true),
+        true,
         truth.delta_rotations[block][rows],
     )
 
