@@ -98,8 +98,8 @@ def test_subjects_of_fewer_views_are_adjusted_to_those_and_unreadable_ones_are_n
     results = evaluated(str(folder), path, tmp_path / "out", "1", "3", "5")
     there = [(row.predictions.views >= 0).sum(axis=-1)[:, 0] for row in results.rows[-3:]]
     assert there[0].tolist() == [1] * len(there[0])
-    assert {1, 2, 3} >= set(there[1]) > {3}
-    assert max(there[2]) == 4
+    assert min(there[1]) == 1 < max(there[1]) == 3
+    assert (there[2] >= there[1]).all()
     for row in results.rows[-3:]:
         assert np.isfinite(row.predictions.coefficients).all()
         assert np.isfinite(results.by_name[row.name].values["rigid_mm"]).all()
