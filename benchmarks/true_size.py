@@ -157,6 +157,8 @@ def compared(what: str, person: Reconstruction, truth: float) -> Told:
         alone = 1 / (1 / size.deviation**2 - 1 / prior)
         error += math.log(size.factor) * ((prior + alone) / prior - 1)
         own = shape + RENDERED_IRIS**2
+    elif what == PUPILS:
+        own = size.deviation**2 - scale.PROPORTIONS**2 + shape
     elif what == OBJECT:
         own = size.deviation**2 - scale.DISTANCE**2 + shape
     elif what == CAMERAS:
@@ -220,7 +222,7 @@ def measure(options: argparse.Namespace) -> str:
             OBJECT: "scale.DISTANCE",
             CAMERAS: "rig.COMMON_DEPTH_ERROR",
             NOTHING: "beside the population's spread",
-            PUPILS: "beside a measured distance",
+            PUPILS: "scale.PROPORTIONS",
         }
         lines += ["", *(f"{constant} = {needed(found[what]):.3f}" for what, constant in named.items() if what in found)]
     return "\n".join(lines)

@@ -57,7 +57,7 @@ def seen(factor: float, yaws=(0.0, 20.0), diameter=11.7, noise=0.0, seed=0):
 def test_irises_and_population_are_weighed_by_their_deviations():
     person, faces = seen(1.1)
     found = irises.size(person, faces)
-    of_irises = np.hypot(0.5 / 11.7, 0.04 / np.sqrt(2))
+    of_irises = np.hypot(0.5 / 11.7, irises.MEASURE_DEVIATION)
     weight = 0.04**2 / (0.04**2 + of_irises**2)
     assert found.source == "iris"
     assert np.log(found.factor) == pytest.approx(weight * np.log(1.1), rel=1e-3)
