@@ -9,12 +9,12 @@ an affine map of the picture explains in each photograph is taken off, as the po
 
 import argparse
 import os
-from collections.abc import Mapping
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+from table import Row, markdown
 
 import tfface
 from tfface import schema
@@ -25,8 +25,8 @@ from tfface.training import objectives
 CUT = 4.0
 
 
-def errors(subjects: Subjects, model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
-    """Of every view, in deviations ``[S, V, Q, 2]``, and the deviations ``[S, V, Q]``, px."""
+def errors(subjects: Subjects, model: FaceModel) -> np.ndarray:
+    """Of every view, in deviations ``[S, V, Q, 2]``, less what an affine map explains."""
     surface, found = model.surface_points, []
     if surface is None:
         raise ValueError("model: expected one that finds points, got one without")
@@ -40,7 +40,7 @@ def errors(subjects: Subjects, model: FaceModel) -> tuple[np.ndarray, np.ndarray
         deviations = np.reshape(outputs[schema.DEVIATIONS.key], true.shape[:3])
         found.append(((points - true) / deviations[..., None], deviations, true))
     distances, deviations, true = (np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True))
-    return without_pose(np.clip(distances, -CUT, CUT), deviations, true), deviations
+    return without_pose(np.clip(distances, -CUT, CUT), deviations, true)
 
 
 def without_pose(distances: np.ndarray, deviations: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -65,27 +65,24 @@ def common(distances: np.ndarray) -> float:
     return float(of_pairs / (views - 1) / np.square(distances).sum())
 
 
-def measured(options: argparse.Namespace) -> Mapping[str, float]:
-    """The numbers by name."""
+def rows(options: argparse.Namespace) -> list[Row]:
+    """What is measured."""
     subjects = Subjects.open(options.records, "validation", limit=options.subjects)
-    distances, _ = errors(subjects, FaceModel(tfface.load(options.model)))
-    return {
-        "photographs": distances.shape[0] * distances.shape[1],
-        "points": distances.shape[2],
-        "worth so many independent ones": independent(distances),
-        "correlation between photographs of a person": common(distances),
-    }
+    distances = errors(subjects, FaceModel(tfface.load(options.model)))
+    what = f"{distances.shape[0]} people, {distances.shape[1]} photographs each, {distances.shape[2]} points"
+    return [
+        Row("point errors", what, f"worth {independent(distances):.3g} independent points"),
+        Row("point errors", what, f"correlation between photographs of a person {common(distances):.2f}"),
+    ]
 
 
 def main() -> None:
     """Parses the command line and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--records", required=True)
-    parser.add_argument("--model", default="starter")
-    parser.add_argument("--subjects", type=int, default=500)
-    print("| | |\n| --- | ---: |")
-    for name, value in measured(parser.parse_args()).items():
-        print(f"| {name} | {value:.4g} |")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", required=True, help="folder that tfface.prepare made")
+    parser.add_argument("--model", default="starter", help="single view model that finds points")
+    parser.add_argument("--subjects", type=int, default=500, help="how many people of the validation split")
+    print(markdown(rows(parser.parse_args())))
 
 
 if __name__ == "__main__":

@@ -148,6 +148,7 @@ BENCHMARKS = (
     ),
     Benchmark("scale", "scale.py", quick=("--subjects", "50", "100", "--vertices=100"), takes=("folder",)),
     Benchmark("rendering", "rendering.py", quick=("--subjects=2",), rows=_rendering),
+    Benchmark("point errors", "point_errors.py", quick=("--subjects=8",), needs=("records",), takes=("model",)),
     Benchmark("true size", "true_size.py", quick=("--people=2",), takes=("model",)),
     Benchmark("ARMSE", "armse.py", quick=("--pairs=1",), rows=_armse),
     Benchmark(
@@ -184,6 +185,7 @@ NEEDS = {
     "capture": "a capture folder of scans",
     "scans_model": "the 3DMM that was built from these scans",
     "model": "a trained single view model (.keras)",
+    "records": "a folder of records, of whose validation split the points are measured",
     "image": "a photograph with a face",
 }
 """What this command may be given, by option; what needs one that is not given is left out."""
