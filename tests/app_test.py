@@ -18,7 +18,7 @@ from PIL import Image
 
 from tfface import models
 from tfface.reconstruction import reconstruction_run
-from tfface.studio import server
+from tfface.studio import server, worker
 from tfface.studio.gallery import Gallery, RefusedError
 from tfface.studio.options import AppOptions
 
@@ -278,3 +278,14 @@ def test_the_page_says_why_its_program_has_ended(app, browser):
     app.gallery.tell({"ended": "This program has ended: a.keras: not a model"})
     browser.wait("!element('refused').hidden")
     assert browser.evaluate("element('refused').textContent") == "This program has ended: a.keras: not a model"
+
+
+def test_faces_are_shown_in_the_order_of_the_files_whichever_was_found_first():
+    order = {"a.jpg": 0, "a.jpg.png": 1, "clip.mp4": 2}
+    found = ["clip.mp4 3", "clip.mp4 9", "a.jpg.png", "a.jpg"]
+    assert sorted(found, key=lambda name: worker._place(name, order)) == [
+        "a.jpg",
+        "a.jpg.png",
+        "clip.mp4 3",
+        "clip.mp4 9",
+    ]

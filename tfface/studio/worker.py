@@ -8,7 +8,7 @@ import io
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -141,7 +141,10 @@ class Worker:
             faults, done = [f"{type(error).__name__}: {error}".replace(f"{root}/", "")], False
         follower.end()
         if done:
-            self._finish(person_id, root, faults, follower.faces)
+            # Photographs are read side by side: faces come as they are found, and are shown at last as dropped.
+            order = {path.name: place for place, path in enumerate(dropped)}
+            faces = sorted(follower.faces, key=lambda face: _place(str(face["name"]), order))
+            self._finish(person_id, root, faults, faces)
         else:
             self._gallery.change(person_id, status=FAILED, step="", share=1.0, seconds_left=None, faults=faults)
         self._gallery.finished(person_id)
@@ -158,6 +161,13 @@ class Worker:
         self._gallery.change(
             person_id, status=DONE, step="", share=1.0, seconds_left=0.0, faces=faces, faults=faults, files=found
         )
+
+
+def _place(name: str, order: Mapping[str, int]) -> int:
+    """Of a photograph, or of a video's frame, whose name begins with the file's, among the files that were dropped."""
+    return max(((len(file), place) for file, place in order.items() if name.startswith(file)), default=(0, len(order)))[
+        1
+    ]
 
 
 class _Follower:
@@ -192,6 +202,7 @@ class _Follower:
             number = len(self.faces)
             face: dict[str, object] = {
                 "name": PurePath(found.photograph.name).name,
+                "thumbnail": number,
                 "width": pixels.shape[1],
                 "height": pixels.shape[0],
                 "box": np.round(found.face.box, 1).tolist(),

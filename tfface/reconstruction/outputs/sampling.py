@@ -92,14 +92,8 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
     x, y = (found[:, axis] / np.maximum(depth, MIN_DEPTH) for axis in (3, 4))
     height, width = view.pixels.shape[:2]
     near = np.flatnonzero((cosine > _LEAST_COSINE) & (x > 0) & (x < width) & (y > 0) & (y < height) & (depth > 1))
-    # Between corners that are all seen, or all hidden, texels are as they are: rays decide about the others alone.
-    visible = caster.visible(caster.vertices, centre, _TOLERANCE).astype(np.int8)
-    corners = visible[texels.corners.take(turned[near], axis=0)].sum(axis=1)
-    between = np.flatnonzero((corners > 0) & (corners < 3))
-    ends = 1 - _TOLERANCE / np.maximum(length[near[between]], _TOLERANCE)
-    shown = corners == 3
-    shown[between] = ~caster.occluded(centre, sight[near[between]], ends)
-    near = near[shown]
+    ends = 1 - _TOLERANCE / np.maximum(length[near], _TOLERANCE)
+    near = near[~caster.occluded(centre, sight[near], ends)]
     if not len(near):
         nothing = np.zeros(0, np.float32)
         return Samples(np.zeros(0, np.intp), np.zeros((0, 3), np.float32), nothing, nothing, 0.0)

@@ -70,7 +70,7 @@ function drawList() {
   const focused = document.activeElement.dataset.person;
   element("people").replaceChildren(...[...people.values()].reverse().map((person) => {
     const picture = person.faces.length
-      ? make("img", { src: `/people/${person.id}/thumbnails/0`, alt: "" })
+      ? make("img", { src: `/people/${person.id}/thumbnails/${person.faces[0].thumbnail}`, alt: "" })
       : make("span", { className: "blank" });
     const name = person.name || "New person";
     const button = make("button", { type: "button" }, picture, make("b", {}, name), make("small", {}, STATUS[person.status]));
@@ -82,7 +82,7 @@ function drawList() {
   if (focused) document.querySelector(`[data-person="${focused}"]`)?.focus();
 }
 
-function drawFace(person, face, number) {
+function drawFace(person, face) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `0 0 ${face.width} ${face.height}`);
   svg.setAttribute("aria-hidden", "true");
@@ -98,7 +98,7 @@ function drawFace(person, face, number) {
   const radius = (face.landmarks.length ? 1 : 2.2) * unit;
   points.forEach(([cx, cy]) => add("circle", { cx, cy, r: radius, "stroke-width": 0.3 * unit }));
   const image = make("img", {
-    src: `/people/${person.id}/thumbnails/${number}`, alt: `Photograph ${face.name} with the points of the face`,
+    src: `/people/${person.id}/thumbnails/${face.thumbnail}`, alt: `Photograph ${face.name} with the points of the face`,
     width: face.width, height: face.height,
   });
   const frame = make("div", { className: "frame" }, image, svg);
@@ -129,7 +129,7 @@ function drawPerson() {
   element("progress").value = person.share;
   element("faults").hidden = !person.faults.length;
   element("faults").replaceChildren(...person.faults.map((fault) => make("li", {}, fault)));
-  element("faces").replaceChildren(...person.faces.map((face, number) => drawFace(person, face, number)));
+  element("faces").replaceChildren(...person.faces.map((face) => drawFace(person, face)));
   drawDownloads(person);
   const page = person.files.includes("index.html") ? `/people/${person.id}/index.html` : "";
   const viewer = element("viewer");
