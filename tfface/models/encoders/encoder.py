@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from tfface import starter
+
 if TYPE_CHECKING:
     import keras
 
@@ -58,7 +60,8 @@ class Encoder:
 
         Args:
           image_size: (height, width) in px.
-          weights: ``none`` (random), one of `sources`, or the path of a file.
+          weights: ``none`` (random), one of `sources`, the path of a file, or a model of tfface (``starter``, or the
+            path of a .keras file), which gives its convolutions whatever its crops and its 3DMM.
           dtype: A Keras dtype policy: ``float32``, ``mixed_bfloat16``, ...
           output: The layer of `outputs` to end with; the first if empty. VGG-16 ends in 7 x 7 cells for the 224 px that
             it was made for, and in 2 x 2 for crops of 64 px, too few to say where things are.
@@ -83,6 +86,28 @@ class Encoder:
             application = self.application((*image_size, 3))
         finally:
             keras.config.set_dtype_policy(policy)
-        if weights != "none":
+        encoder = keras.Model(application.input, application.get_layer(output).output, name=self.name)
+        if weights == starter.NAME or weights.endswith(".keras"):
+            self._take(encoder, weights)
+        elif weights != "none":
             self.load(application, weights)
-        return keras.Model(application.input, application.get_layer(output).output, name=self.name)
+        return encoder
+
+    def _take(self, encoder: "keras.Model", path: str) -> None:
+        """Gives an encoder the weights of that of a model of tfface."""
+        import tfface
+        from tfface.models.face_model import FaceModel
+
+        given = FaceModel(tfface.load(path)).encoder
+        if given.name != self.name:
+            raise ValueError(f"encoder_weights: {path}: expected a model whose encoder is {self.name}, got {given.name}")
+        there = {layer.name for layer in given.layers}
+        missing = [layer.name for layer in encoder.layers if layer.weights and layer.name not in there]
+        if missing:
+            raise ValueError(
+                f"encoder_weights: {path}: expected the layers up to {encoder.output_names[0]}, got none of "
+                f"{', '.join(missing)}: name a lower --encoder_output"
+            )
+        for layer in encoder.layers:
+            if layer.weights:
+                layer.set_weights(given.get_layer(layer.name).get_weights())
