@@ -114,7 +114,7 @@ def test_the_convolutions_of_a_model_are_taken_for_other_crops_and_fewer_blocks(
             np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match=r"model\.keras: expected the layers up to out_relu, got none of block_13_exp"):
         MOBILENET_V2.build((96, 96), path)
-    with pytest.raises(ValueError, match="expected a model whose encoder is vgg16, got mobilenet_v2"):
+    with pytest.raises(ValueError, match="expected a model with encoder vgg16, got mobilenet_v2"):
         VGG16.build((96, 96), path)
     with pytest.raises(FileNotFoundError, match="no such file: "):
         VGG16.build((96, 96), str(tmp_path / "absent.keras"))

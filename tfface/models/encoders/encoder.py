@@ -100,7 +100,7 @@ class Encoder:
 
         given = FaceModel(tfface.load(path)).encoder
         if given.name != self.name:
-            raise ValueError(f"encoder_weights: {path}: expected a model whose encoder is {self.name}, got {given.name}")
+            raise ValueError(f"encoder_weights: {path}: expected a model with encoder {self.name}, got {given.name}")
         there = {layer.name for layer in given.layers}
         missing = [layer.name for layer in encoder.layers if layer.weights and layer.name not in there]
         if missing:
