@@ -1,6 +1,7 @@
 """What an image encoder says of itself: how it is built, prepared for and cut."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -95,10 +96,13 @@ class Encoder:
 
     def _take(self, encoder: "keras.Model", path: str) -> None:
         """Gives an encoder the weights of that of a model of tfface."""
-        import tfface
+        from tfface.models import archive
         from tfface.models.face_model import FaceModel
 
-        given = FaceModel(tfface.load(path)).encoder
+        file = str(starter.path()) if path == starter.NAME else path
+        if not os.path.isfile(file):
+            raise FileNotFoundError(f"encoder_weights: no such file: {file}")
+        given = FaceModel(archive.load(file)).encoder
         if given.name != self.name:
             raise ValueError(f"encoder_weights: {path}: expected a model with encoder {self.name}, got {given.name}")
         there = {layer.name for layer in given.layers}
