@@ -1,6 +1,7 @@
 """The export: what is written, that it predicts what the Keras model predicts, and what is refused."""
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -123,6 +124,27 @@ def test_no_intrinsics_are_the_assumed_ones(servable, model):
     )
     for key in OUTPUTS:
         np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-4)
+
+
+def test_any_set_of_outputs_is_answered_by_few_programs(version, servable, model):
+    """Each is a copy of the graph in memory, and 31 sets can be asked for."""
+    encoded = parity.encode(parity.examples(model, 1)["images"])
+    inputs = {"image_bytes": encoded, "intrinsics": np.zeros((1, 1, 3, 3), np.float32)}
+    expected = servable.run("serving_default", inputs, sorted(OUTPUTS))
+    loaded = Servable(version, "tiny", 1)
+    made = []
+    make_callable = loaded._session.make_callable
+    loaded._session.make_callable = lambda *given, **named: made.append(given) or make_callable(*given, **named)
+    try:
+        for size in range(1, 6):
+            for asked in itertools.combinations(sorted(OUTPUTS, reverse=True), size):
+                found = loaded.run("serving_default", inputs, asked)
+                assert tuple(found) == asked
+                for key in asked:
+                    np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-4)
+    finally:
+        loaded.close()
+    assert len(made) == 9
 
 
 @pytest.mark.parametrize(("kind", "merge"), [("multi_view", "attention"), ("shape_only", "concat")])

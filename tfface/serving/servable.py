@@ -20,6 +20,7 @@ WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 DEFAULT_SIGNATURE = "serving_default"
 PREDICT_METHOD = "tensorflow/serving/predict"
 _INITIALIZER = "__saved_model_init_op"
+_MOST_CALLABLES = 8
 _VARIABLES = ("VarHandleOp", "VariableV2")
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -75,25 +76,31 @@ class Servable:
         Raises:
           ServingError: With TensorFlow's own code and text.
         """
-        names = tuple(sorted(outputs))
-        call, feeds = self._callable(signature, names)
+        call, feeds, names = self._callable(signature, tuple(sorted(outputs)))
         with from_tensorflow():
             try:
                 values = call(*(inputs[key] for key in feeds))
             except (TypeError, ValueError) as error:  # NumPy's view of what a feed cannot be
                 raise tf.errors.InvalidArgumentError(None, None, f"{signature}: {error}") from error
-        return dict(zip(names, values, strict=True))
+        given = dict(zip(names, values, strict=True))
+        return {name: given[name] for name in outputs}
 
-    def _callable(self, signature: str, outputs: tuple[str, ...]) -> tuple[Any, list[str]]:
+    def _callable(self, signature: str, outputs: tuple[str, ...]) -> tuple[Any, list[str], tuple[str, ...]]:
+        """What computes these outputs or, once `_MOST_CALLABLES` others are there, all outputs of the signature.
+
+        TensorFlow keeps a copy of the graph for each, and clients can ask for any of 2^outputs sets.
+        """
         with self._lock:
+            definition = self.signatures[signature]
+            if (signature, outputs) not in self._callables and len(self._callables) >= _MOST_CALLABLES:
+                outputs = tuple(sorted(definition.outputs))
             if (signature, outputs) not in self._callables:
-                definition = self.signatures[signature]
                 feeds = sorted(definition.inputs)
                 call = self._session.make_callable(
                     [definition.outputs[key].name for key in outputs],
                     feed_list=[definition.inputs[key].name for key in feeds],
                 )
-                self._callables[signature, outputs] = call, feeds
+                self._callables[signature, outputs] = call, feeds, outputs
             return self._callables[signature, outputs]
 
     def warm_up(self) -> int:
