@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import struct
 import subprocess
 import sys
 
@@ -203,6 +204,16 @@ for seed in range(int(sys.argv[2]), int(sys.argv[3])):
     except (ValueError, OSError) as error:
         assert str(path) in str(error), error
 """
+
+
+def test_a_heap_of_texts_whose_objects_have_no_size_is_refused(whole, tmp_path):
+    """HDF5 walked it without end: a collection that claims more than its objects, with zeros behind it."""
+    path = tmp_path / "model.h5"
+    begin = whole.index(b"GCOL")
+    assert struct.unpack_from("<Q", whole, begin + 8) == (4096,)
+    path.write_bytes(whole[: begin + 8] + struct.pack("<Q", 4223) + whole[begin + 16 :])
+    with pytest.raises(ValueError, match=r"model\.h5: .*the texts at byte \d+ are damaged: .* do not fill 4223 bytes"):
+        MorphableModel.load(path)
 
 
 def test_damaged_files_are_read_or_refused(whole, tmp_path):
