@@ -240,6 +240,18 @@ def test_a_text_that_is_no_object_is_refused_by_its_name(whole, tmp_path, name, 
         MorphableModel.load(path)
 
 
+@pytest.mark.parametrize("shape", [(0, 0), (0, 1), (0, 3), (2, 16), (3, 15)])
+def test_points_of_another_program_that_are_not_those_of_the_mean_are_refused(whole, tmp_path, shape):
+    path = tmp_path / "model.h5"
+    path.write_bytes(whole)
+    replaced(path, "tfface")
+    replaced(path, "shape/representer/points", np.zeros(shape))
+    replaced(path, "metadata/landmarks/json", '[{"id": "a", "coordinates": [0, 1, 2]}]')
+    expected = rf"model\.h5: .*/shape/representer/points must have the shape \[3, 16\], got \[{shape[0]}, {shape[1]}\]"
+    with pytest.raises(ValueError, match=expected):
+        MorphableModel.load(path)
+
+
 def test_the_landmarks_of_a_file_are_those_of_its_json(whole, tmp_path):
     path = tmp_path / "model.h5"
     path.write_bytes(whole)

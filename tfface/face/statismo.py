@@ -182,7 +182,10 @@ def _with_landmarks(file: h5py.File, content: Content) -> Content:
     if "metadata/landmarks/json" not in file:
         return content
     root = "/shape" if "shape" in file else ""
-    points = hdf5_reading.matrix(file, f"{root}/representer/points").T
+    name, expected = f"{root}/representer/points", (3, content.mean.size // 3)
+    points = hdf5_reading.matrix(file, name).T
+    if points.T.shape != expected:
+        raise ValueError(f"{name} must have the shape {list(expected)}, got {list(points.T.shape)}")
     landmarks = json.loads(hdf5_reading.text(file, "metadata/landmarks/json"))
     nearest = cKDTree(points).query([landmark["coordinates"] for landmark in landmarks])[1] if landmarks else ()
     named = {landmark["id"]: int(index) for landmark, index in zip(landmarks, nearest, strict=True)}
