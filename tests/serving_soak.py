@@ -31,8 +31,8 @@ import serving_fuzz
 import serving_tiny
 
 _BROKEN = 10  # one request of so many
-_HURRIED = 30  # likewise: versions of the first tenth come so much more often
-_SAMPLED = 20  # likewise: before it the server's memory is looked at
+_HURRIED = 30  # times as often versions change during the first tenth
+_SAMPLED = 20  # before one request of so many the server's memory is looked at
 
 
 class Soak:
