@@ -3,12 +3,12 @@
     PYTHONPATH=. python tests/serving_soak.py --requests=10000 --rate=16
 
 serves a small model with ``python -m tfface.serve`` on loopback and asks it by gRPC and by REST, `--rate` times a
-second, so that it takes ten minutes; one request in ten is broken (serving_fuzz.py makes them). Every `--every` seconds,
-and thirty times as often during the first tenth of the requests, a new version appears and the one before the last goes:
-what the first thirty versions leave in the heap is 5 % once, what 180 more leave is 1 % (docs/faults.md). It ends with the requests or the seconds, whichever comes first,
-and with 1 if a good request failed, a broken one was answered improperly, the newest version does not answer, or the
-server's memory was not flat after the first tenth: what it held at least, between two changes of versions, was more
-than `--growth` percent more in the last tenth than in the second.
+second, so that it takes ten minutes; one request in ten is broken (serving_fuzz.py makes them). Every `--every` seconds
+a new version appears and the one before the last goes; during the first tenth of the requests thirty times as often,
+since the first thirty versions leave 5 % in the heap, once, and 180 more leave 1 % (docs/faults.md). It ends with the
+requests or the seconds, whichever comes first, and with 1 if a good request failed, a broken one was answered
+improperly, the newest version does not answer, or the server's memory was not flat after the first tenth: what it held
+at least, between two changes of versions, was more than `--growth` percent more in the last tenth than in the second.
 """
 
 import argparse

@@ -44,7 +44,7 @@ def check_heaps(path: str | os.PathLike[str]) -> None:
                     break
                 at += taken
             if not at <= end <= len(content) or end - at >= 16:
-                raise ValueError(f"the texts at byte {begin} are damaged: their objects do not fill {end - begin} bytes")
+                raise ValueError(f"the texts at byte {begin} are damaged: objects do not fill {end - begin} bytes")
             begin = content.find(_HEAP, begin + 1)
 
 
