@@ -80,11 +80,19 @@ def built():
 
 
 def test_a_head_has_its_parts_and_apples_targets():
-    assert [part.name for part in built().parts] == ["skin", "teeth", "eyes"]
+    assert [part.name for part in built().parts] == ["skin", "eyes", "teeth"]
     assert {"jawOpen", "mouthSmileLeft", "eyeBlinkRight", "mouthOpen", "eyesClosed"} <= set(built().targets)
     assert built().parts[0].material.image is not None
-    assert built().parts[2].material.image is not None
-    assert built().parts[1].material.image is None
+    assert built().parts[1].material.image is built().parts[2].material.image is not None
+
+
+def test_without_photographs_teeth_have_one_colour_and_eyes_are_painted():
+    model = person().face_model
+    plain = texture.paint(model, model.head.mean, None, 64)
+    parts = {part.name: part for part in avatar_building.build(person(), plain).parts}
+    assert parts["teeth"].material.image is None
+    middle = parts["eyes"].material.image[256, 210] / 255
+    np.testing.assert_allclose(middle / middle.sum(), np.array(head_parts.BROWN) / sum(head_parts.BROWN), atol=0.02)
 
 
 def test_the_skin_takes_its_colours_from_the_photographs():
@@ -188,7 +196,7 @@ def test_the_file_holds_what_the_avatar_is(tmp_path):
 
 
 def test_an_avatar_whose_parts_do_not_fit_is_refused():
-    part = built().parts[1]
+    part = built().parts[2]
     with pytest.raises(ValueError, match="teeth: expected vertices in 0"):
         avatar.Avatar("x", built().vertices[:5], (part,), {})
     with pytest.raises(ValueError, match="smile: expected the shape"):

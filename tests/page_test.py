@@ -66,7 +66,9 @@ class TestText:
         inwards = reconstruction(triangles=TRIANGLES[:, ::-1])
         content = _content(page.page(inwards))
         np.testing.assert_array_equal(_array(content["triangles"], "<u4", -1, 3), TRIANGLES)
-        assert content["uv"] is content["texture"] is None
+        assert content["uv"] is None
+        assert content["textures"] == []
+        assert content["pieces"] == [{"count": 3 * len(TRIANGLES), "image": None, "face": True}]
 
     def test_a_large_photograph_is_reduced_with_its_camera(self):
         large, small = (_content(page.page(ANN, max_side=side))["photographs"][0] for side in (500, 84))
@@ -124,9 +126,9 @@ class TestText:
             np.testing.assert_allclose(rebuilt, EXPRESSIONS.deltas[number], atol=1e-3)
 
     def test_displacements_in_the_page_are_bounded(self, monkeypatch):
-        whole = page_expressions.content(moving())
+        whole = page_expressions.content(moving(), EXPRESSIONS.deltas)
         monkeypatch.setattr(page_expressions, "_MAX_MOVES", whole["counts"][0] + whole["counts"][1])
-        cut = page_expressions.content(moving())
+        cut = page_expressions.content(moving(), EXPRESSIONS.deltas)
         assert cut["counts"] == whole["counts"][:2]
         assert len(cut["index"]) == len(cut["deltas"]) == sum(cut["counts"])
         # A smile of one side only is not in the short list.

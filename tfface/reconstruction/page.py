@@ -19,8 +19,9 @@ from PIL import Image
 from tfface import files
 from tfface.drawing import colors
 from tfface.geometry import camera, mesh, rotation
-from tfface.reconstruction import page_expressions
-from tfface.reconstruction.outputs import TexturedFace, pictures
+from tfface.reconstruction import page_expressions, page_surface
+from tfface.reconstruction.outputs import TexturedFace, pictures, png
+from tfface.reconstruction.outputs.avatar import Part
 from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface
 from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
@@ -29,7 +30,6 @@ Picture = npt.NDArray[np.uint8]
 
 _ASSETS = importlib.resources.files("tfface.reconstruction") / "page_assets"
 _MODES = {"texture": "Texture", "shaded": "Shaded", "error": "Error"}
-_MAX_TEXTURE_SIDE = 2048  # px; every WebGL takes it
 _TICKS = 5
 
 
@@ -56,17 +56,20 @@ def page(
     reconstruction: Reconstruction,
     face: TexturedFace | None = None,
     *,
+    parts: Sequence[Part] = (),
     errors: npt.ArrayLike | None = None,
     max_error: float = colors.MAX_ERROR,
     max_side: int = 1024,
 ) -> str:
-    """The page: the face in 3D, textured, shaded, by its error or as a wireframe, also over the photographs.
+    """The page: the head in 3D, textured, shaded, by its error or as a wireframe, its face also over the photographs.
 
     The page loads nothing and runs no script but its own, which its content security policy holds.
 
     Args:
       reconstruction: What to show. Names are shown as they are, whatever characters they have.
       face: The same person's surface with its texture; without it, the page shows no texture.
+      parts: Of the same person's head (`outputs.Outputs.parts`); without them, or a head in the 3DMM, the page shows
+        the face alone.
       errors: [P], mm, 0 or more, of each vertex, where the truth is known; NaN where it is not.
       max_error: mm, where the colours of the errors end.
       max_side: px, of pictures in the page; larger photographs are reduced.
@@ -78,22 +81,23 @@ def page(
       ValueError: If the mesh is not sound, or an argument does not fit it.
     """
     surface = output_surface(reconstruction.face_model) if face is None else face
-    triangles = mesh.checked_triangles(reconstruction.vertices, surface.triangles)
-    vertices = np.asarray(reconstruction.vertices, np.float32)
-    errors = None if errors is None else _checked_errors(errors, len(vertices))
+    mesh.checked_triangles(reconstruction.vertices, surface.triangles)
+    errors = None if errors is None else _checked_errors(errors, len(reconstruction.vertices))
     if not max_error > 0:
         raise ValueError(f"max_error must be positive, got {max_error}")
     kind = "" if reconstruction.face_model.expressions is None else reconstruction.face_model.expressions.kind
-    moving = page_expressions.content(reconstruction)
+    drawn = page_surface.drawn(reconstruction, surface, parts)
+    moving = page_expressions.content(reconstruction, drawn.displacements)
     names = [_name(view) for view in reconstruction.views]
     modes = [name for name in _MODES if (name != "texture" or face) and (name != "error" or errors is not None)]
     content = {
-        **_geometry(vertices, triangles, face, errors),
+        **_geometry(drawn, errors),
         "errorMax": max_error,
         "errorColors": _base64(colors.COLORMAP(np.arange(256), bytes=True)[:, :3]),
-        "texture": None if face is None else _data_url(_resized_texture(face.image), quality=92),
+        "textures": [_texture_url(image) for image in drawn.images],
+        "pieces": [{"count": piece.count, "image": piece.image, "face": piece.face} for piece in drawn.pieces],
         "photographs": [_photograph(view, max_side) for view in reconstruction.views],
-        "numClosing": surface.num_closing,
+        "numClosing": drawn.num_closing,
         "expressions": None if moving is None else {name: _plain(value) for name, value in moving.items()},
     }
     script = "\n".join(["'use strict';", *map(_asset, ("viewer.js", "expressions.js", "page.js"))])
@@ -101,7 +105,7 @@ def page(
     return string.Template(_asset("page.html")).substitute(
         policy=f"default-src 'none'; img-src data:; script-src {_digest(script)}; style-src {_digest(style)}",
         title=html.escape(reconstruction.name),
-        facts=_facts(vertices, triangles, reconstruction.views),
+        facts=_facts(drawn, reconstruction.views),
         style=style,
         script=script,
         modes="\n".join(_mode(name, checked=name == modes[0]) for name in modes),
@@ -116,18 +120,18 @@ def page(
     )
 
 
-def _geometry(
-    vertices: Array, triangles: mesh.Indices, face: TexturedFace | None, errors: Array | None
-) -> dict[str, str | None]:
+def _geometry(drawn: page_surface.Drawn, errors: Array | None) -> dict[str, str | None]:
     """Arrays as the page's script reads them: base64 of little-endian numbers."""
-    normals = np.rint(32767 * mesh.vertex_normals(vertices, triangles))
-    uv = None if face is None else np.rint(65535 * face.atlas.uv[face.atlas.triangles])
+    normals = np.rint(32767 * mesh.vertex_normals(drawn.vertices, drawn.triangles))
+    known = None if errors is None else np.full(len(drawn.vertices), -1.0)
+    if known is not None and errors is not None:
+        known[drawn.face_index] = np.nan_to_num(errors, nan=-1)
     return {
-        "positions": _base64(vertices.astype("<f4")),
+        "positions": _base64(drawn.vertices.astype("<f4")),
         "normals": _base64(normals.astype("<i2")),
-        "triangles": _base64(triangles.astype("<u4")),
-        "uv": None if uv is None else _base64(uv.astype("<u2")),
-        "errors": None if errors is None else _base64(np.nan_to_num(errors, nan=-1).astype("<f4")),
+        "triangles": _base64(drawn.triangles.astype("<u4")),
+        "uv": None if drawn.uv is None else _base64(np.rint(65535 * drawn.uv).astype("<u2")),
+        "errors": None if known is None else _base64(known.astype("<f4")),
     }
 
 
@@ -138,14 +142,6 @@ def _checked_errors(errors: npt.ArrayLike, num_vertices: int) -> Array:
     if np.isnan(values).all() or np.isinf(values).any() or (values < 0).any():
         raise ValueError("errors must be finite and 0 or more where they are known, and known somewhere")
     return values
-
-
-def _resized_texture(image: Picture) -> Picture:
-    """The texture with sides of a power of two, which WebGL 1 asks for where it draws textures smaller."""
-    height, width = (min(_MAX_TEXTURE_SIDE, 1 << (side - 1).bit_length()) for side in image.shape[:2])
-    if (height, width) == image.shape[:2]:
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _size(view: View, max_side: int) -> tuple[int, int]:
@@ -169,9 +165,9 @@ def _photograph(view: View, max_side: int) -> dict[str, Any]:
     }
 
 
-def _facts(vertices: Array, triangles: mesh.Indices, views: Sequence[View]) -> str:
+def _facts(drawn: page_surface.Drawn, views: Sequence[View]) -> str:
     photographs = {0: "", 1: " · 1 photograph"}.get(len(views), f" · {len(views)} photographs")
-    return f"{len(vertices):,} vertices · {len(triangles):,} triangles{photographs}"
+    return f"{len(drawn.vertices):,} vertices · {len(drawn.triangles):,} triangles{photographs}"
 
 
 def _mode(name: str, *, checked: bool) -> str:
@@ -243,6 +239,13 @@ def _digest(text: str) -> str:
 
 def _base64(array: npt.NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+
+
+def _texture_url(image: Picture) -> str:
+    """A texture; only a PNG has parts that are seen through."""
+    if image.shape[-1] == 3:
+        return _data_url(image, quality=92)
+    return f"data:image/png;base64,{base64.b64encode(png.encoded(image)).decode('ascii')}"
 
 
 def _data_url(pixels: Picture, *, quality: int) -> str:

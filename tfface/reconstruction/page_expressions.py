@@ -34,11 +34,12 @@ _FIRST: dict[str, arkit.Recipe] = {
 """The sliders that stand first, as sums of ARKit's."""
 
 
-def content(reconstruction: Reconstruction) -> dict[str, Any] | None:
+def content(reconstruction: Reconstruction, displacements: Array | None) -> dict[str, Any] | None:
     """What the page's script reads of expressions, or None for a 3DMM without any.
 
     Args:
       reconstruction: The person.
+      displacements: ``[E, V, 3]``, mm, of the 3DMM's expressions, of the vertices that are drawn.
 
     Returns:
       ``counts`` [E], how many vertices each expression moves; ``scales`` [E], mm a unit; ``index`` uint32 [M] and
@@ -47,20 +48,19 @@ def content(reconstruction: Reconstruction) -> dict[str, Any] | None:
       the photographs, or None.
     """
     expressions = reconstruction.face_model.expressions
-    if expressions is None:
+    if expressions is None or displacements is None:
         return None
-    moving = [np.flatnonzero(np.abs(delta).max(axis=1) > _STILL) for delta in expressions.deltas]
+    moving = [np.flatnonzero(np.abs(delta).max(axis=1) > _STILL) for delta in displacements]
     kept = int(np.searchsorted(np.cumsum([len(index) for index in moving]), _MAX_MOVES, side="right"))
     moving = moving[:kept]
-    scales = [max(float(np.abs(delta).max()), 1e-6) / 32767 for delta in expressions.deltas[:kept]]
+    scales = [max(float(np.abs(delta).max()), 1e-6) / 32767 for delta in displacements[:kept]]
     moves = [
-        np.rint(delta[index] / scale)
-        for delta, index, scale in zip(expressions.deltas[:kept], moving, scales, strict=True)
+        np.rint(delta[index] / scale) for delta, index, scale in zip(displacements[:kept], moving, scales, strict=True)
     ]
     weights = reconstruction.expressions
     return {
         "counts": [len(index) for index in moving],
-        "scales": [scale * reconstruction.size for scale in scales],
+        "scales": scales,
         "index": np.concatenate([np.zeros(0, int), *moving]).astype("<u4"),
         "deltas": np.concatenate([np.zeros((0, 3)), *moves]).astype("<i2"),
         "sliders": _sliders(expressions, kept),

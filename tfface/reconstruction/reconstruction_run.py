@@ -374,7 +374,7 @@ class _Run:
                 gains = made_files.face.gains
                 if PAGE in wanted:
                     self._progress.begin(PAGE_STEP)
-                    page.write(folder / PAGE_FILE, made, made_files.face)
+                    page.write(folder / PAGE_FILE, made, made_files.face, parts=made_files.parts)
         except ValueError as error:
             faults = (*seen.faults, f"{made.name}: {error}")
             return Result(made.name, person.name, FAILED, below, (), faults, key)

@@ -104,6 +104,7 @@ class _Writer:
     accessors: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     materials: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     images: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    pictures: dict[int, int] = dataclasses.field(default_factory=dict)
 
     def tree(self) -> dict[str, Any]:
         """What the document has of it."""
@@ -161,6 +162,13 @@ class _Writer:
                 }
             yield self._accessor(_FLOAT, len(target), "VEC3", **fields)
 
+    def _image(self, material: Material) -> int:
+        """Number of a picture, which materials may share."""
+        if id(material.image) not in self.pictures:
+            self.images.append({"bufferView": self._view(material.png), "mimeType": "image/png", "name": material.name})
+            self.pictures[id(material.image)] = len(self.images) - 1
+        return self.pictures[id(material.image)]
+
     def material(self, material: Material) -> int:
         """A material and, if it has one, its picture."""
         surface: dict[str, Any] = {
@@ -169,8 +177,7 @@ class _Writer:
             "roughnessFactor": material.roughness,
         }
         if material.image is not None:
-            self.images.append({"bufferView": self._view(material.png), "mimeType": "image/png", "name": material.name})
-            surface["baseColorTexture"] = {"index": len(self.images) - 1}
+            surface["baseColorTexture"] = {"index": self._image(material)}
         transparent = material.color[3] < 1 or (material.image is not None and material.image.shape[-1] == 4)
         self.materials.append(
             {

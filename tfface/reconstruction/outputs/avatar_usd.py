@@ -69,7 +69,7 @@ def blend_shape_names(avatar: Avatar) -> list[str]:
 
 def _write_stage(avatar: Avatar, path: Path) -> list[Path]:
     """Writes the layer, and beside it the textures that it names; returns their paths."""
-    from pxr import Usd, UsdGeom, UsdSkel, Vt
+    from pxr import Tf, Usd, UsdGeom, UsdSkel, Vt
 
     stage = Usd.Stage.CreateNew(str(path))
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
@@ -83,15 +83,18 @@ def _write_stage(avatar: Avatar, path: Path) -> list[Path]:
     positions = file_vertices(avatar.vertices)
     normals = file_normals(avatar.vertices, triangles)
     moved = dict(zip(blend_shape_names(avatar), map(file_displacement, avatar.targets.values()), strict=True))
-    textures = []
+    textures: dict[int, Path] = {}
     for part in avatar.parts:
         mesh = _define_mesh(stage, part, positions, normals)
         _bind_blend_shapes(stage, mesh, {name: values[part.vertex] for name, values in moved.items()})
-        textures += _bind_material(stage, mesh, part.material, path.parent)
+        if part.material.image is not None and id(part.material.image) not in textures:
+            textures[id(part.material.image)] = path.parent / f"{Tf.MakeValidIdentifier(part.material.name)}.png"
+            textures[id(part.material.image)].write_bytes(part.material.png)
+        _bind_material(stage, mesh, part.material, textures.get(id(part.material.image)))
     extent = np.stack((positions.min(axis=0), positions.max(axis=0)))
     root.CreateExtentAttr(Vt.Vec3fArray.FromNumpy(extent))
     stage.GetRootLayer().Save()
-    return textures
+    return list(textures.values())
 
 
 def _define_skeleton(stage: Any, names: list[str]) -> None:
@@ -156,8 +159,8 @@ def _bind_blend_shapes(stage: Any, mesh: Any, moved: Mapping[str, Array]) -> Non
         binding.CreateBlendShapeTargetsRel().SetTargets(paths)
 
 
-def _bind_material(stage: Any, mesh: Any, material: Material, folder: Path) -> list[Path]:
-    """A UsdPreviewSurface, and the picture that it has, if it has one."""
+def _bind_material(stage: Any, mesh: Any, material: Material, file: Path | None) -> None:
+    """A UsdPreviewSurface with the picture in a file, which materials may share, if it has one."""
     from pxr import Gf, Sdf, Tf, UsdShade
 
     name = Tf.MakeValidIdentifier(material.name)
@@ -171,12 +174,10 @@ def _bind_material(stage: Any, mesh: Any, material: Material, folder: Path) -> l
     surface.CreateInput("metallic", Sdf.ValueTypeNames.Float).Set(0.0)
     made.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
     UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(made)
-    if material.image is None:
+    if material.image is None or file is None:
         color.Set(Gf.Vec3f(*material.color[:3]))
         opacity.Set(material.color[3])
-        return []
-    file = folder / f"{name}.png"
-    file.write_bytes(material.png)
+        return
     reader = UsdShade.Shader.Define(stage, f"{path}/st")
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
@@ -192,4 +193,3 @@ def _bind_material(stage: Any, mesh: Any, material: Material, folder: Path) -> l
         opacity.ConnectToSource(texture.CreateOutput("a", Sdf.ValueTypeNames.Float))
     else:
         opacity.Set(material.color[3])
-    return [file]

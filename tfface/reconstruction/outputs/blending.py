@@ -29,7 +29,7 @@ _FAIR_WEIGHT = 0.005
 """Weight at which a photograph's own low band follows its colours half as closely as at large weights."""
 _SHARPNESS = 4
 """Power of the weights between details: nearly the best photograph's alone."""
-_SEEN = 0.05, 0.4
+SEEN = 0.05, 0.4
 """Trust between which a texel passes from completed to photographed."""
 _ISLAND = 8.0
 _COMPANY = 0.1, 0.35
@@ -140,11 +140,11 @@ def blend(
     Returns:
       The colours [T, 3] and [T] how far each is photographed, 0 (completed) to 1.
     """
-    company = _in_company(texels.at_vertices(trust[:, None]) / texels.share[:, None], membrane)
-    photographed = smoothstep(*_SEEN, trust * texels.at_texels(company)[:, 0])
+    company = in_company(texels.at_vertices(trust[:, None]) / texels.share[:, None], membrane)
+    photographed = smoothstep(*SEEN, trust * texels.at_texels(company)[:, 0])
     shown = np.flatnonzero(photographed)
     part = photographed[shown, None]
-    blended = _blended(layers, texels, membrane, shown)
+    blended = mixed(layers, texels, membrane, shown)
     sums = texels.at_vertices(np.concatenate((part, part * blended), axis=1), shown)
     seen = sums[:, 0] / texels.share
     # The low band of all that is photographed, completed; details are what the blend has beyond it.
@@ -161,12 +161,12 @@ def blend(
     return np.clip(smooth + detail, 0, 1), photographed
 
 
-def _in_company(trust: Array, membrane: Membrane) -> Array:
-    """Factors [P, 1] that take away the trust [P, 1] in small patches with nothing trusted around them."""
-    return smoothstep(*_COMPANY, membrane.solve(membrane.areas, trust, _ISLAND))
+def in_company(trust: Array, membrane: Membrane, size: float = _ISLAND) -> Array:
+    """Factors [P, 1] that take away the trust [P, 1] in patches of less than a size, mm, with none around."""
+    return smoothstep(*_COMPANY, membrane.solve(membrane.areas, trust, size))
 
 
-def _blended(layers: Sequence[Layer], texels: Texels, membrane: Membrane, shown: Indices) -> Array:
+def mixed(layers: Sequence[Layer], texels: Texels, membrane: Membrane, shown: Indices) -> Array:
     """Colours [S, 3] of the photographs in two bands, at the texels `shown` [S]."""
     high = np.zeros((len(texels.place), 3), np.float32)
     if len(layers) == 1:

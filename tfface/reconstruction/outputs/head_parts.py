@@ -1,5 +1,6 @@
 """The parts of a 3DMM's head as materials: its skin on one texture, and what has colours of its own."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -23,6 +24,9 @@ SKIN, EYES, IRISES, TEETH, GUMS, LASHES = "skin", "eyes", "irises", "teeth", "gu
 OPAQUE = (EYES, TEETH, GUMS)
 """What hides skin behind it."""
 
+TILES = (EYES, EYES, TEETH, GUMS)
+"""Of which region each quarter of the texture of eyes and mouth is, row by row; each eye has one."""
+
 _PLAIN: dict[str, tuple[Color, float, bool]] = {
     TEETH: ((0.80, 0.76, 0.66, 1.0), 0.35, False),
     GUMS: ((0.36, 0.10, 0.10, 1.0), 0.45, False),
@@ -34,9 +38,13 @@ _PLAIN: dict[str, tuple[Color, float, bool]] = {
 _FIRST_TILE = 0.72
 """Of the texture's width, for the first of the tiles that a skin's layout has; the others share the rest."""
 
-_PUPIL, _IRIS, _LIMBUS = 0.045, 0.118, 0.132
+PUPIL, IRIS, LIMBUS = 0.045, 0.118, 0.132
 """Radii about the middle of an eyeball's texture layout, of ICT-FaceKit's: what its poles and its cornea tell."""
-_EYE_SIZE, _LASHES_SIZE = 512, 1024
+SCLERA = 0.90, 0.87, 0.84
+"""sRGB of the white of an eye in front, in full light."""
+BROWN = 0.33, 0.21, 0.13
+"""sRGB of an iris that no photograph shows; the most common colour."""
+_EYE_SIZE, _LASHES_SIZE, _EYE_ROUGHNESS = 512, 1024, 0.15
 _LASHES_A_FRINGE, _LASH_COLOR = 34, (28, 20, 16)
 
 
@@ -72,6 +80,76 @@ def skin_atlas(head: Head) -> Atlas:
     return Atlas(placed.astype(np.float32), triangles.astype(np.int32), vertex.astype(np.int32), tile.astype(np.int32))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class TiledAtlas:
+    """Where eyes, teeth and gums lie on one texture, the 3DMM's own layout of each in a quarter of it.
+
+    Attributes:
+      triangles: [F, 3], vertices of the head: those of `TILES`, one tile after the other.
+      tile: [F], number in `TILES` of each triangle.
+      atlas: Of these triangles.
+    """
+
+    triangles: Indices
+    tile: Indices
+    atlas: Atlas
+
+
+@functools.lru_cache(maxsize=2)
+def tiled_atlas(head: Head) -> TiledAtlas | None:
+    """The layout of eyes, teeth and gums, or None for a head that has none of them, or no layout."""
+    if head.uv is None or head.uv_triangles is None:
+        return None
+    eyes = np.setdiff1d(triangles_of(head, EYES), triangles_of(head, IRISES))
+    second = (
+        head.mean[head.triangles[eyes], 0].mean(axis=1) <= head.mean[eye_shell(head), 0].mean() if len(eyes) else []
+    )
+    chosen = [eyes[np.logical_not(second)], eyes[np.asarray(second, bool)], *(triangles_of(head, r) for r in TILES[2:])]
+    numbers = np.concatenate(chosen).astype(np.int64)
+    if not len(numbers):
+        return None
+    tile = np.repeat(np.arange(len(TILES)), [len(one) for one in chosen])
+    corners, uv_corners = head.triangles[numbers], head.uv_triangles[numbers]
+    # Whole numbers name a picture of the 3DMM's own; eyes share one, so that the tile tells the corners apart.
+    whole = np.floor(head.uv[uv_corners].mean(axis=1))[:, None]
+    within = np.clip(head.uv[uv_corners] - whole, 0, 1)
+    start = np.stack([tile % 2, tile // 2], axis=-1)[:, None]
+    placed = (np.stack([within[..., 0], 1 - within[..., 1]], axis=-1) + start) / 2
+    keys = np.stack([corners, uv_corners, np.broadcast_to(tile[:, None], corners.shape)], axis=-1).reshape(-1, 3)
+    _, first, local = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    atlas = Atlas(
+        placed.reshape(-1, 2)[first].astype(np.float32),
+        local.reshape(-1, 3).astype(np.int32),
+        corners.reshape(-1)[first].astype(np.int32),
+        keys[first, 2].astype(np.int32),
+    )
+    return TiledAtlas(corners, tile, atlas)
+
+
+def tiled_parts(tiled: TiledAtlas, image: npt.NDArray[np.uint8]) -> list[Part]:
+    """Eyes, teeth and gums on the texture that they share."""
+    parts = []
+    for region in dict.fromkeys(TILES):
+        corners = tiled.atlas.triangles[np.isin(tiled.tile, [n for n, name in enumerate(TILES) if name == region])]
+        if len(corners):
+            used, local = np.unique(corners, return_inverse=True)
+            roughness = _EYE_ROUGHNESS if region == EYES else _PLAIN[region][1]
+            material = Material(region, image=image, roughness=roughness)
+            parts.append(Part(region, tiled.atlas.vertex[used], local.reshape(-1, 3), tiled.atlas.uv[used], material))
+    return parts
+
+
+def plain_color(region: str) -> Array:
+    """``[3]`` sRGB, 0..1, of a part that no photograph shows."""
+    return srgb(_PLAIN[region][0][:3])
+
+
+def srgb(linear: npt.ArrayLike) -> Array:
+    """Linear colours, 0..1, as sRGB (IEC 61966-2-1)."""
+    values = np.asarray(linear, np.float64)
+    return np.where(values <= 0.0031308, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055)
+
+
 @functools.lru_cache(maxsize=2)
 def plain_parts(head: Head) -> tuple[Part, ...]:
     """The parts that have one colour."""
@@ -88,17 +166,12 @@ def eye_shell(head: Head) -> Indices:
     return np.setdiff1d(head.regions.get(EYES, np.zeros(0, np.int64)), inner)
 
 
-def eyes(head: Head, iris: Array) -> list[Part]:
-    """The eyeballs' outer shells with a painted iris; nothing for a head without eyes or without their layout.
-
-    Args:
-      head: Of the 3DMM.
-      iris: ``[3]``, sRGB, 0..1.
-    """
+def eyes(head: Head) -> list[Part]:
+    """The eyeballs' outer shells with a painted iris; nothing for a head without eyes or without their layout."""
     shell = np.setdiff1d(triangles_of(head, EYES), triangles_of(head, IRISES))
     if not len(shell) or head.uv is None:
         return []
-    return [_part(head, EYES, Material(EYES, image=eye_image(iris), roughness=0.15), shell)]
+    return [_part(head, EYES, Material(EYES, image=eye_image(BROWN), roughness=_EYE_ROUGHNESS), shell)]
 
 
 @functools.lru_cache(maxsize=2)
@@ -134,20 +207,21 @@ def _draw_lash(image: Image.Image, across: float, root: float, tip: float, lean:
         draw.line((start, end), fill=(*_LASH_COLOR, 255 - 20 * step), width=3 if step < 3 else 2)
 
 
-def eye_image(iris: Array, size: int = _EYE_SIZE) -> npt.NDArray[np.uint8]:
+def eye_image(iris: npt.ArrayLike, sclera: npt.ArrayLike = SCLERA, size: int = _EYE_SIZE) -> npt.NDArray[np.uint8]:
     """An eyeball from the front, ``[S, S, 3]`` sRGB: pupil, iris with its fibres and dark rim, sclera, redder behind.
 
     Args:
       iris: ``[3]``, sRGB, 0..1.
+      sclera: ``[3]``, sRGB, 0..1, beside the iris.
       size: S.
     """
     radius, fibres = _iris_pattern(size)
-    share = np.clip((radius - _PUPIL) / (_IRIS - _PUPIL), 0, 1)
+    share = np.clip((radius - PUPIL) / (IRIS - PUPIL), 0, 1)
     colored = np.asarray(iris) * (1.1 - 0.35 * share**3 + 0.5 * fibres * (0.3 + 0.7 * share))[..., None]
-    sclera = np.array([0.90, 0.87, 0.84]) - np.clip((radius - 0.14) / 0.3, 0, 1)[..., None] * [0.10, 0.30, 0.30]
-    rim = np.clip((radius - _IRIS) / (_LIMBUS - _IRIS), 0, 1)[..., None]
-    image = np.where(rim > 0, (1 - rim) * 0.45 * np.asarray(iris) + rim * sclera, colored)
-    pupil = np.clip((radius - _PUPIL) / 0.006 + 0.5, 0, 1)[..., None]
+    white = np.asarray(sclera) * (1 - np.clip((radius - 0.14) / 0.3, 0, 1)[..., None] * [0.11, 0.34, 0.36])
+    rim = np.clip((radius - IRIS) / (LIMBUS - IRIS), 0, 1)[..., None]
+    image = np.where(rim > 0, (1 - rim) * 0.45 * np.asarray(iris) + rim * white, colored)
+    pupil = np.clip((radius - PUPIL) / 0.006 + 0.5, 0, 1)[..., None]
     return np.rint(255 * np.clip(pupil * image + (1 - pupil) * 0.02, 0, 1)).astype(np.uint8)
 
 

@@ -72,10 +72,8 @@ def without_teeth(samples: Samples, texels: Texels, mouth: Mouth, num_skin: int)
     if not on_lips.any() or on_cheeks.sum() < _FEWEST:
         return samples
     lips, cheeks = samples.colors[on_lips], np.median(samples.colors[on_cheeks], axis=0)
-    green, blue = ((lips[:, channel] / np.maximum(lips[:, 0], 1e-3)) for channel in (1, 2))
-    red = max(float(cheeks[0]), 1e-3)
-    white = smoothstep(*_GREEN, green * red / cheeks[1]) * smoothstep(*_BLUE, blue * red / cheeks[2])
-    dark = smoothstep(*_DARK, lips[:, 0] / red)
+    white = whiteness(lips, cheeks)
+    dark = smoothstep(*_DARK, lips[:, 0] / max(float(cheeks[0]), 1e-3))
     # As a share around each vertex: single texels neither count, nor are the rims of teeth left over.
     seen = samples.seen[on_lips]
     other = np.stack((np.maximum(white, dark), np.ones_like(dark)), axis=1)
@@ -84,6 +82,13 @@ def without_teeth(samples: Samples, texels: Texels, mouth: Mouth, num_skin: int)
     kept = np.ones_like(samples.trust)
     kept[on_lips] = 1 - lip[on_lips] * smoothstep(*_SURROUNDED, around)
     return dataclasses.replace(samples, weights=samples.weights * kept, trust=samples.trust * kept)
+
+
+def whiteness(colors: Array, skin: Array) -> Array:
+    """How sure colours [Q, 3] are of teeth or of the white of an eye, 0..1, beside the colour [3] of the same skin."""
+    green, blue = ((colors[:, channel] / np.maximum(colors[:, 0], 1e-3)) for channel in (1, 2))
+    red, *others = np.maximum(skin, 1e-3)
+    return smoothstep(*_GREEN, green * red / others[0]) * smoothstep(*_BLUE, blue * red / others[1])
 
 
 def _within(points: Array, polygon: Array) -> npt.NDArray[np.bool_]:

@@ -21,9 +21,9 @@ FILE_FROM_MODEL = np.diag([1e-3, -1e-3, -1e-3])
 """p_file = FILE_FROM_MODEL p_model."""
 
 OBJ, MTL, PNG, PLY = "face.obj", "face.mtl", "face.png", "face.ply"
-SEEN, HEAD_SEEN = "face_seen.png", "head_seen.png"
-"""Masks of textures, of `PNG` and of the head's in the GLB: white where photographs show the texel, black where it was
-completed."""
+SEEN, HEAD_SEEN, INSIDE_SEEN = "face_seen.png", "head_seen.png", "inside_seen.png"
+"""Masks of textures, of `PNG`, of the head's skin, and of eyes, teeth and gums in the GLB: white where photographs show
+the texel, black where it was completed."""
 
 
 def write_meshes(face: TexturedFace, folder: Path) -> list[Path]:
@@ -35,9 +35,9 @@ def write_meshes(face: TexturedFace, folder: Path) -> list[Path]:
     return [*write_obj(face, folder), write_ply(face, folder / PLY)]
 
 
-def write_mask(face: TexturedFace, path: Path) -> Path:
-    """Writes which texels photographs show."""
-    files.write_bytes(path, png.encoded(face.photographed))
+def write_mask(photographed: npt.NDArray[np.uint8], path: Path) -> Path:
+    """Writes which texels ``[S, S]`` photographs show."""
+    files.write_bytes(path, png.encoded(photographed))
     return path
 
 

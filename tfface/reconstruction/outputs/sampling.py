@@ -30,6 +30,8 @@ _FOLD = (1.0, 6.0)
 """mm from where a part of the face hides another: right there, nothing is taken; nearby, rather another photograph."""
 _FOLD_WEIGHT = 0.03
 """Of what is seen right beside such a place: much less than elsewhere, but nostrils are seen nowhere else."""
+_SEAM = (0.6, 1.8)
+"""mm from where one part of the head ends before another, as an eye at its lids: fits err by as much."""
 _FAR = 1e6
 """px, where there is no outline or fold at all."""
 _RIM_PIXELS = 512
@@ -61,7 +63,9 @@ class Samples:
     resolution: float
 
 
-def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: float) -> Samples:
+def sample(
+    view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: float, part: Indices | None = None
+) -> Samples:
     """Looks every texel up in a photograph.
 
     Args:
@@ -69,6 +73,7 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
       caster: The person's surface, model frame.
       texels: Its texels.
       texel_mm: mm, the side of a typical texel on the surface.
+      part: [F], to which part of the head each triangle belongs, if little is to be taken where two of them meet.
 
     Returns:
       The samples.
@@ -101,13 +106,14 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
     px, cosine = np.stack((x[near], y[near]), axis=-1), cosine[near]
     # A mm that faces the camera covers focal / depth pixels; seen at an angle, cosine times as many along one axis.
     px_a_mm = np.float32(np.sqrt(abs(np.linalg.det(intrinsics[:2, :2])))) / depth[near]
-    outline, fold, end = _distances(view, caster, px).T
+    outline, fold, end, seam = _distances(view, caster, px, part).T
     trust = (
         smoothstep(_LEAST_COSINE, _FULL_COSINE, cosine)
         * smoothstep(*_OUTLINE[0], outline / px_a_mm)
         * smoothstep(*_OUTLINE[1], outline)
         * smoothstep(*_END, end)
         * smoothstep(*_HIDDEN, fold / px_a_mm)
+        * smoothstep(*_SEAM, seam / px_a_mm)
     )
     beside_fold = _FOLD_WEIGHT + (1 - _FOLD_WEIGHT) * smoothstep(*_FOLD, fold / px_a_mm)
     # Squared, so that the photograph that faces the skin dominates where several show it.
@@ -117,8 +123,8 @@ def sample(view: View, caster: raycast.Raycaster, texels: Texels, texel_mm: floa
     return Samples(turned[near], colors, weights, trust, float(px_a_mm.max()))
 
 
-def _distances(view: View, caster: raycast.Raycaster, px: Array) -> Array:
-    """Distances [Q, 3], px, of image points [Q, 2]: to the face's outline or the photograph's edge, a fold, an end."""
+def _distances(view: View, caster: raycast.Raycaster, px: Array, part: Indices | None) -> Array:
+    """Distances [Q, 4], px, of image points [Q, 2]: to the outline or the photograph's edge, a fold, an end, a seam."""
     height, width = view.pixels.shape[:2]
     low, high = _around(px, 2, (width, height))
     # Distances of millimetres need no full resolution: the face is rasterised on at most 512 pixels.
@@ -128,7 +134,7 @@ def _distances(view: View, caster: raycast.Raycaster, px: Array) -> Array:
     intrinsics = camera.crop_intrinsics(np.asarray(view.intrinsics, np.float64), low[0], low[1])
     intrinsics = camera.resize_intrinsics(intrinsics, (high[1] - low[1], high[0] - low[0]), size_hw)
     fragments = raycast.raster(caster, view.quaternion, view.translation, intrinsics, size_hw)
-    rims = _rims(fragments, view, caster, intrinsics)
+    rims = *_rims(fragments, view, caster, intrinsics), _seams(fragments, part)
     outline = rims[0]
     outline[0] |= low[1] <= 0
     outline[-1] |= high[1] >= height
@@ -169,6 +175,19 @@ def _rims(
             rim[here] |= found
             rim[there] |= found
     return outline, fold, end
+
+
+def _seams(fragments: raycast.Fragments, part: Indices | None) -> npt.NDArray[np.bool_]:
+    """Pixels [H, W] where one part of the head is beside another, or beside the background."""
+    seam = np.zeros(fragments.triangle.shape, bool)
+    if part is None:
+        return seam
+    shown = np.append(part, -1)[fragments.triangle]
+    for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        differs = shown[here] != shown[there]
+        seam[here] |= differs
+        seam[there] |= differs
+    return seam
 
 
 def _lookup(pixels: npt.NDArray[np.uint8], px: Array, px_a_texel: Array) -> Array:

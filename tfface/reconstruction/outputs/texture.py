@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
 from tfface.reconstruction.options import TEXTURE_SIZE
-from tfface.reconstruction.outputs import balance, blending, head_parts, lips, sampling
+from tfface.reconstruction.outputs import balance, blending, gaze, head_parts, inside_texture, lips, sampling
 from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface, shade_of
 from tfface.reconstruction.outputs.texels import Texels, rasterise
 from tfface.reconstruction.outputs.unwrap import Atlas, unwrap
@@ -24,6 +24,8 @@ _MOST_VIEWS = 8
 """Photographs that take part in one texture: more cost time, and add hardly a texel that is seen better."""
 _SPARSE = 64
 """Every how many texels are looked at to tell which photographs take part."""
+_SURE = 0.5
+"""Trust from which texels tell the colour of skin."""
 
 LookUp = Callable[[OutputSurface, Texels], tuple[Array, Array]]
 
@@ -44,6 +46,7 @@ class TexturedFace:
       photographed: [S, S] uint8, 255 where photographs show the texel, 0 where it was completed.
       gains: [N, P, 3] float32, factors that brought each photograph's colours to the texture's; divided by them, the
         texture is as that photograph shows it. NaN of a photograph that took no part.
+      inside: Eyes, teeth and gums of a head that photographs show, or None.
     """
 
     vertices: Array
@@ -53,6 +56,7 @@ class TexturedFace:
     image: Picture
     photographed: Picture
     gains: Array
+    inside: inside_texture.InsideTexture | None = None
 
     @functools.cached_property
     def caster(self) -> raycast.Raycaster:
@@ -174,6 +178,7 @@ class _Layout:
       shade: ``[P]``, see `output_mesh.shade_of`.
       mirrored: ``[T]``, each texel's mirror image, or None.
       mouth: Where the lips are, or None if the 3DMM's landmarks do not tell.
+      inside: Of what hides parts of the surface, if it has a texture of its own.
     """
 
     surface: OutputSurface
@@ -183,6 +188,7 @@ class _Layout:
     shade: Array
     mirrored: Indices | None
     mouth: lips.Mouth | None
+    inside: inside_texture.Layout | None = None
 
 
 def _made_once(make: Callable[[MorphableModel, int], _Layout]) -> Callable[[MorphableModel, int], _Layout]:
@@ -206,15 +212,24 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
     membrane = blending.Membrane(vertices, surface.triangles)
     texel_mm = float(np.sqrt(membrane.areas.sum() / len(texels.place)))
 
-    def sampled(number: int, those: Texels) -> sampling.Samples:
-        caster = raycast.Raycaster(posed[number], opaque)
-        return sampling.sample(reconstruction.views[number], caster, those, texel_mm)
-
     taking_part = list(range(len(posed)))
     if len(posed) > _MOST_VIEWS:
         sparse = texels.every(_SPARSE)
-        taking_part = _that_show_most([sampled(number, sparse) for number in taking_part], len(sparse.place))
-    samples = [sampled(number, texels) for number in taking_part]
+        seen = [
+            sampling.sample(view, raycast.Raycaster(shown, opaque), sparse, texel_mm)
+            for view, shown in zip(reconstruction.views, posed, strict=True)
+        ]
+        taking_part = _that_show_most(seen, len(sparse.place))
+    samples, within = [], []
+    for number in taking_part:
+        view, shown, looks = reconstruction.views[number], posed[number], []
+        if layout.inside is not None:
+            shown, looks = gaze.turned(view, layout.inside.head, layout.inside.eyes, shown)
+        caster = raycast.Raycaster(shown, opaque)
+        samples.append(sampling.sample(view, caster, texels, texel_mm))
+        if layout.inside is not None:
+            skin = _skin_color(samples[-1])
+            within.append(inside_texture.sample(layout.inside, view, caster, looks, skin))
     if layout.mouth is not None:
         num_skin = len(surface.triangles) - surface.num_closing
         samples = [lips.without_teeth(sample, texels, layout.mouth, num_skin) for sample in samples]
@@ -247,7 +262,22 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
         texels.picture(_bytes(blended)),
         texels.picture(_bytes(photographed[:, None]))[..., 0],
         gains,
+        None
+        if layout.inside is None
+        else inside_texture.bake(layout.inside, within, _typical(factors, layers, texels)),
     )
+
+
+def _skin_color(sample: sampling.Samples) -> Array | None:
+    """``[3]``, sRGB, 0..1, of the skin in a photograph, or None if it shows none that is to be trusted."""
+    sure = sample.trust > _SURE
+    return np.median(sample.colors[sure], axis=0) if sure.any() else None
+
+
+def _typical(factors: Array, layers: Sequence[blending.Layer], texels: Texels) -> Array:
+    """``[N, 3]``: of the factors ``[N, P, 3]`` of photographs, the mean over what each shows."""
+    masses = [texels.at_vertices(layer.weights[:, None], layer.seen) for layer in layers]
+    return np.stack([(m * f).sum(axis=0) / max(float(m.sum()), 1e-9) for m, f in zip(masses, factors, strict=True)])
 
 
 def _that_show_most(samples: Sequence[sampling.Samples], count: int) -> list[int]:
@@ -295,13 +325,17 @@ def _head_layout(face_model: MorphableModel, size: int) -> _Layout:
     assert head is not None
     skin = head_parts.triangles_of(head, head_parts.SKIN)
     surface = OutputSurface(head.mean, head.triangles[skin], 0, None)
-    hiding = [head.triangles[head_parts.triangles_of(head, part)] for part in head_parts.OPAQUE]
+    inside = inside_texture.lay_out(head, size)
+    if inside is not None:
+        hiding = [inside.tiled.triangles]
+    else:
+        hiding = [head.triangles[head_parts.triangles_of(head, part)] for part in head_parts.OPAQUE]
     mouth = lips.mouth_of(face_model)
     if mouth is not None:
         whole = np.zeros((2, head.num_vertices), np.float32)
         whole[:, head.face_index] = mouth.lips, mouth.cheeks
         mouth = lips.Mouth(*whole)
-    return _laid_out(surface, head_parts.skin_atlas(head), size, mouth, hiding)
+    return dataclasses.replace(_laid_out(surface, head_parts.skin_atlas(head), size, mouth, hiding), inside=inside)
 
 
 def _laid_out(

@@ -12,6 +12,7 @@ from tfface import files
 from tfface.files import name_of, written
 from tfface.reconstruction.options import MAPS, NEUTRAL, OVERLAYS, TEXTURE_SIZE, TURNTABLE, USDZ
 from tfface.reconstruction.outputs import avatar_building, avatar_glb, avatar_usd, mesh_files, pictures, png
+from tfface.reconstruction.outputs.avatar import Part
 from tfface.reconstruction.outputs.texture import TexturedFace, bake, bake_head
 from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
@@ -27,10 +28,12 @@ class Outputs:
 
     Attributes:
       face: The textured face.
+      parts: Of the head where the 3DMM has one, else none.
       paths: Of the files.
     """
 
     face: TexturedFace
+    parts: tuple[Part, ...]
     paths: tuple[Path, ...]
 
 
@@ -73,19 +76,20 @@ def write(
         baked = pool.submit(bake, reconstruction, texture_size)
         head = pool.submit(_write_avatar, reconstruction, baked, folder, texture_size, pose, USDZ in wanted)
         face = baked.result()
-        parts = [head, pool.submit(_write_face, face, folder)]
+        writing = [pool.submit(_write_face, face, folder)]
         if TURNTABLE in wanted:
-            parts.append(pool.submit(_write_turntable, face, folder / TURNTABLE_FILE))
+            writing.append(pool.submit(_write_turntable, face, folder / TURNTABLE_FILE))
         for number, view in enumerate(reconstruction.views):
             # Names of photographs may be equal, or paths: the number tells them apart.
             name = f"{number:02d}_{name_of(Path(view.name).stem)}"
             # What a photograph shows is the face with the photograph's own expression.
             shown = dataclasses.replace(face, vertices=np.asarray(reconstruction.posed(number), np.float32))
             if OVERLAYS in wanted:
-                parts.append(pool.submit(_write_overlays, shown, view, folder / OVERLAYS, name, overlay_size))
+                writing.append(pool.submit(_write_overlays, shown, view, folder / OVERLAYS, name, overlay_size))
             if MAPS in wanted:
-                parts.append(pool.submit(_write_maps, shown, view, folder / MAPS, name))
-        return Outputs(face, tuple(path for part in parts for path in part.result()))
+                writing.append(pool.submit(_write_maps, shown, view, folder / MAPS, name))
+        parts, paths = head.result()
+        return Outputs(face, parts, (*paths, *(path for written_ones in writing for path in written_ones.result())))
 
 
 def _write_avatar(
@@ -95,23 +99,29 @@ def _write_avatar(
     texture_size: int,
     pose: str,
     usdz: bool,
-) -> list[Path]:
-    """The head as GLB, and as USDZ if that is wanted; which texels of it were seen, where the 3DMM has a head."""
+) -> tuple[tuple[Part, ...], list[Path]]:
+    """The head as GLB, and as USDZ if that is wanted; which texels of it were seen, where the 3DMM has a head.
+
+    Returns:
+      The parts of a head, or none of a face alone; and the paths.
+    """
     skin = None if person.face_model.head is None else bake_head(person, texture_size)
     textured = face.result()  # without a face, there is no avatar either
     avatar = avatar_building.build(person, skin or textured, pose)
     avatar_glb.write(avatar, folder / GLB)
     paths = [folder / GLB]
     if skin is not None:
-        paths.append(mesh_files.write_mask(skin, folder / mesh_files.HEAD_SEEN))
+        paths.append(mesh_files.write_mask(skin.photographed, folder / mesh_files.HEAD_SEEN))
+        if skin.inside is not None:
+            paths.append(mesh_files.write_mask(skin.inside.photographed, folder / mesh_files.INSIDE_SEEN))
     if usdz:
         avatar_usd.write(avatar, folder / USDZ_FILE)
         paths.append(folder / USDZ_FILE)
-    return paths
+    return () if skin is None else avatar.parts, paths
 
 
 def _write_face(face: TexturedFace, folder: Path) -> list[Path]:
-    return [*mesh_files.write_meshes(face, folder), mesh_files.write_mask(face, folder / mesh_files.SEEN)]
+    return [*mesh_files.write_meshes(face, folder), mesh_files.write_mask(face.photographed, folder / mesh_files.SEEN)]
 
 
 def _write_overlays(shown: TexturedFace, view: View, folder: Path, name: str, size: int) -> list[Path]:

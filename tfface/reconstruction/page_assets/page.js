@@ -40,7 +40,8 @@ const mesh = {
   numClosing: data.numClosing,
   errorMax: data.errorMax,
   errorColors: element("colors"),
-  texture: null,
+  textures: data.textures.map((address) => Object.assign(new Image(), { src: address })),
+  pieces: data.pieces,
 };
 const extent = measure(mesh.positions);
 let render = null;
@@ -295,12 +296,7 @@ function start() {
 
 async function loadImages() {
   const images = figures.map((figure) => figure.querySelector("img"));
-  if (data.texture) {
-    mesh.texture = new Image();
-    mesh.texture.src = data.texture;
-    images.push(mesh.texture);
-  }
-  await Promise.all(images.map((image) => image.decode()));
+  await Promise.all([...images, ...mesh.textures].map((image) => image.decode()));
 }
 
 // Within another page, which names the person itself.

@@ -60,9 +60,11 @@ vec3 shaded(vec3 albedo) {
 }
 
 void main() {
+  vec4 texel = texture2D(surface, vUv);
+  if (texel.a < 0.02) discard;  // between lashes
   vec3 color;
   if (mode == 1) {
-    color = texture2D(surface, vUv).rgb;
+    color = texel.rgb;
   } else if (mode == 2 && vError >= 0.0) {
     color = shaded(texture2D(errorColors, vec2(clamp(vError / errorMax, 0.002, 0.998), 0.5)).rgb);
   } else {
@@ -80,7 +82,7 @@ void main() {
   float line = step(min(min(vBarycentric.x, vBarycentric.y), vBarycentric.z), 0.04);
 #endif
   color = mix(color, mode == 1 ? vec3(0.95) : vec3(0.04, 0.08, 0.15), 0.7 * line * edges);
-  gl_FragColor = vec4(color * opacity, opacity);
+  gl_FragColor = vec4(color, 1.0) * opacity * texel.a;
 }`;
 
 const PHOTOGRAPH_VERTEX_SHADER = `
@@ -220,8 +222,9 @@ function movingCorners(mesh) {
 // Makes a drawing function for a canvas, or null where the browser has no WebGL.
 //
 // mesh: positions [P, 3] mm, normals [P, 3] int16, triangles [F, 3], uv [F, 3, 2] uint16 or null, errors [P] mm or null
-// (negative: unknown), errorMax mm, texture: an image or null, errorColors: a canvas of 256 x 1; hollows [P] uint8 or null,
-// how far the inside shows at vertices of the last numClosing triangles.
+// (negative: unknown), errorMax mm, textures: images, errorColors: a canvas of 256 x 1; pieces: the corners one after the
+// other as { count, image: number of the texture or null, face: whether they are drawn over photographs }; hollows [P]
+// uint8 or null, how far the inside shows at vertices of the last numClosing triangles.
 //
 // The function draws { mode, edges, opacity, camera: { rotation, translation, lens, near, far }, photograph: an image
 // or null, rectangle: where it lies }. Its `deform` takes over positions, normals and hollows that have changed.
@@ -247,7 +250,7 @@ function createRenderer(canvas, mesh) {
   ].map(([name, values, ...layout]) => [face.attribute(name), buffered(values), ...layout]);
   const square = buffered(new Float32Array([0, 0, 1, 0, 0, 1, 1, 1]));
   const errorColors = upload(gl, mesh.errorColors, false);
-  const surface = mesh.texture ? upload(gl, mesh.texture, true) : errorColors;
+  const surfaces = mesh.textures.map((image) => upload(gl, image, true));
   const photographs = new Map();
 
   function drawPhotograph(image, rectangle) {
@@ -264,6 +267,15 @@ function createRenderer(canvas, mesh) {
     gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
   }
 
+  function drawPieces(state) {
+    let first = 0;
+    mesh.pieces.forEach(({ count, image, face: ofFace }) => {
+      gl.bindTexture(gl.TEXTURE_2D, image === null ? errorColors : surfaces[image]);
+      if (ofFace || !state.photograph) gl.drawArrays(gl.TRIANGLES, first, count);
+      first += count;
+    });
+  }
+
   function drawFace(state) {
     const { rotation, translation, lens, near, far } = state.camera;
     gl.useProgram(face.program);
@@ -272,10 +284,9 @@ function createRenderer(canvas, mesh) {
       gl.enableVertexAttribArray(location);
       gl.vertexAttribPointer(location, size, type, type !== gl.FLOAT, stride, 0);
     });
-    gl.activeTexture(gl.TEXTURE0);
-    gl.bindTexture(gl.TEXTURE_2D, surface);
     gl.activeTexture(gl.TEXTURE1);
     gl.bindTexture(gl.TEXTURE_2D, errorColors);
+    gl.activeTexture(gl.TEXTURE0);
     gl.uniform1i(face.uniforms.surface, 0);
     gl.uniform1i(face.uniforms.errorColors, 1);
     gl.uniform1i(face.uniforms.mode, { shaded: 0, texture: 1, error: 2 }[state.mode]);
@@ -291,12 +302,12 @@ function createRenderer(canvas, mesh) {
     gl.depthFunc(gl.LEQUAL);
     if (state.opacity < 1) {  // Depth first, so that only what is nearest shines through.
       gl.colorMask(false, false, false, false);
-      gl.drawArrays(gl.TRIANGLES, 0, drawn.count);
+      drawPieces(state);
       gl.colorMask(true, true, true, true);
     }
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    gl.drawArrays(gl.TRIANGLES, 0, drawn.count);
+    drawPieces(state);
     gl.disable(gl.BLEND);
   }
 
