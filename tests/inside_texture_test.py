@@ -14,8 +14,8 @@ from tfface.reconstruction.outputs import avatar_building, gaze, head_parts, sea
 from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 IRIS, WHITE, PUPIL, TEETH = (0.22, 0.36, 0.55), (0.84, 0.82, 0.80), (0.03, 0.03, 0.03), (0.86, 0.80, 0.70)
-SIZE, RAYS = 384, 2
-LOOKS_ASIDE = 9.0
+SIZE, RAYS = 320, 2
+LOOKS_ASIDE = 16.0
 """Degrees by which the photographed eyes are turned from where the fit has them."""
 
 
@@ -129,10 +129,10 @@ def test_iris_and_white_have_the_persons_colours(seen):
     for eye in (0, 1):
         mine = (tile == eye) & (photographed == seen)
         iris = mine & (radius > 1.3 * head_parts.PUPIL) & (radius < 0.85 * head_parts.IRIS)
-        white = mine & (radius > 1.15 * head_parts.LIMBUS) & (radius < 1.6 * head_parts.LIMBUS)
-        assert min(iris.sum(), white.sum()) > 10
+        white = mine & (radius > 1.25 * head_parts.LIMBUS) & (radius < 2.0 * head_parts.LIMBUS)
+        assert min(iris.sum(), white.sum()) > 5
         np.testing.assert_allclose(np.median(colors[iris], axis=0), IRIS, atol=0.03 if seen else 0.12)
-        np.testing.assert_allclose(np.median(colors[white], axis=0), WHITE, atol=0.03 if seen else 0.1)
+        np.testing.assert_allclose(np.median(colors[white], axis=0), WHITE, atol=0.05 if seen else 0.1)
 
 
 def test_no_skin_is_painted_on_an_eye():
@@ -162,7 +162,7 @@ def test_eyes_are_found_where_they_look():
         pole = moved[eye.vertices[eye.radius.argmin()]]
         x, _, z = (pole - centre) / np.linalg.norm(pole - centre)
         aside = rotation.matrix_from_yaw_pitch_roll(LOOKS_ASIDE, 0.0, 0.0) @ (0, 0, -1)
-        assert np.degrees(np.arctan2(x, -z)) == pytest.approx(np.degrees(np.arctan2(aside[0], -aside[2])), abs=3)
+        assert np.degrees(np.arctan2(x, -z)) == pytest.approx(np.degrees(np.arctan2(aside[0], -aside[2])), abs=5)
     black = dataclasses.replace(view, pixels=np.full_like(view.pixels, 128))
     still, found = gaze.turned(black, person.face_model.head, eyes, person.face_model.head.mean)
     assert found == [False, False]

@@ -184,7 +184,7 @@ def bake(layout: Layout, samples: Sequence[sampling.Samples], gains: Array) -> I
         weights = sample.weights * np.float32((sample.resolution / finest) ** 2)
         layers.append(blending.Layer(sample.seen, sample.colors * gain.astype(np.float32), weights))
         trust[sample.seen] = np.maximum(trust[sample.seen], sample.trust)
-        detailed = sample.trust * np.float32(smoothstep(*_SHARP, np.float64(sample.resolution)))
+        detailed = sample.trust * smoothstep(*_SHARP, np.array([sample.resolution], np.float32))
         sharp[sample.seen] = np.maximum(sharp[sample.seen], detailed)
     around = texels.at_vertices(np.stack((trust, sharp), axis=1)) / texels.share[:, None]
     company = texels.at_texels(blending.in_company(around, layout.membrane, _ISLAND))

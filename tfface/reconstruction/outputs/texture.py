@@ -222,7 +222,8 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
         taking_part = _that_show_most(seen, len(sparse.place))
     samples, within = [], []
     for number in taking_part:
-        view, shown, looks = reconstruction.views[number], posed[number], []
+        view, shown = reconstruction.views[number], posed[number]
+        looks: list[bool] = []
         if layout.inside is not None:
             shown, looks = gaze.turned(view, layout.inside.head, layout.inside.eyes, shown)
         caster = raycast.Raycaster(shown, opaque)
