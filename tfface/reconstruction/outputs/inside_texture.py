@@ -41,6 +41,8 @@ _BRIGHTEST = 0.75
 """Share of an iris that is no highlight."""
 _LIGHT = 0.7, 1.15
 """What light may make of a plain colour."""
+_GLOOM = 45.0, 0.3
+"""mm behind the foremost tooth over which the light in a mouth falls, linearly, and what is left of it there."""
 _ISLAND = 1.5
 """mm: a smaller patch is taken only if its surroundings are."""
 _SHARP = 1.0, 1.6
@@ -75,6 +77,7 @@ class Layout:
       vertices: ``[P]``, these.
       tile: ``[T]``, number in `head_parts.TILES` of each texel.
       radius: ``[T]``, distance from the middle of the tile.
+      light: ``[T, 1]``, share of the light that falls on the texel: 1 on eyes, less deep in the mouth.
       mirrored: ``[T]``, the texel of the other eye that shows the mirror image, or -1.
       eyes: The eyeballs.
     """
@@ -87,6 +90,7 @@ class Layout:
     vertices: Indices
     tile: Indices
     radius: Array
+    light: Array
     mirrored: Indices
     eyes: list[gaze.Eyeball]
 
@@ -114,6 +118,7 @@ def lay_out(head: Head, skin_size: int) -> Layout | None:
     tile = tiled.tile[own.triangle]
     row, column = np.divmod(own.place, size)
     radius = np.hypot(*((np.stack((column, row)) + 0.5) / size * 2 - (tile % 2, tile // 2) - 0.5))
+    points = own.at_texels(head.mean)
     return Layout(
         head=head,
         tiled=tiled,
@@ -123,9 +128,17 @@ def lay_out(head: Head, skin_size: int) -> Layout | None:
         vertices=vertices,
         tile=tile,
         radius=radius,
-        mirrored=_mirrored(own.at_texels(head.mean), tile),
+        light=_light(points[:, 2:], tile),
+        mirrored=_mirrored(points, tile),
         eyes=gaze.eyeballs(tiled),
     )
+
+
+def _light(depth: Array, tile: Indices) -> Array:
+    """``[T, 1]``: how much light comes through the lips to a depth ``[T, 1]``, mm."""
+    mouth = (tile >= _EYES)[:, None]
+    behind = (depth - depth.min(where=mouth, initial=np.inf)) / _GLOOM[0]
+    return np.where(mouth, np.maximum(1 - (1 - _GLOOM[1]) * behind, _GLOOM[1]), 1).astype(np.float32)
 
 
 def _mirrored(points: Array, tile: Indices) -> Indices:
@@ -227,6 +240,8 @@ def _completed(layout: Layout, colors: Array, told: Array) -> Array:
         own = layout.tile == tile
         plain, seen = head_parts.plain_color(region), own & (told > 0.5)
         # The white of the eyes tells how much light falls on the teeth, if these are not seen.
-        of_light = np.clip(colors[seen].mean(axis=0) / plain, *_LIGHT) if seen.sum() > _FEWEST else light.mean()
-        completed[own] = np.clip(plain * of_light, 0, 1)
+        of_light = light.mean()
+        if seen.sum() > _FEWEST:
+            of_light = np.clip(colors[seen].mean(axis=0) / (plain * layout.light[seen].mean()), *_LIGHT)
+        completed[own] = np.clip(plain * of_light, 0, 1) * layout.light[own]
     return completed.astype(np.float32)

@@ -43,7 +43,7 @@ const mesh = {
   textures: data.textures.map((address) => Object.assign(new Image(), { src: address })),
   pieces: data.pieces,
 };
-const extent = measure(mesh.positions);
+const extent = measure(mesh.positions, cornersOfFace());
 let render = null;
 let awaitsFrame = false;
 let awaitsDeforming = false;
@@ -60,6 +60,15 @@ const expressions = createExpressions(
     redraw();
   },
 );
+
+// The corners of what is drawn over photographs, too: the face, which the first view is to fill.
+function cornersOfFace() {
+  let first = 0;
+  return mesh.pieces.flatMap(({ count, face }) => {
+    first += count;
+    return face ? [...mesh.triangles.subarray(first - count, first)] : [];
+  });
+}
 
 function paintColors() {
   const context = mesh.errorColors.getContext("2d");

@@ -134,22 +134,23 @@ function rotate(m, [x, y, z]) {
   return [m[0] * x + m[1] * y + m[2] * z, m[3] * x + m[4] * y + m[5] * z, m[6] * x + m[7] * y + m[8] * z];
 }
 
-// Centre, radius and extents of a mesh: half its height, and its largest distance from the vertical through the centre.
-function measure(positions) {
+// Centre and extents of the vertices `shown`: half their height, and their largest distance from the vertical through the
+// centre; and the radius of all of the mesh around it.
+function measure(positions, shown) {
   const low = [Infinity, Infinity, Infinity];
   const high = [-Infinity, -Infinity, -Infinity];
-  positions.forEach((value, index) => {
-    low[index % 3] = Math.min(low[index % 3], value);
-    high[index % 3] = Math.max(high[index % 3], value);
-  });
+  shown.forEach((vertex) => low.forEach((_, axis) => {
+    low[axis] = Math.min(low[axis], positions[3 * vertex + axis]);
+    high[axis] = Math.max(high[axis], positions[3 * vertex + axis]);
+  }));
   const centre = low.map((value, axis) => (value + high[axis]) / 2);
-  let radius = 0;
-  let halfWidth = 0;
-  for (let i = 0; i < positions.length; i += 3) {
-    const [x, y, z] = centre.map((value, axis) => positions[i + axis] - value);
-    radius = Math.max(radius, Math.hypot(x, y, z));
+  const away = (vertex) => centre.map((value, axis) => positions[3 * vertex + axis] - value);
+  let [radius, halfWidth] = [0, 0];
+  for (let vertex = 0; 3 * vertex < positions.length; vertex += 1) radius = Math.max(radius, Math.hypot(...away(vertex)));
+  shown.forEach((vertex) => {
+    const [x, , z] = away(vertex);
     halfWidth = Math.max(halfWidth, Math.hypot(x, z));
-  }
+  });
   return { centre, radius, halfWidth, halfHeight: (high[1] - low[1]) / 2 };
 }
 
