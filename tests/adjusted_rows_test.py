@@ -1,6 +1,7 @@
 """Rows of models that are adjusted to their points: from exact points comes the truth, and nothing is done twice."""
 
 import faults_data_test
+import in_process
 import numpy as np
 import posed_people
 import pytest
@@ -20,7 +21,8 @@ from tfface.geometry import camera
 def records(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("people") / "records"
     recipe = preparation.Recipe(modes=4, fractions=(0.6, 0.1, 0.3))
-    preparation.prepare(posed_people.PosedPeople(12), folder, recipe, num_workers=1, progress=False)
+    with in_process.workers():
+        preparation.prepare(posed_people.PosedPeople(12), folder, recipe, num_workers=1, progress=False)
     return str(folder)
 
 
@@ -91,7 +93,8 @@ class FewViews(posed_people.PosedPeople):
 def test_subjects_of_fewer_views_are_adjusted_to_those_and_unreadable_ones_are_named(tmp_path):
     folder = tmp_path / "records"
     recipe = preparation.Recipe(modes=4, fractions=(0.5, 0.1, 0.4))
-    preparation.prepare(FewViews(12), folder, recipe, num_workers=1, progress=False)
+    with in_process.workers():
+        preparation.prepare(FewViews(12), folder, recipe, num_workers=1, progress=False)
     face = MorphableModel.load(folder / manifest.FACE_MODEL_NAME)
     model = tiny.build("single_view", face=face, encoder_output="block4_pool", points=True)
     path = str(tiny.saved(tmp_path, {"SV": model})["SV"])

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import in_process
 import numpy as np
 import pytest
 import tiny_people
@@ -77,7 +78,8 @@ def test_told_expressions_become_records(root, moving, tmp_path):
     people, described = prepare._open(options)
     assert described == {"image_size": 32, "missing_expressions": "neutral"}
     recipe = preparation.Recipe(modes=2, face_model=moving)
-    contents = preparation.prepare(people, tmp_path / "records", recipe, num_workers=1, progress=False)
+    with in_process.workers():
+        contents = preparation.prepare(people, tmp_path / "records", recipe, num_workers=1, progress=False)
     assert contents.expressions == NAMES
     moves = MorphableModel.load(moving).expressions
     found = {}

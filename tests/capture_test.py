@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import in_process
 import numpy as np
 import pytest
 import tiny_people
@@ -291,7 +292,8 @@ def test_too_few_subjects_and_no_folder(root, tmp_path):
 
 def test_a_capture_folder_becomes_records(whole, tmp_path):
     people = capture.CapturePeople(whole, image_size=48)
-    contents = preparation.prepare(people, tmp_path, preparation.Recipe(modes=1), num_workers=1, progress=False)
+    with in_process.workers():
+        contents = preparation.prepare(people, tmp_path, preparation.Recipe(modes=1), num_workers=1, progress=False)
     assert contents.image_size == (48, 48)
     assert sorted(name for names in contents.subjects.values() for name in names) == [
         f"person{index}" for index in range(SUBJECTS)

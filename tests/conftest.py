@@ -65,9 +65,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays to the end: the garbage collector need not look through it at every turn."""
+    """What is loaded by now stays to the end: the garbage collector need not look through it, nor come so often."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(5000)  # of 700 to 2000 by default: a TensorFlow graph alone is thousands of objects
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +101,15 @@ def face_landmarker_task() -> pathlib.Path:
     if not _LANDMARKER:
         pytest.skip("FACE_LANDMARKER_TASK is not set: it names face_landmarker.task of MediaPipe")
     return pathlib.Path(_LANDMARKER)
+
+
+@pytest.fixture(scope="module")
+def keras_session() -> Iterator[None]:
+    """What Keras holds of networks goes when a module ends: not test by test, as looking for it takes time."""
+    import keras
+
+    yield
+    keras.backend.clear_session()
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,7 @@ from tfface.models.encoders import ENCODERS
 from tfface.models.encoders.mobilenet_v2 import ENCODER as MOBILENET_V2
 from tfface.models.encoders.vgg16 import ENCODER as VGG16
 
-
-@pytest.fixture(autouse=True)
-def _clear():
-    yield
-    keras.backend.clear_session()
+pytestmark = pytest.mark.usefixtures("keras_session")
 
 
 def test_flags_can_ask_for_names_without_keras():

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import in_process
 import keras
 import numpy as np
 import pytest
@@ -30,9 +31,10 @@ def records(tmp_path_factory) -> pathlib.Path:
     """Tiny people, the fifth of whom in one photograph only."""
     folder = tmp_path_factory.mktemp("people") / "records"
     people = tiny_people.TinyPeople(num_subjects=16, few_views_at=4)
-    preparation.prepare(
-        people, folder, preparation.Recipe(modes=4, fractions=(0.4, 0.1, 0.5)), num_workers=1, progress=False
-    )
+    with in_process.workers():
+        preparation.prepare(
+            people, folder, preparation.Recipe(modes=4, fractions=(0.4, 0.1, 0.5)), num_workers=1, progress=False
+        )
     return folder
 
 

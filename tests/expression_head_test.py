@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import in_process
 import keras
 import numpy as np
 import posed_people
@@ -20,6 +21,8 @@ from tfface.training.examples import Examples, Frozen
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("keras_session", "small_encoder")
+
 NAMES = ("jawOpen", "mouthSmile_L", "mouthSmile_R")
 NEUTRAL = ["coefficients", "vertices", "quaternions", "translations"]
 STATISTICS = models.ExpressionStatistics((0.2, 0.1, 0.3), (0.25, 0.5, 0.2))
@@ -32,12 +35,6 @@ TINY = {
     "pictures": 0,
     "validate_every": 2,
 }
-
-
-@pytest.fixture(autouse=True)
-def _clear():
-    yield
-    keras.backend.clear_session()
 
 
 def moving_face(kind: str = "blendshapes") -> MorphableModel:
@@ -193,7 +190,8 @@ def test_ridge_fits_the_expressions_of_the_views_that_are_known():
 def records(tmp_path_factory) -> str:
     folder = str(tmp_path_factory.mktemp("people") / "records")
     people = posed_people.PosedPeople(20)
-    preparation.prepare(people, folder, preparation.Recipe(modes=4), num_workers=1, progress=False)
+    with in_process.workers():
+        preparation.prepare(people, folder, preparation.Recipe(modes=4), num_workers=1, progress=False)
     return folder
 
 

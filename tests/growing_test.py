@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import in_process
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,7 +20,8 @@ GROWN = {"subjects": [12, 16], "face_model_of": 12}
 
 def prepare(folder, people=MORE, **recipe):
     made = preparation.Recipe(**{"modes": 4} | recipe)
-    return preparation.prepare(people, folder, made, num_workers=1, progress=False)
+    with in_process.workers():
+        return preparation.prepare(people, folder, made, num_workers=1, progress=False)
 
 
 def first(folder):

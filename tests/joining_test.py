@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import shutil
 
+import in_process
 import numpy as np
 import pytest
 import tiny_people
@@ -25,7 +26,10 @@ class OtherPeople(tiny_people.TinyPeople):
 
 def prepared(folder, people, **recipe):
     model = tiny_people.records_folder() / manifest.FACE_MODEL_NAME
-    preparation.prepare(people, folder, preparation.Recipe(face_model=model, **recipe), num_workers=1, progress=False)
+    with in_process.workers():
+        preparation.prepare(
+            people, folder, preparation.Recipe(face_model=model, **recipe), num_workers=1, progress=False
+        )
     return folder
 
 

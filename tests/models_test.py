@@ -14,6 +14,8 @@ from tfface.geometry import camera, rotation
 from tfface.models import FaceModel, decoders
 from tfface.models.merge import merge_block
 
+pytestmark = pytest.mark.usefixtures("keras_session")
+
 KINDS = [
     ("single_view", "concat"),
     *(("multi_view", merge) for merge in sorted(models.MERGES)),
@@ -21,12 +23,6 @@ KINDS = [
     ("shape_only", "attention"),
 ]
 FEWER = sorted(name for name, kind in models.MERGES.items() if kind.takes_fewer)
-
-
-@pytest.fixture(autouse=True)
-def _clear():
-    yield
-    keras.backend.clear_session()
 
 
 @pytest.mark.parametrize(("kind", "merge"), KINDS)

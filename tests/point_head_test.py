@@ -18,14 +18,10 @@ from tfface.models.heads import Setting
 from tfface.serving import signatures
 from tfface.training import objectives
 
+pytestmark = pytest.mark.usefixtures("keras_session")
+
 RNG = np.random.default_rng(3)
 SMALL = small_face.face_model()
-
-
-@pytest.fixture(autouse=True)
-def _clear():
-    yield
-    keras.backend.clear_session()
 
 
 def test_points_are_the_landmarks_and_others_evenly_between_them():

@@ -1,6 +1,6 @@
 """Training with a head of points: stages, validations, and what cannot be."""
 
-import keras
+import in_process
 import numpy as np
 import posed_people
 import pytest
@@ -12,7 +12,7 @@ from tfface.training import training_run
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("small_encoder")
+pytestmark = pytest.mark.usefixtures("keras_session", "small_encoder")
 
 TINY = {
     "encoder_weights": "none",
@@ -30,14 +30,9 @@ TINY = {
 def records(tmp_path_factory) -> str:
     folder = str(tmp_path_factory.mktemp("people") / "records")
     people = posed_people.PosedPeople(20)
-    preparation.prepare(people, folder, preparation.Recipe(modes=4), num_workers=1, progress=False)
+    with in_process.workers():
+        preparation.prepare(people, folder, preparation.Recipe(modes=4), num_workers=1, progress=False)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _clear():
-    yield
-    keras.backend.clear_session()
 
 
 def _options(records: str, output, **changes) -> TrainingOptions:

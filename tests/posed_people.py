@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import in_process
 import numpy as np
 import tiny_people
 from tiny_people import TinyPeople
@@ -89,5 +90,6 @@ def records_folder() -> Path:
 
     folder = Path(tempfile.mkdtemp(prefix="posed-records-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    preparation.prepare(PEOPLE, folder, preparation.Recipe(modes=4), num_workers=2, progress=False)
+    with in_process.workers():
+        preparation.prepare(PEOPLE, folder, preparation.Recipe(modes=4), num_workers=2, progress=False)
     return folder

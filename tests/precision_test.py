@@ -13,6 +13,8 @@ from tfface.models import FaceModel, encoders
 from tfface.training import precision, stages, training_run
 from tfface.training.options import TrainingOptions
 
+pytestmark = pytest.mark.usefixtures("small_encoder")
+
 
 @pytest.fixture(scope="module")
 def records() -> str:

@@ -1,5 +1,7 @@
 """The closed-form start of the MLPs: against a literal solution, against true poses, and in a run."""
 
+import contextlib
+import io
 import json
 
 import keras
@@ -15,6 +17,8 @@ from tfface.training import ridge, training_run
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("keras_session", "small_encoder")
+
 CELLS = (2, 2, 3)
 SMALL = {
     "encoder_weights": "none",
@@ -25,12 +29,6 @@ SMALL = {
     "pictures": 0,
     "validate_every": 1,
 }
-
-
-@pytest.fixture(autouse=True)
-def _clear():
-    yield
-    keras.backend.clear_session()
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +179,21 @@ def test_too_many_features_are_refused(records, monkeypatch):
         ridge.start(_regressor(records), [], [])
 
 
-def test_a_run_starts_at_the_ridge_regression(records, tmp_path, capsys):
-    options = {**SMALL, "stages": ("heads:1:1e-9",), "head_start": "ridge"}
-    best = training_run.train(TrainingOptions(records=records, output=str(tmp_path), **options))
-    assert "variance on the validation split: shape" in capsys.readouterr().out
+START = {**SMALL, "stages": ("heads:1:1e-9",), "head_start": "ridge"}
+
+
+@pytest.fixture(scope="module")
+def single(records, tmp_path_factory) -> tuple[str, str]:
+    """A run of one view, which ends where it starts: its model, and what it printed."""
+    output = str(tmp_path_factory.mktemp("single"))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        best = training_run.train(TrainingOptions(records=records, output=output, **START))
+    return best, printed.getvalue()
+
+
+def test_a_run_starts_at_the_ridge_regression(single):
+    best, printed = single
+    assert "variance on the validation split: shape" in printed
     _, _, output = mlp.layers(FaceModel(keras.saving.load_model(best)).regressor.mlp(heads.SHAPE))
     kernel = np.asarray(output.kernel)
     np.testing.assert_allclose(kernel[:4], -kernel[4:8], atol=1e-6)
@@ -217,15 +226,13 @@ def _explained(output: str) -> str:
     return [line for line in output.splitlines() if line.startswith("ridge regression explains")][-1]
 
 
-def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(records, tmp_path, capsys):
-    common = {**SMALL, "records": records, "head_start": "ridge", "stages": ("heads:1:1e-9",)}
-    single = training_run.train(TrainingOptions(output=str(tmp_path / "single"), **common))
-    several = {**common, "model_kind": "multi_view", "num_views": 2}
-    merged = training_run.train(TrainingOptions(output=str(tmp_path / "merged"), initialize_from=single, **several))
+def test_several_views_start_at_the_map_of_their_mean_with_the_poses_of_one(records, single, tmp_path, capsys):
+    several = {**START, "records": records, "model_kind": "multi_view", "num_views": 2}
+    merged = training_run.train(TrainingOptions(output=str(tmp_path / "merged"), initialize_from=single[0], **several))
     said = _explained(capsys.readouterr().out)
     assert "shape" in said
     assert "quaternion" not in said, "the poses come with the single view model"
-    ours, theirs = (FaceModel(keras.saving.load_model(path)).regressor for path in (single, merged))
+    ours, theirs = (FaceModel(keras.saving.load_model(path)).regressor for path in (single[0], merged))
     for head in ours.heads:
         hidden = [mlp.layers(each.mlp(head))[1].get_weights()[0] for each in (ours, theirs)]
         assert np.allclose(*hidden, atol=1e-6) == head.per_view, head.name

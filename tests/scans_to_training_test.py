@@ -2,6 +2,7 @@
 
 import json
 
+import in_process
 import numpy as np
 import pytest
 
@@ -28,19 +29,22 @@ def capture(tmp_path_factory):
     photography = photographer.PhotographySettings(image_size=32, num_views=3, supersampling=1)
     people = AnthropometricPeople(5, seed=7, settings=photography)
     scanner = ScannerSettings(size_hw=(120, 160), frames=9, voxel=4.0, truncation=12.0)
-    simulate.simulate(people, root, simulate.Simulation("cm", settings=scanner), num_workers=1, progress=False)
+    with in_process.workers():
+        simulate.simulate(people, root, simulate.Simulation("cm", settings=scanner), num_workers=1, progress=False)
     (root / "unreadable").mkdir()
     (root / "unreadable" / "scan.ply").write_bytes(b"ply\n")
     return root, people.template
 
 
+@pytest.mark.usefixtures("small_encoder")
 def test_raw_scans_become_a_trained_model(capture, tmp_path):
     root, template = capture
     face = mesh.Mesh(template.vertices, template.triangles, template.landmarks)
     settings = RegistrationSettings(smooth=smooth_prior.SmoothPriorSettings(modes=60, samples=300))
     plan = Plan(face, "cm", tmp_path / "model", settings=settings)
     scans = scan_files.find_scans(root)
-    outcomes = collection.register_collection(plan, scans, num_workers=1, progress=False)
+    with in_process.workers():
+        outcomes = collection.register_collection(plan, scans, num_workers=1, progress=False)
     assert [outcome.status for outcome in outcomes] == [*["registered"] * 5, "failed"], [o.fault for o in outcomes]
     built, divided = model_from_scans.build_model(plan, outcomes, modes=2)
     training, unseen = (model_from_scans.registered_shapes(plan, divided[split]) for split in ("train", "validation"))
@@ -52,9 +56,10 @@ def test_raw_scans_become_a_trained_model(capture, tmp_path):
     source = open_source("capture", root=str(root), image_size=32)
     assert source.left_out.keys() == {"unreadable"}
     face_model = str(plan.output / model_from_scans.FACE_MODEL)
-    made = preparation.prepare(
-        source, tmp_path / "records", preparation.Recipe(face_model=face_model), num_workers=1, progress=False
-    )
+    with in_process.workers():
+        made = preparation.prepare(
+            source, tmp_path / "records", preparation.Recipe(face_model=face_model), num_workers=1, progress=False
+        )
     assert {split: sorted(ids) for split, ids in made.subjects.items()} == {
         split: sorted(ids) for split, ids in divided.items()
     }, "the subjects whom the 3DMM was built from are those to train on"

@@ -1,7 +1,7 @@
 """An encoder with the blocks of VGG-16, by their names, of one convolution and few channels each.
 
 For tests of what is around an encoder: VGG-16 itself has 15 million numbers to draw, save and compare. Tests of
-VGG-16 are in tests/encoders_test.py, and tutorials train it.
+VGG-16 are in tests/encoders_test.py.
 """
 
 import contextlib
@@ -25,9 +25,14 @@ def application(input_shape: tuple[int, int, int]) -> keras.Model:
     return keras.Model(inputs, outputs)
 
 
+def install() -> None:
+    """Whoever builds the encoder vgg16 in this process from now on gets this one."""
+    encoders.ENCODERS["vgg16"] = dataclasses.replace(encoders.ENCODERS["vgg16"], application=application)
+
+
 @contextlib.contextmanager
 def in_place_of_vgg16() -> Iterator[None]:
     """Whoever builds the encoder vgg16 meanwhile gets this one."""
-    small = dataclasses.replace(encoders.ENCODERS["vgg16"], application=application)
-    with mock.patch.dict(encoders.ENCODERS, vgg16=small):
+    with mock.patch.dict(encoders.ENCODERS):
+        install()
         yield

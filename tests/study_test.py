@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import in_process
 import keras
 import numpy as np
 import pytest
@@ -36,9 +37,10 @@ ROWS = [
 def records(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("people") / "records"
     people = tiny_people.TinyPeople(num_subjects=12)
-    preparation.prepare(
-        people, folder, preparation.Recipe(modes=4, fractions=(0.5, 0.2, 0.3)), num_workers=1, progress=False
-    )
+    with in_process.workers():
+        preparation.prepare(
+            people, folder, preparation.Recipe(modes=4, fractions=(0.5, 0.2, 0.3)), num_workers=1, progress=False
+        )
     return folder
 
 

@@ -1,11 +1,13 @@
 """Small faces and networks that several tests share."""
 
 import contextlib
+import functools
 import pathlib
 from collections.abc import Mapping
 
 import keras
 import numpy as np
+import small_vgg
 
 from tfface import models
 from tfface.face import MorphableModel
@@ -50,13 +52,20 @@ def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
 def build(
     kind: str, merge: str = "concat", num_views: int = 3, *, face: MorphableModel | None = None, **options
 ) -> keras.Model:
-    """A model of a kind at the smallest size, whose encoder ends as early as it may; of `face_model` without a face."""
+    """A model of a kind at the smallest size, whose encoder ends as early as it may; of `face_model` without a face.
+
+    The encoder is that of `small_vgg` unless one is named.
+    """
     face = face_model() if face is None else face
+    small = contextlib.nullcontext() if "encoder" in options else small_vgg.in_place_of_vgg16()
     options = {"image_size": IMAGE_SIZE, "hidden_units": 8, "encoder_output": "block3_pool", **options}
     if kind == "single_view":
-        return models.single_view(face, **options)
-    builder = models.multi_view if kind == "multi_view" else models.shape_only
-    return builder(face, num_views=num_views, merge=merge, **options)
+        builder = models.single_view
+    else:
+        several = models.multi_view if kind == "multi_view" else models.shape_only
+        builder = functools.partial(several, num_views=num_views, merge=merge)
+    with small:
+        return builder(face, **options)
 
 
 def saved(folder: pathlib.Path, built: Mapping[str, keras.Model]) -> dict[str, pathlib.Path]:

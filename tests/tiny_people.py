@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import in_process
 import numpy as np
 from PIL import Image
 
@@ -152,7 +153,8 @@ def records_of(people: TinyPeople) -> Path:
 
     folder = Path(tempfile.mkdtemp(prefix="tiny-records-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    preparation.prepare(people, folder, preparation.Recipe(modes=4), num_workers=2, progress=False)
+    with in_process.workers():
+        preparation.prepare(people, folder, preparation.Recipe(modes=4), num_workers=2, progress=False)
     return folder
 
 

@@ -1,9 +1,11 @@
 """Training runs on tiny people: stages, caches, resumption to the bit, refusals, and that the networks can learn."""
 
 import contextlib
+import itertools
 import json
 import pathlib
 import shutil
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -21,7 +23,7 @@ from tfface.training.examples import Examples, Frozen
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("small_encoder")
+pytestmark = pytest.mark.usefixtures("keras_session", "small_encoder")
 
 TINY = {
     "encoder_weights": "none",
@@ -37,12 +39,6 @@ TINY = {
 @pytest.fixture(scope="module")
 def records() -> str:
     return str(tiny_people.records_of(tiny_people.TinyPeople(20)))
-
-
-@pytest.fixture(autouse=True)
-def _clear():
-    yield
-    keras.backend.clear_session()
 
 
 @pytest.fixture(scope="module")
@@ -65,27 +61,30 @@ class InterruptedRunError(Exception):
     """Stands for whatever stops a run."""
 
 
-def _interrupt(monkeypatch, after: int) -> None:
-    """Makes a run die in the given step, counted over its life."""
-    step, count = loop.StageTrainer.step, [0]
+def _before_step(monkeypatch, number: int, action: Callable[[], object]) -> None:
+    """Has a run do something at the beginning of the given step, counted over its life."""
+    step, numbers = loop.StageTrainer.step, itertools.count(1)
 
-    def dying(self, batch):
-        count[0] += 1
-        if count[0] > after:
-            raise InterruptedRunError
+    def acting(self, batch):
+        if next(numbers) == number:
+            action()
         return step(self, batch)
 
-    monkeypatch.setattr(loop.StageTrainer, "step", dying)
+    monkeypatch.setattr(loop.StageTrainer, "step", acting)
+
+
+def _interrupt() -> None:
+    raise InterruptedRunError
 
 
 def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(records, tmp_path, monkeypatch):
     changes = {"stages": ("block3:4:1e-3", "all:3:1e-4"), "schedule": "cosine", "warmup_steps": 1}
     changes |= {"dropout": 0.3, "weight_decay": 0.1, "virtual_views": 2, "pictures": 0}
-    training_run.train(_options(records, tmp_path / "whole", **changes))
     with monkeypatch.context() as patched:
-        _interrupt(patched, after=6)  # in the second stage
-        with pytest.raises(InterruptedRunError):
-            training_run.train(_options(records, tmp_path / "broken", **changes))
+        # What a run that is killed in the second stage leaves.
+        _before_step(patched, 7, lambda: shutil.copytree(tmp_path / "whole", tmp_path / "broken"))
+        training_run.train(_options(records, tmp_path / "whole", **changes))
+    assert not (tmp_path / "broken" / "last.keras").exists()
     training_run.train(_options(records, tmp_path / "broken", **changes))
     for name in ("last.keras", "best.keras"):
         one, other = _weights(str(tmp_path / "whole" / name)), _weights(str(tmp_path / "broken" / name))
@@ -127,9 +126,10 @@ def test_a_run_starts_from_the_mean_of_two_models_though_it_is_interrupted(recor
         initialize_from=one,
         average_with=str(tmp_path / "other.keras"),
         checkpoint_every=1,
+        pictures=0,
     )
     with monkeypatch.context() as patched:
-        _interrupt(patched, after=1)
+        _before_step(patched, 2, _interrupt)
         with pytest.raises(InterruptedRunError):
             training_run.train(options)
     mean = FaceModel(tfface.load(training_run.train(options)))
@@ -214,15 +214,14 @@ def test_weight_decay_shrinks_kernels_but_neither_biases_nor_scales():
 
 
 def test_the_first_loss_that_is_not_finite_is_named(records, tmp_path, monkeypatch):
-    step, count = loop.StageTrainer.step, [0]
+    step, numbers = loop.StageTrainer.step, itertools.count(1)
 
     def poisoned(self, batch):
-        count[0] += 1
-        return float("nan") if count[0] == 3 else step(self, batch)
+        return float("nan") if next(numbers) == 3 else step(self, batch)
 
     monkeypatch.setattr(loop.StageTrainer, "step", poisoned)
     with pytest.raises(loop.NonFiniteLossError, match=r"loss of step 2 of stage heads:4:0\.0001 is nan.*ckpt-2"):
-        training_run.train(_options(records, tmp_path / "run", stages=("heads:4",)))
+        training_run.train(_options(records, tmp_path / "run", stages=("heads:4",), validate_every=100))
 
 
 def test_a_batch_larger_than_the_split_is_refused(records):
@@ -289,10 +288,11 @@ class TestFeatureCache:
         alone, _ = cached("alone", (0, 1))
         # Where the first worker waits for the others, these come.
         shared, validation = cached("shared", (0, 3), lambda: [_reach(cached, "shared", (i, 3)) for i in (1, 2)])
-        for step, whole in enumerate(alone(0).take(5)):
-            parts = [next(iter(shared(step, (index, 2)))) for index in range(2)]
-            for key, value in whole.items():
-                np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), value)
+        for start in (0, 3):
+            streams = [alone(start), *(shared(start, (index, 2)) for index in range(2))]
+            for whole, *parts in itertools.islice(zip(*streams, strict=True), 5 - start):
+                for key, value in whole.items():
+                    np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), value)
         held_out = [sum(len(batch[schema.FEATURES.key]) for batch in validation((index, 3))) for index in range(3)]
         assert held_out == [1, 1, 0]
 

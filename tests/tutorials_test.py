@@ -18,6 +18,7 @@ import sys
 from unittest import mock
 
 import entries
+import in_process
 import numpy as np
 import pytest
 import scanned_people
@@ -145,27 +146,28 @@ def _free_port() -> str:
 @pytest.fixture(scope="session")
 def started(tmp_path_factory) -> pathlib.Path:
     """A folder in which the commands of the index were run: people, their 3DMM and a model."""
+    import small_vgg
+
     folder = tmp_path_factory.mktemp("tutorials")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, small_vgg.in_place_of_vgg16(), in_process.workers():
         patch.chdir(folder)
         Reader().read(START)
     return folder
 
 
 @pytest.fixture
-def reader(started, tmp_path, monkeypatch):
+def reader(started, keras_session, tmp_path, monkeypatch):
     """Sits in a folder with a copy of what the index makes."""
-    import keras
+    import small_vgg
 
     from tfface.models import kinds
 
     shutil.copytree(started / "runs", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     reading = Reader()
-    with mock.patch.dict(kinds.MERGES):
+    with mock.patch.dict(kinds.MERGES), small_vgg.in_place_of_vgg16(), in_process.workers():
         yield reading
     reading.leave()
-    keras.backend.clear_session()
 
 
 def face_that_fills(picture: np.ndarray) -> list[DetectedFace]:
