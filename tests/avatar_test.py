@@ -5,6 +5,7 @@ import functools
 import json
 import struct
 
+import irises_test
 import numpy as np
 import painted_people
 import pytest
@@ -113,6 +114,17 @@ def test_a_lid_that_would_pass_through_an_eyeball_is_laid_upon_it():
         for name in ("eyesClosed", "eyeBlinkLeft", "eyeBlinkRight"):
             moved = (built().vertices + built().targets[name])[head.regions["skin"]]
             assert np.linalg.norm(moved - centre, axis=1).min() > radius
+
+
+def test_eyes_that_are_wider_open_have_farther_to_close():
+    model = irises_test.face_model()
+    wide = model.mean * np.array([1, 1.3, 1], np.float32)
+    targets = {name: np.ones((2, 3), np.float32) for name in ("eyeBlinkLeft", "eyesClosed", "jawOpen")}
+    found = {name: float(moved[0, 0]) for name, moved in seated_eyes.closing(model, wide, targets).items()}
+    assert 1.3 <= found["eyeBlinkLeft"] == found["eyesClosed"] < 1.4
+    assert found["jawOpen"] == 1
+    bare = dataclasses.replace(model, landmarks={})
+    assert float(seated_eyes.closing(bare, wide, targets)["eyeBlinkLeft"][0, 0]) == 1
 
 
 def test_far_from_the_eyes_a_target_is_the_expression_itself():

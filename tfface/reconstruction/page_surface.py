@@ -89,8 +89,9 @@ def drawn(reconstruction: Reconstruction, surface: OutputSurface | TexturedFace,
 def _head(reconstruction: Reconstruction, head: Head, parts: Sequence[Part]) -> Drawn:
     """The head, its eyes seated as in the avatar; the face first, what is partly seen through last."""
     size = np.float32(reconstruction.size)
-    deltas = {} if head.expressions is None else dict(enumerate(size * head.expressions.deltas))
-    named = {str(number): delta for number, delta in deltas.items()}
+    moving = head.expressions
+    named = {} if moving is None else dict(zip(moving.names, size * moving.deltas, strict=True))
+    named = seated_eyes.closing(reconstruction.face_model, reconstruction.vertices / size, named)
     vertices, moved = seated_eyes.seat(head, reconstruction.whole_head(), named)
     of_face = np.zeros(head.num_vertices, bool)
     of_face[head.face_index] = True

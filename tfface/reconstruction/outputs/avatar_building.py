@@ -49,6 +49,7 @@ def build(reconstruction: Reconstruction, skin: TexturedFace, pose: str = NEUTRA
         at_rest = at_rest + np.float32(reconstruction.size) * moving.displacement(shown)
     moved = {} if moving is None else targets(moving, reconstruction.size)
     if head is not None:
+        moved = seated_eyes.closing(model, reconstruction.vertices / np.float32(reconstruction.size), moved)
         at_rest, moved = seated_eyes.seat(head, at_rest, moved)
     return Avatar(reconstruction.name, at_rest, tuple(parts), moved)
 

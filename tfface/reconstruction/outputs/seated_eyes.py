@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tfface.face import Head
+from tfface.face import Head, MorphableModel
 from tfface.reconstruction.outputs import head_parts
 
 Array = npt.NDArray[np.floating]
@@ -22,6 +22,14 @@ _LID = 0.35
 """mm, between eyeball and lid."""
 _REACH = 1.35
 """Of the radius, around the eye's centre: where lids are."""
+_CLOSING = "eyeBlink", "eyesClosed"
+"""Beginnings of the names of targets that close eyes."""
+_LIDS = ((1, 5), (2, 4))
+"""Landmarks ``eye_SIDE_NUMBER``, upper and lower, between which an eye opens."""
+_MEET = 1.05
+"""How much farther than the mean head's lids have to go, for them to meet."""
+_OPENINGS = 0.7, 1.6
+"""Of the mean head's, what eyes are believed to be open."""
 
 
 def seat(head: Head, vertices: Array, targets: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
@@ -55,6 +63,26 @@ def seat(head: Head, vertices: Array, targets: Mapping[str, Array]) -> tuple[Arr
             changed[around] = ends - seated[around]
             moved[name] = changed
     return seated.astype(np.float32), moved
+
+
+def closing(face_model: MorphableModel, vertices: Array, targets: Mapping[str, Array]) -> dict[str, Array]:
+    """Targets that close the eyes of this person.
+
+    The 3DMM's close those of the mean head; a person whose eyes are wider open would look through a slit.
+
+    Args:
+      face_model: The 3DMM; nothing changes if it lacks landmarks of the lids.
+      vertices: ``[P, 3]``, mm, of the neutral face, in the 3DMM's size.
+      targets: By name, displacements, in the same size.
+    """
+    names = [[f"eye_{side}_{lid}" for lid in pair] for side in ("right", "left") for pair in _LIDS]
+    known = face_model.landmarks
+    if not all(name in known for pair in names for name in pair):
+        return dict(targets)
+    upper, lower = np.array([[known[name] for name in pair] for pair in names]).T
+    own, mean = (np.linalg.norm(points[upper] - points[lower], axis=1).sum() for points in (vertices, face_model.mean))
+    farther = np.float32(_MEET * np.clip(own / max(float(mean), 1e-6), *_OPENINGS))
+    return {name: farther * moved if name.startswith(_CLOSING) else moved for name, moved in targets.items()}
 
 
 def _laid_upon(points: Array, centre: Array, radius: float) -> Array:
