@@ -4,8 +4,6 @@ import dataclasses
 import itertools
 import json
 import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 import serving_tiny
 import tensorflow as tf
 import tiny
+import training_process
 
 import tfface
 from tfface import models
@@ -271,10 +270,10 @@ def test_a_model_that_is_none_of_ours_is_refused(tmp_path):
 
 
 def test_the_command_tells_what_is_wrong_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "tfface.export", f"--model={tmp_path}/none.keras", f"--out={tmp_path}/out"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("tfface.export: model: no such file")
+    options = {"model": tmp_path / "none.keras", "out": tmp_path / "out"}
+    with training_process.command("export", options, tmp_path / "log") as running:
+        assert running.exit_code() == 1
+    assert running.output.splitlines()[-1].startswith("tfface.export: model: no such file")
 
 
 def test_a_hostile_model_file_is_refused(tmp_path):

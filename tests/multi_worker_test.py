@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import small_vgg
 import tiny_people
 import training_process
 from training_process import Running, contents, history, position, training
@@ -26,6 +27,7 @@ SECONDS_TO_NOTICE = 60
 
 def _save_weights(path: pathlib.Path) -> None:
     """A `Preparation`: every worker, not only the chief, leaves its final weights."""
+    small_vgg.install()
     from tfface.training import run_directory
 
     save = run_directory.RunDirectory.save_model
@@ -57,7 +59,7 @@ def cluster(workers: int, output: pathlib.Path, prepare=None, **options) -> Iter
                 training(
                     tiny_people.records_folder(),
                     output,
-                    prepare(index) if prepare else None,
+                    prepare(index) if prepare else small_vgg.install,
                     {"TF_CONFIG": _tf_config(addresses, index)},
                     **options,
                 )
@@ -74,7 +76,7 @@ def _tf_config(addresses: list[str], index: int) -> str:
 def alone(tmp_path_factory) -> pathlib.Path:
     """The run of one worker."""
     output = tmp_path_factory.mktemp("alone") / "run"
-    with training(tiny_people.records_folder(), output, dropout=0.0, **OPTIONS) as running:
+    with training(tiny_people.records_folder(), output, small_vgg.install, dropout=0.0, **OPTIONS) as running:
         assert running.exit_code() == 0, running.output
     return output
 
@@ -130,6 +132,7 @@ def _two_processors() -> None:
 
     (processor,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+    small_vgg.install()
 
 
 def test_two_devices_train_what_one_would(alone, tmp_path):
@@ -151,7 +154,7 @@ def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
 def test_a_worker_that_dies_ends_the_others_and_a_restart_goes_on(clusters, tmp_path):
     output = tmp_path / "run"
     with cluster(2, output, **FIRST_STAGE) as (chief, worker):
-        chief.wait_until(lambda: position(output) >= 2)
+        chief.wait_until(lambda: position(output) >= 2, pause=0.01)
         worker.send(signal.SIGKILL)
         begun = time.monotonic()
         code = chief.exit_code()

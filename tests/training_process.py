@@ -35,7 +35,7 @@ PATIENCE = 1800
 """Seconds that a process may take; far more than it needs, but a busy machine is no fault."""
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tfface.training.training_run"])
+_SERVER.set_forkserver_preload(["tfface.training.training_run", __name__])
 
 Preparation = Callable[[], None]
 """Runs in the process before the program does; a function of a module, maybe with `functools.partial`."""
@@ -59,13 +59,13 @@ class Running:
         assert self.process.exitcode is not None, f"still running after {timeout} s:\n{self.output}"
         return self.process.exitcode
 
-    def wait_until(self, happened: Callable[[], bool]) -> None:
-        """Waits, awake, for something that the process does."""
+    def wait_until(self, happened: Callable[[], bool], pause: float = 0.0005) -> None:
+        """Waits for something that the process does, and looks for it again after so many seconds."""
         deadline = time.monotonic() + PATIENCE
         while not happened():
             assert self.process.is_alive(), self.output
             assert time.monotonic() < deadline, self.output
-            time.sleep(0.0005)
+            time.sleep(pause)
 
     def send(self, number: signal.Signals) -> None:
         """Sends it a signal."""
@@ -96,11 +96,13 @@ def command(
     prepare: Preparation | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
-    """Starts ``python -m tfface.<name>``; whatever the test does, it is gone in the end."""
+    """Starts ``python -m tfface.<name>`` in this process' folder; whatever the test does, it is gone in the end."""
     arguments = [
         f"--{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in options.items()
     ]
-    process = _SERVER.Process(target=_run, args=(name, arguments, log, dict(environment or {}), prepare))
+    process = _SERVER.Process(
+        target=_run, args=(name, arguments, log.absolute(), dict(environment or {}), prepare, os.getcwd())
+    )
     process.start()
     try:
         yield Running(process, log)
@@ -115,7 +117,9 @@ def _run(
     log: pathlib.Path,
     environment: Mapping[str, str],
     prepare: Preparation | None,
+    folder: str,
 ) -> None:
+    os.chdir(folder)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)

@@ -4,6 +4,7 @@ The pages show real sizes. What makes them small stands on docs/tutorials/index.
 flags that are added to each command, and the number of steps in Python.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -13,7 +14,6 @@ import runpy
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 from unittest import mock
 
@@ -22,6 +22,7 @@ import in_process
 import numpy as np
 import pytest
 import scanned_people
+import training_process
 from absl import flags
 
 from tfface.geometry import mesh
@@ -101,7 +102,7 @@ class Reader:
     def __init__(self) -> None:
         """Sits down."""
         self.namespace: dict[str, object] = {"__name__": "__main__"}
-        self.background: list[subprocess.Popen] = []
+        self.background = contextlib.ExitStack()
         self.replaced = {
             r"\b8500\b": _free_port(),
             r"\b8501\b": _free_port(),
@@ -126,15 +127,15 @@ class Reader:
         entry = entry_of(words)
         arguments = [word for word in words[3:] if word != "&"] + small().get(entry, [])
         if words[-1] == "&":
-            self.background.append(subprocess.Popen([sys.executable, "-m", f"tfface.{entry}", *arguments]))
+            options = dict(word.removeprefix("--").split("=", 1) for word in arguments)
+            log = pathlib.Path(f"{entry}.log")
+            self.background.enter_context(training_process.command(entry, options, log))
         else:
             call(entry, arguments)
 
     def leave(self) -> None:
         """Ends what runs in the background."""
-        for process in self.background:
-            process.terminate()
-            process.wait()
+        self.background.close()
 
 
 def _free_port() -> str:
