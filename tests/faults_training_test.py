@@ -19,7 +19,7 @@ import tiny_people
 import training_process
 from training_process import assert_same_run, contents, position, training
 
-from tfface.training import interruption, run_directory
+from tfface.training import interruption, loop, run_directory
 from tfface.training.checkpoints import Checkpoints
 
 STEPS = 22
@@ -86,7 +86,10 @@ def test_a_kill_while_a_checkpoint_is_written_loses_only_that_one(start, run, wh
     for _ in range(killing.KILLS):
         with start(run, checkpoint_every=1) as running:
             before = position(run)
-            running.wait_until(lambda before=before: position(run) > before and any(folder.glob("*_temp")))
+            running.wait_until(
+                lambda before=before: position(run) > before and any(folder.glob("*_temp")),
+                pause=0.0002,  # it is there for milliseconds
+            )
             # Its files are written, moved to their names, and put on the list.
             time.sleep(rng.uniform(0, 0.05) if killing.KILLS > 1 else 0)
             running.send(signal.SIGKILL)
@@ -115,8 +118,19 @@ def test_a_newest_checkpoint_that_is_cut_short_is_told_and_passed_over(start, ru
     assert f" 4/{STEPS}" in output
 
 
+def _slowly() -> None:
+    """A `Preparation`: every step takes so long that a test has time to do something before the run ends."""
+    step = loop.StageTrainer.step
+
+    def slow(self: loop.StageTrainer, batch: object) -> float:
+        time.sleep(0.05)
+        return step(self, batch)
+
+    loop.StageTrainer.step = slow
+
+
 def test_sigterm_saves_the_position_and_says_so_by_its_exit_code(start, run, whole):
-    with start(run) as running:
+    with start(run, _slowly) as running:
         running.wait_until(lambda: position(run) > 6)
         running.send(signal.SIGTERM)
         assert running.exit_code() == interruption.EXIT_STOPPED == 143
@@ -126,7 +140,7 @@ def test_sigterm_saves_the_position_and_says_so_by_its_exit_code(start, run, who
 
 
 def test_a_second_run_in_the_same_folder_is_refused_while_the_first_lives(start, run):
-    with start(run) as first:
+    with start(run, _slowly) as first:
         first.wait_until(lambda: position(run) > 6)
         first.send(signal.SIGSTOP)
         with start(run) as second:
@@ -144,7 +158,7 @@ def _limit_files(size: int) -> None:
 
 def test_a_full_disk_ends_the_run_and_destroys_nothing(start, run, whole):
     before = contents(run)
-    with start(run, functools.partial(_limit_files, 1 << 20)) as running:
+    with start(run, functools.partial(_limit_files, 1 << 16)) as running:
         assert running.exit_code() == 1
     assert "the checkpoint of step 8 cannot be written (is the disk full?)" in running.output
     assert "Traceback" not in running.output

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-import small_vgg
 import tiny_people
 import training_process
 from training_process import Running, contents, history, position, training
@@ -27,7 +26,6 @@ SECONDS_TO_NOTICE = 60
 
 def _save_weights(path: pathlib.Path) -> None:
     """A `Preparation`: every worker, not only the chief, leaves its final weights."""
-    small_vgg.install()
     from tfface.training import run_directory
 
     save = run_directory.RunDirectory.save_model
@@ -59,7 +57,7 @@ def cluster(workers: int, output: pathlib.Path, prepare=None, **options) -> Iter
                 training(
                     tiny_people.records_folder(),
                     output,
-                    prepare(index) if prepare else small_vgg.install,
+                    prepare(index) if prepare else None,
                     {"TF_CONFIG": _tf_config(addresses, index)},
                     **options,
                 )
@@ -76,7 +74,7 @@ def _tf_config(addresses: list[str], index: int) -> str:
 def alone(tmp_path_factory) -> pathlib.Path:
     """The run of one worker."""
     output = tmp_path_factory.mktemp("alone") / "run"
-    with training(tiny_people.records_folder(), output, small_vgg.install, dropout=0.0, **OPTIONS) as running:
+    with training(tiny_people.records_folder(), output, dropout=0.0, **OPTIONS) as running:
         assert running.exit_code() == 0, running.output
     return output
 
@@ -132,7 +130,6 @@ def _two_processors() -> None:
 
     (processor,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
-    small_vgg.install()
 
 
 def test_two_devices_train_what_one_would(alone, tmp_path):

@@ -1,10 +1,12 @@
 """Trainings, and other commands, in processes of their own, which a test may kill, limit and starve.
 
-They are the real program, ``python -m tfface.train``, but forked from a server that has TensorFlow loaded already.
+They are the real program, ``python -m tfface.train``, but forked from a server that has TensorFlow loaded already, and
+what they train has the encoder of `small_vgg`.
 """
 
 import contextlib
 import dataclasses
+import functools
 import json
 import multiprocessing
 import os
@@ -16,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+import small_vgg
 import tensorflow as tf
 
 TINY = {
@@ -84,8 +87,14 @@ def training(
     options = {"records": records, "output": output, **TINY, **options}
     task = json.loads((environment or {}).get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
     log = output.parent / f"{output.name}.{task}.{time.monotonic_ns()}.log"
-    with command("train", options, log, prepare, environment) as running:
+    with command("train", options, log, functools.partial(_prepare_training, prepare), environment) as running:
         yield running
+
+
+def _prepare_training(prepare: Preparation | None) -> None:
+    small_vgg.install()
+    if prepare is not None:
+        prepare()
 
 
 @contextlib.contextmanager
