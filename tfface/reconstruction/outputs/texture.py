@@ -24,6 +24,8 @@ _MOST_VIEWS = 8
 """Photographs that take part in one texture: more cost time, and add hardly a texel that is seen better."""
 _SPARSE = 64
 """Every how many texels are looked at to tell which photographs take part."""
+_FEW = 16
+"""Every how many texels tell the colour of skin, and what a photograph's colours are multiplied by."""
 _SURE = 0.5
 """Trust from which texels tell the colour of skin."""
 
@@ -271,14 +273,18 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
 
 def _skin_color(sample: sampling.Samples) -> Array | None:
     """``[3]``, sRGB, 0..1, of the skin in a photograph, or None if it shows none that is to be trusted."""
-    sure = sample.trust > _SURE
-    return np.median(sample.colors[sure], axis=0) if sure.any() else None
+    colors = sample.colors[::_FEW][sample.trust[::_FEW] > _SURE]
+    return np.median(colors, axis=0) if len(colors) else None
 
 
 def _typical(factors: Array, layers: Sequence[blending.Layer], texels: Texels) -> Array:
     """``[N, 3]``: of the factors ``[N, P, 3]`` of photographs, the mean over what each shows."""
-    masses = [texels.at_vertices(layer.weights[:, None], layer.seen) for layer in layers]
-    return np.stack([(m * f).sum(axis=0) / max(float(m.sum()), 1e-9) for m, f in zip(masses, factors, strict=True)])
+    means = np.ones((len(layers), 3))
+    for mean, layer, factor in zip(means, layers, factors, strict=True):
+        weights = layer.weights[::_FEW]
+        if weights.any():
+            mean[:] = np.average(factor[texels.corners[layer.seen[::_FEW], 0]], axis=0, weights=weights)
+    return means
 
 
 def _that_show_most(samples: Sequence[sampling.Samples], count: int) -> list[int]:
