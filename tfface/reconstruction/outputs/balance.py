@@ -59,7 +59,7 @@ def gains(colors: Array, masses: Array, normals: Array) -> Array:
             left = left - (trust * left).sum(axis=0) / np.maximum(trust.sum(axis=0), 1e-12)
             # Iteratively reweighted least squares with the weights of Cauchy's function.
             trust = weights / (1 + (left / _OUTLIER) ** 2)
-        factors[:, :, channel] = np.exp(-(beta @ basis.T))
+        factors[:, :, channel] = np.exp(-np.einsum("nb,pb->np", beta, basis))
     return factors.reshape(count, points, 3)
 
 

@@ -160,7 +160,8 @@ def _rims(
     normals = mesh.triangle_normals(caster.vertices, caster.triangles)[np.maximum(fragments.triangle, 0)]
     height, width = hit.shape
     y, x = np.mgrid[:height, :width] + 0.5
-    sights = camera.rays_from_px(np.stack((x, y), axis=-1), intrinsics) @ rotated
+    # No product of the BLAS, whose threads would wait for cores that other photographs have.
+    sights = np.einsum("hwk,kc->hwc", camera.rays_from_px(np.stack((x, y), axis=-1), intrinsics), rotated)
     cosine = np.abs(np.einsum("hwk,hwk->hw", normals, sights)) / np.linalg.norm(sights, axis=-1)
     depth = np.where(hit, fragments.depth, 0).astype(np.float64)
     step = depth / float(intrinsics[0, 0])  # mm a pixel, seen frontally
