@@ -207,13 +207,13 @@ def test_unknown_merge_and_part_are_named():
 
 
 def test_views_share_one_encoder():
-    model = tiny.build("multi_view", num_views=5, encoder_output="block5_pool")
+    model = tiny.build("multi_view", num_views=5, encoder="vgg16", encoder_output="block5_pool")
     assert sum(layer is FaceModel(model).encoder for layer in model.layers) == 1
     assert sum(np.prod(w.shape) for w in FaceModel(model).encoder.weights) == 14_714_688
 
 
 def test_the_encoder_can_end_at_an_earlier_block():
-    model = tiny.randomized(tiny.build("single_view", encoder_output="block4_pool"))
+    model = tiny.randomized(tiny.build("single_view", encoder="vgg16", encoder_output="block4_pool"))
     assert FaceModel(model).encoder.output_shape[1:] == (2, 2, 512)
     lower, upper = FaceModel(model).halves("block4")
     inputs = tiny.inputs(model)

@@ -151,7 +151,7 @@ def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
 def test_a_worker_that_dies_ends_the_others_and_a_restart_goes_on(clusters, tmp_path):
     output = tmp_path / "run"
     with cluster(2, output, **FIRST_STAGE) as (chief, worker):
-        chief.wait_until(lambda: position(output) >= 2, pause=0.01)
+        chief.wait_until(lambda: position(output) >= 2)
         worker.send(signal.SIGKILL)
         begun = time.monotonic()
         code = chief.exit_code()

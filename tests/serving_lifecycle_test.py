@@ -1,15 +1,13 @@
 """The embedded server while versions come and go, and as it starts and ends, under load."""
 
 import concurrent.futures
-import contextlib
 import http.client
 import json
 import logging
-import pathlib
-import re
 import shutil
-import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,11 +17,9 @@ import numpy as np
 import pytest
 import serving_fuzz
 import serving_tiny
-import training_process
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving_tiny import refused
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, model_pb2
-from training_process import Running
 
 from tfface.serving import client, manager, parity, server
 from tfface.serving.options import ServerOptions
@@ -266,40 +262,34 @@ def test_requests_that_outlast_the_grace_are_given_up(base_path, asked, asked_by
         assert len(ran) <= 1
 
 
-def _commanded(base_path: pathlib.Path, **options: object) -> contextlib.AbstractContextManager[Running]:
-    """``python -m tfface.serve`` on a free port."""
-    log = base_path.with_name(f"{base_path.name}.log")
-    return training_process.command("serve", {"model_base_path": base_path, "port": 0, **options}, log)
-
-
-def _address(running: Running, kind: str) -> str:
-    """Where a command says that it listens, once it does."""
-    running.wait_until(lambda: re.search(rf"^{kind} on .*\n", running.output, re.MULTILINE) is not None, pause=0.02)
-    return re.search(rf"^{kind} on (?:http://)?([^/\n]*)", running.output, re.MULTILINE)[1]
-
-
 def test_the_signal_ends_the_command_under_load_and_no_request(base_path, asked, asked_by_rest):
-    with _commanded(base_path, rest_port=0) as running:
-        kinds = _answered(_address(running, "gRPC"), _address(running, "REST"), asked, asked_by_rest)
-        ended, told = [], threading.Event()
+    command = [sys.executable, "-m", "tfface.serve", f"--model_base_path={base_path}", "--port=0", "--rest_port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            address = process.stdout.readline().removeprefix("gRPC on ").strip()
+            rest = process.stdout.readline().removeprefix("REST on http://").partition("/")[0]
+            kinds = _answered(address, rest, asked, asked_by_rest)
+            ended, told = [], threading.Event()
 
-        def ask(kind: Callable[[], str]) -> None:
-            while not told.is_set():
-                begun = time.monotonic()
-                ended.append((begun, kind()))
+            def ask(kind: Callable[[], str]) -> None:
+                while not told.is_set():
+                    begun = time.monotonic()
+                    ended.append((begun, kind()))
 
-        clients = [threading.Thread(target=ask, args=(kind,)) for kind in kinds for _ in range(3)]
-        for client_ in clients:
-            client_.start()
-        serving_tiny.until(lambda: len(ended) > 100 and time.monotonic() > ended[0][0] + 1)
-        signalled = time.monotonic()
-        running.send(signal.SIGTERM)
-        time.sleep(1)
-        told.set()
-        for client_ in clients:
-            client_.join()
-        assert running.exit_code(120) == 0
-        said = running.output
+            clients = [threading.Thread(target=ask, args=(kind,)) for kind in kinds for _ in range(3)]
+            for client_ in clients:
+                client_.start()
+            serving_tiny.until(lambda: len(ended) > 100 and time.monotonic() > ended[0][0] + 1)
+            signalled = time.monotonic()
+            process.terminate()
+            time.sleep(1)
+            told.set()
+            for client_ in clients:
+                client_.join()
+            assert process.wait(120) == 0
+        finally:
+            process.kill()
+        said = process.stderr.read()
     # A connection that is being made just as the port closes is refused, whenever its request was thought of.
     before = [how for begun, how in ended if begun < signalled - 0.2]
     assert len(before) > 20
@@ -372,10 +362,13 @@ def test_a_broken_version_is_told_once_and_tried_ever_more_rarely(base_path, ask
 
 
 def test_the_command_serves_until_it_is_told_to_stop(base_path):
-    with _commanded(base_path, rest_port=-1) as running:
-        address = _address(running, "gRPC")
-        assert address.startswith("127.0.0.1:")
-        with client.Client(address) as asking:
-            assert asking.states() == {1: "AVAILABLE"}
-        running.send(signal.SIGTERM)
-        assert running.exit_code(120) == 0
+    command = [sys.executable, "-m", "tfface.serve", f"--model_base_path={base_path}", "--port=0", "--rest_port=-1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("gRPC on 127.0.0.1:")
+            with client.Client(line.removeprefix("gRPC on ").strip()) as asking:
+                assert asking.states() == {1: "AVAILABLE"}
+        finally:
+            process.terminate()
+        assert process.wait(120) == 0

@@ -62,7 +62,7 @@ class Running:
         assert self.process.exitcode is not None, f"still running after {timeout} s:\n{self.output}"
         return self.process.exitcode
 
-    def wait_until(self, happened: Callable[[], bool], pause: float = 0.0005) -> None:
+    def wait_until(self, happened: Callable[[], bool], pause: float = 0.01) -> None:
         """Waits for something that the process does, and looks for it again after so many seconds."""
         deadline = time.monotonic() + PATIENCE
         while not happened():
