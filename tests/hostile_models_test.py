@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import serving_tiny
+import tiny
 
 import tfface
 from tfface.models.encoders import vgg16
@@ -24,9 +25,11 @@ LARGE = 1 << 28
 
 
 @pytest.fixture(scope="module")
-def parts() -> dict[str, bytes]:
-    """The entries of a sound model."""
-    with zipfile.ZipFile(serving_tiny.keras_file()) as archive:
+def parts(tmp_path_factory) -> dict[str, bytes]:
+    """The entries of a sound model, of VGG-16, whose kernels have the shapes that `HARM` gives them."""
+    path = tmp_path_factory.mktemp("sound") / "sound.keras"
+    tiny.build("single_view", encoder="vgg16").save(path)
+    with zipfile.ZipFile(path) as archive:
         return {entry.filename: archive.read(entry) for entry in archive.infolist()}
 
 
