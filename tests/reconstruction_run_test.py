@@ -311,17 +311,18 @@ def test_what_is_asked_for_is_written(tmp_path, monkeypatch):
         written.append((reconstruction.name, folder, wanted, settings))
         if reconstruction.name == "bad":
             raise ValueError("no face can be unwrapped")
-        return types.SimpleNamespace(face=face)
+        return types.SimpleNamespace(face=face, parts=("head",))
+
+    def write_page(path, made, face, parts):
+        written.append((path, made.name, face, parts))
 
     monkeypatch.setattr(reconstruction_run.outputs, "write", write)
-    monkeypatch.setattr(
-        reconstruction_run.page, "write", lambda path, made, face: written.append((path, made.name, face))
-    )
+    monkeypatch.setattr(reconstruction_run.page, "write", write_page)
     path = save(tmp_path / "a.png", (20, 20, 40))
     out = tmp_path / "out"
     reconstruct(out, path, outputs=("maps", "page"), texture_size=64, workers=2)
     settings = {"texture_size": 64, "pose": "neutral", "workers": 2}
-    assert written == [("a", out, ("maps", "page"), settings), (out / "index.html", "a", face)]
+    assert written == [("a", out, ("maps", "page"), settings), (out / "index.html", "a", face, ("head",))]
     assert content(out)["photographs"][0]["gains"] == [1, 1, 1]
     bad = save(tmp_path / "bad.png", (20, 20, 40))
     summary, told = reconstruct(tmp_path / "bad", bad, outputs=("mesh",))
@@ -344,8 +345,9 @@ def test_what_cannot_work_fails_before_the_model_is_loaded(tmp_path, monkeypatch
 
 def test_the_steps_of_one_person_are_shown(tmp_path, capfd, monkeypatch):
     face = types.SimpleNamespace(gains=None)
-    monkeypatch.setattr(reconstruction_run.outputs, "write", lambda *_, **__: types.SimpleNamespace(face=face))
-    monkeypatch.setattr(reconstruction_run.page, "write", lambda *_: None)
+    made = types.SimpleNamespace(face=face, parts=())
+    monkeypatch.setattr(reconstruction_run.outputs, "write", lambda *_, **__: made)
+    monkeypatch.setattr(reconstruction_run.page, "write", lambda *_, parts: None)
     options = {"model": str(serving_tiny.keras_file()), "outputs": ("page",), "workers": 2}
     images, out = [save(tmp_path / "a.png", (20, 20, 40))], str(tmp_path / "out")
     reconstruction_run.reconstruct(ReconstructionOptions(images, out, **options))

@@ -122,8 +122,8 @@ def read(path: str | os.PathLike[str]) -> Content:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such 3DMM")
     try:
-        hdf5_reading.check_heaps(path)
         with h5py.File(path, "r") as file:
+            hdf5_reading.check_heaps(path)
             content = _read_statismo(file)
             if "tfface" in file:
                 return dataclasses.replace(content, **statismo_extras.read(file), foreign=False)
