@@ -347,7 +347,7 @@ def test_the_steps_of_one_person_are_shown(tmp_path, capfd, monkeypatch):
     face = types.SimpleNamespace(gains=None)
     made = types.SimpleNamespace(face=face, parts=())
     monkeypatch.setattr(reconstruction_run.outputs, "write", lambda *_, **__: made)
-    monkeypatch.setattr(reconstruction_run.page, "write", lambda *_, parts: None)
+    monkeypatch.setattr(reconstruction_run.page, "write", lambda *_, **__: None)
     options = {"model": str(serving_tiny.keras_file()), "outputs": ("page",), "workers": 2}
     images, out = [save(tmp_path / "a.png", (20, 20, 40))], str(tmp_path / "out")
     reconstruction_run.reconstruct(ReconstructionOptions(images, out, **options))
