@@ -102,6 +102,22 @@ def test_what_is_hidden_or_seen_from_behind_or_outside_is_not_taken():
     assert weights.any()
 
 
+def test_depths_tell_what_is_hidden_as_rays_do(monkeypatch):
+    surface = two_squares()
+    found = laid_out(surface)
+    caster = raycast.Raycaster(surface.template, surface.triangles)
+    pixels = np.full((*SIZE_HW, 3), 100, np.uint8)
+    asked = []
+    cast = caster.occluded
+    monkeypatch.setattr(caster, "occluded", lambda *rays: (asked.append(len(rays[1])), cast(*rays))[1])
+    by_depths = sampling.sample(view(pixels, yaw=20.0), caster, found, 1.0)
+    monkeypatch.setattr(sampling, "_EVEN", 0.0)
+    by_rays = sampling.sample(view(pixels, yaw=20.0), caster, found, 1.0)
+    assert asked[0] < asked[1] / 2
+    np.testing.assert_array_equal(by_depths.seen, by_rays.seen)
+    np.testing.assert_allclose(by_depths.weights, by_rays.weights, atol=1e-6)
+
+
 def test_less_is_taken_at_an_angle_and_beside_folds():
     surface = two_squares()
     found = laid_out(surface)
