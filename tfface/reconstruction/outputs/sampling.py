@@ -40,7 +40,7 @@ _GRAZING = 0.35
 """Cosine below which an edge beside the background is a silhouette, and not where the mesh ends."""
 _DEPTH_STEP = 4.0
 """mm between neighbouring pixels' depths, beside what a slope explains, that is a silhouette."""
-_EVEN = 4.0
+_EVEN = 8.0
 """mm between the depths of neighbouring pixels, up to which the picture's depths tell what is hidden without a ray."""
 
 
