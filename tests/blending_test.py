@@ -77,11 +77,26 @@ def test_completion_keeps_what_is_seen_and_mirrors_what_is_not(membrane):
     symmetry = np.arange(21 * 11).reshape(11, 21)[:, ::-1].ravel()
     wanted = 0.5 + 0.1 * np.sin(np.abs(vertices[:, :1] - 40) / 6)
     seen = (vertices[:, 0] < 42).astype(float)
-    alone = blending._complete(wanted * seen[:, None], seen, membrane, None)
-    mirrored = blending._complete(wanted * seen[:, None], seen, membrane, symmetry)
+    alone = blending._complete(wanted * seen[:, None], seen, membrane, None, None)
+    mirrored = blending._complete(wanted * seen[:, None], seen, membrane, symmetry, None)
     inside, outside = vertices[:, 0] < 38, vertices[:, 0] > 46
     for found in (alone, mirrored):
         np.testing.assert_allclose(found[inside], wanted[inside], atol=5e-3)
     assert np.abs(mirrored - wanted)[outside].max() < 0.02
     assert np.abs(alone - wanted)[outside].max() > 0.08
     assert np.ptp(alone[vertices[:, 0] > 60]) < 0.01  # smooth, for want of anything better
+
+
+def test_what_neither_half_shows_has_the_gradients_of_typical_skin(membrane):
+    vertices, _ = grid()
+    wanted = 0.5 + 0.1 * np.sin(np.abs(vertices[:, :1] - 40) / 6)
+    seen = (vertices[:, 0] < 42).astype(float)
+    alike = blending._complete(wanted * seen[:, None], seen, membrane, None, wanted)
+    np.testing.assert_allclose(alike, wanted, atol=5e-3)
+    # Skin that is brighter as a whole meets what is seen without a step, and becomes brighter far away.
+    brighter = blending._complete(wanted * seen[:, None], seen, membrane, None, wanted + 0.2)
+    off = (brighter - wanted)[:, 0]
+    assert np.abs(off[vertices[:, 0] < 38]).max() < 0.01
+    far = [off[vertices[:, 0] == column].mean() for column in np.unique(vertices[:, 0]) if column > 46]
+    assert (np.diff(far) > 0).all()
+    assert 0.01 < far[-1] < 0.2

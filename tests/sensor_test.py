@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfface.people.photographer import PhotographySettings, background, colours, lighting, sensor
+from tfface.geometry import colours
+from tfface.people.photographer import PhotographySettings, background, lighting, sensor
 
 SETTINGS = PhotographySettings()
 

@@ -1,6 +1,7 @@
 """Triangle meshes: one checked type, their normals, edges and parts, and their files."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -300,3 +301,9 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh, colors: npt.ArrayLike |
 def _check_format(path: pathlib.Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f"{path}: the suffix must be one of {', '.join(FORMATS)}")
+
+
+def topology_digest(triangles: Indices) -> npt.NDArray[np.uint8]:
+    """A checksum [16] of triangles [F, 3], the same whatever their order and the order of their corners."""
+    rows = np.unique(np.sort(np.asarray(triangles, np.int32), axis=1), axis=0)
+    return np.frombuffer(hashlib.blake2b(rows.tobytes(), digest_size=16).digest(), np.uint8)

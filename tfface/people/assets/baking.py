@@ -16,12 +16,12 @@ import tqdm
 from tfface import files
 from tfface.face import import_model, register
 from tfface.face.registration.scan_surface import ScanSurface, barycentric
-from tfface.geometry import mesh, raycast
+from tfface.geometry import colours, mesh, raycast
 from tfface.geometry.interpolation import smoothstep
 from tfface.people.assets import bending, folder
 from tfface.people.assets.folder import TexturedMesh
 from tfface.people.assets.wardrobe import EYE_REACH, LOW
-from tfface.people.photographer import colours, unrolled_skin
+from tfface.people.photographer import unrolled_skin
 from tfface.people.photographer.head_model import HeadModel, Part
 
 Array = npt.NDArray[np.floating]
@@ -34,6 +34,8 @@ SKIN_SIDE, BROW_SIDE, HAIR_SIDE = 1024, 128, 512
 """px, to which the pictures are averaged: about one pixel a texel of the canvas."""
 EYE_SIDE = 64
 """px of a picture of an eye."""
+DARKEST = 0.004
+"""Linear albedo below which a logarithm says nothing."""
 _EYE_CENTRE, _EYE_IRIS = np.array([302.5, 719.0]) / 1024, 121.0 / 1024
 """Middle of a pupil (x, y down) and radius of the iris in MakeHuman's pictures of eyes, as shares of their side."""
 _BROW_REACH = 8.0
@@ -85,9 +87,9 @@ def bake(root: pathlib.Path, ict_facekit: str | os.PathLike[str], head: HeadMode
     everything = folder.base_vertices(root)
 
     def placed(path: pathlib.Path) -> TexturedMesh:
-        return _moved(folder.fitted(path, everything), bent)
+        return moved(folder.fitted(path, everything), bent)
 
-    arrays = _baked_skins(root, _moved(base, bent), unrolled)
+    arrays = _baked_skins(root, moved(base, bent), unrolled)
     arrays["brows"] = np.stack([_baked_brow(placed(pair[0]), pair[1], unrolled) for pair in folder.brows(root)])
     arrays["eyes"] = np.stack([_baked_eye(path) for path in folder.eyes(root)])
     styles = [(placed(path), picture) for path, picture in folder.hair(root)]
@@ -98,7 +100,8 @@ def bake(root: pathlib.Path, ict_facekit: str | os.PathLike[str], head: HeadMode
     return arrays
 
 
-def _moved(textured: TexturedMesh, bent: bending.Bending) -> TexturedMesh:
+def moved(textured: TexturedMesh, bent: bending.Bending) -> TexturedMesh:
+    """What lies on the base mesh, where it lies on the other head."""
     return TexturedMesh(bent(textured.vertices), textured.triangles, textured.uv, textured.uv_triangles)
 
 
@@ -109,7 +112,7 @@ def _mirrored(textured: TexturedMesh) -> TexturedMesh:
     )
 
 
-def _places(textured: TexturedMesh, points: Array) -> tuple[Array, Array]:
+def places(textured: TexturedMesh, points: Array) -> tuple[Array, Array]:
     """Places in the picture (x, y down, 0..1) of the nearest points of a surface, [Q, 2], and their distances [Q]."""
     surface = ScanSurface(mesh.Mesh(textured.vertices.astype(np.float32), textured.triangles, {}))
     closest = surface.closest(points.astype(np.float64))
@@ -119,7 +122,7 @@ def _places(textured: TexturedMesh, points: Array) -> tuple[Array, Array]:
     return np.stack((uv[:, 0], 1 - uv[:, 1]), axis=-1), closest.distances
 
 
-def _sampled(picture: Array, places: Array) -> npt.NDArray[np.float32]:
+def sampled(picture: Array, places: Array) -> npt.NDArray[np.float32]:
     """Values [..., C] of a picture [S, S, C] at places [..., 2] (x, y down, 0..1), bilinear."""
     at = (places[..., ::-1] * picture.shape[0] - 0.5).reshape(-1, 2).T
     channels = [scipy.ndimage.map_coordinates(c, at, np.float32, 1, "nearest") for c in np.moveaxis(picture, -1, 0)]
@@ -131,13 +134,13 @@ def _baked_skins(
 ) -> dict[str, npt.NDArray]:
     """Logarithms of the skins' albedo on the canvas: coarse parts [N, h, w, 3], fine parts [N, Ht, Wt, 3]."""
     height, width = unrolled.shape
-    places, _ = _places(base, unrolled.texel_points.reshape(-1, 3))
+    at, _ = places(base, unrolled.texel_points.reshape(-1, 3))
     coarse, fine, tones = [], [], []
     scalp = unrolled_skin.smooth_scalp(unrolled)
     cheeks = (unrolled.cheeks > 0.5) & (unrolled.beard < 0)
     for path in tqdm.tqdm(folder.skins(root), desc="skins", leave=False):
         colour = colours.linear(folder.picture(path, SKIN_SIDE)[..., :3] / np.float32(255))
-        log = np.log(np.maximum(_sampled(colour, places), 0.004)).reshape(height, width, 3)
+        log = np.log(np.maximum(sampled(colour, at), DARKEST)).reshape(height, width, 3)
         tone = log[cheeks].mean(axis=0)
         low = scipy.ndimage.gaussian_filter(log, (LOW / 2, LOW / 2, 0), mode="nearest")
         detail = log - low
@@ -167,8 +170,8 @@ def _baked_brow(
     hits = raycast.Raycaster(brow.vertices, brow.triangles).cast(points + _BROW_REACH * outward, -outward)
     met = hits.distance < 2 * _BROW_REACH
     uv = np.einsum("qk,qkd->qd", hits.barycentric, brow.uv[brow.uv_triangles[hits.triangle]])
-    places = np.stack((uv[:, 0], 1 - uv[:, 1]), axis=-1)
-    alpha = _sampled(folder.picture(picture, BROW_SIDE)[..., 3:].astype(np.float32), places)[:, 0]
+    at = np.stack((uv[:, 0], 1 - uv[:, 1]), axis=-1)
+    alpha = sampled(folder.picture(picture, BROW_SIDE)[..., 3:].astype(np.float32), at)[:, 0]
     opacity = np.zeros(unrolled.shape, np.uint8)
     opacity[near] = np.where(met, alpha, 0)
     lower = _BROW_MIDDLE - np.average(unrolled.brow_across, weights=opacity)
@@ -178,9 +181,9 @@ def _baked_brow(
 def _baked_eye(path: pathlib.Path) -> npt.NDArray[np.float32]:
     """An eye from the front, linear RGB [S, S, 3], `EYE_REACH` radii of the iris to each side."""
     along = (np.arange(EYE_SIDE) + 0.5) / EYE_SIDE * 2 - 1
-    places = _EYE_CENTRE + EYE_REACH * _EYE_IRIS * np.stack(np.meshgrid(along, along), axis=-1)
+    at = _EYE_CENTRE + EYE_REACH * _EYE_IRIS * np.stack(np.meshgrid(along, along), axis=-1)
     picture = folder.picture(path, 1024 * EYE_SIDE // round(2 * EYE_REACH * _EYE_IRIS * 1024))[..., :3]
-    return _sampled(colours.linear(picture / np.float32(255)), places)
+    return sampled(colours.linear(picture / np.float32(255)), at)
 
 
 def _baked_hair(
@@ -201,7 +204,7 @@ def _baked_hair(
     vertices, triangles = hair.vertices[pairs[:, 0]], corners.reshape(-1, 3).astype(np.int32)
     texel = hair.uv[pairs[:, 1]] * (1, -1) + (0, 1)
     opacity = strands[..., 3]
-    opaque = _sampled(opacity[..., None], texel[triangles].mean(axis=1))[:, 0] > _OPAQUE
+    opaque = sampled(opacity[..., None], texel[triangles].mean(axis=1))[:, 0] > _OPAQUE
     everything = np.concatenate((template, vertices)).astype(np.float32)
     solid = raycast.Raycaster(everything, np.concatenate((skin, triangles[opaque] + len(template))))
     normals = mesh.vertex_normals(vertices.astype(np.float32), triangles)
@@ -210,7 +213,7 @@ def _baked_hair(
     blocked = solid.occluded((vertices + 1.5 * outward)[:, None], directions, 80.0).mean(axis=1)
     follows, weights = bending.binding(vertices, template)
     scalp = unrolled.texel_points.reshape(-1, 3)
-    _, away = _places(hair, scalp)
+    _, away = places(hair, scalp)
     rooted = (away < _ROOTED).reshape(unrolled.shape).astype(np.float32)
     covered = scipy.ndimage.gaussian_filter(rooted, 2.0) * smoothstep(-10, 4, unrolled.hairline)
     return {

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.ndimage
 from PIL import Image
 
-from tfface.people.photographer import colours
+from tfface.geometry import colours
 from tfface.people.photographer.settings import PhotographySettings
 
 Array = npt.NDArray[np.float32]

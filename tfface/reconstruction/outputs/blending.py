@@ -16,6 +16,7 @@ import scipy.sparse.linalg
 
 from tfface.geometry import mesh
 from tfface.geometry.interpolation import smoothstep
+from tfface.reconstruction.outputs.albedo import AlbedoModel
 from tfface.reconstruction.outputs.texels import Texels
 
 Array = npt.NDArray[np.floating]
@@ -38,6 +39,10 @@ _DEEP = 0.6
 """Shade below which what no photograph shows is darkened: nostrils, the inside of the mouth."""
 
 
+_TENDING = 80.0
+"""mm from what is seen to where skin that nobody sees has its typical colour rather than its neighbours'."""
+
+
 class Membrane:
     """Smooth functions on a surface: quadratic problems with its Laplacian, cotangent weights."""
 
@@ -45,6 +50,7 @@ class Membrane:
         """Measures the surface; vertices [P, 3] in mm."""
         vertices = np.asarray(vertices, np.float64)
         self.areas = np.maximum(mesh.vertex_areas(vertices, triangles), 1e-6)
+        self.normals = mesh.vertex_normals(vertices, triangles)
         self.edges = mesh.edges(triangles).astype(np.int64)
         self.stiffness = _cotangents(vertices, triangles, self.edges)
         ends = self.edges.T
@@ -125,6 +131,7 @@ def blend(
     shade: Array,
     symmetry: Indices | None,
     mirrored_texel: Indices | None,
+    skin: AlbedoModel | None,
 ) -> tuple[Array, Array]:
     """Blends the photographs' colours and completes them.
 
@@ -136,6 +143,7 @@ def blend(
       shade: [P], how much darker each vertex is than it would be on a convex shape, 1 for not at all.
       symmetry: [P], or None.
       mirrored_texel: [T], the texel that shows each texel's mirror image, -1 where there is none; or None.
+      skin: What skin is like, or None if nobody knows for this surface.
 
     Returns:
       The colours [T, 3] and [T] how far each is photographed, 0 (completed) to 1.
@@ -148,7 +156,9 @@ def blend(
     sums = texels.at_vertices(np.concatenate((part, part * blended), axis=1), shown)
     seen = sums[:, 0] / texels.share
     # The low band of all that is photographed, completed; details are what the blend has beyond it.
-    base = _complete(sums[:, 1:] / np.maximum(sums[:, :1], 1e-9), seen, membrane, symmetry)
+    low = sums[:, 1:] / np.maximum(sums[:, :1], 1e-9)
+    typical = None if skin is None else skin.fitted(low, membrane.areas * seen, membrane.normals)
+    base = _complete(low, seen, membrane, symmetry, typical)
     # What no photograph shows is often a hollow. Its surroundings are lit, so it is darkened by its shade.
     base *= (seen + (1 - seen) * np.minimum(shade / _DEEP, 1))[:, None]
     smooth = texels.at_texels(base)
@@ -194,17 +204,25 @@ def mixed(layers: Sequence[Layer], texels: Texels, membrane: Membrane, shown: In
     return texels.at_texels(low, shown) + high.take(shown, axis=0) / np.maximum(total.take(shown, axis=0), 1e-30)
 
 
-def _complete(low: Array, seen: Array, membrane: Membrane, symmetry: Indices | None) -> Array:
-    """Keeps values where they are seen; elsewhere their gradients are those of the other half of the face, or 0.
+def _complete(low: Array, seen: Array, membrane: Membrane, symmetry: Indices | None, typical: Array | None) -> Array:
+    """Keeps values where they are seen; elsewhere their gradients are the other half's, or typical skin's, or 0.
 
-    Poisson's equation with the mirrored gradients (Perez, Gangnet, Blake, "Poisson image editing", SIGGRAPH 2003).
+    Poisson's equation with the mirrored gradients (Perez, Gangnet, Blake, "Poisson image editing", SIGGRAPH 2003). Far
+    from all that is seen, here or on the other half, values tend to those of typical skin [P, 3].
     """
     a, b = membrane.edges.T
-    # A gradient is known as far as both ends are seen, here or, mirrored, on the other half; elsewhere it is 0.
+    # A gradient is known as far as both ends are seen, here or, mirrored, on the other half.
     own = np.minimum(seen[a], seen[b])[:, None]
     gradients = own * (low[a] - low[b])
+    missing, unseen = 1 - own, 1 - seen
     if symmetry is not None:
         other_a, other_b = symmetry[a], symmetry[b]
         known = np.minimum(seen[other_a], seen[other_b])[:, None]
-        gradients += (1 - own) * known * (low[other_a] - low[other_b])
-    return membrane.solve(membrane.areas * seen, low, 1.0, gradients)
+        gradients += missing * known * (low[other_a] - low[other_b])
+        missing, unseen = missing * (1 - known), unseen * (1 - seen[symmetry])
+    if typical is None:
+        return membrane.solve(membrane.areas * seen, low, 1.0, gradients)
+    gradients += missing * (typical[a] - typical[b])
+    unseen /= _TENDING**2
+    mean = (seen[:, None] * low + unseen[:, None] * typical) / np.maximum(seen + unseen, 1e-9)[:, None]
+    return membrane.solve(membrane.areas * (seen + unseen), mean, 1.0, gradients)

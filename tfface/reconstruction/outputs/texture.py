@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
 from tfface.reconstruction.options import TEXTURE_SIZE
-from tfface.reconstruction.outputs import balance, blending, gaze, head_parts, inside_texture, lips, sampling
+from tfface.reconstruction.outputs import albedo, balance, blending, gaze, head_parts, inside_texture, lips, sampling
 from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface, shade_of
 from tfface.reconstruction.outputs.texels import Texels, rasterise
 from tfface.reconstruction.outputs.unwrap import Atlas, unwrap
@@ -78,8 +78,8 @@ def bake(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> TexturedFa
 
     Each texel takes its colour from the photographs that see it (a ray decides), weighted by the angle and the
     resolution at which they do and fading out towards silhouettes; their colours are balanced (`balance`), blended in
-    two bands and completed from the other half of the face and its surroundings (`blending`). Of many photographs those
-    eight take part that show most texels best.
+    two bands and completed from the other half of the face and what skin is like there (`blending`, `albedo`). Of many
+    photographs those eight take part that show most texels best.
 
     Args:
       reconstruction: The person; one photograph at least.
@@ -129,7 +129,8 @@ def paint(
       face_model: The 3DMM.
       vertices: Of its face [P, 3] or of its whole head [V, 3], mm, model frame.
       look_up: Takes surface and texels, gives the colours [T, 3] of the texels, sRGB, 0..1, and how far each is to be
-        trusted [T], 0..1. Without it, and where nothing is to be trusted, the skin has the plain colour `SKIN_TONE`.
+        trusted [T], 0..1. Without it, and where nothing is to be trusted, the skin is the mean skin of the tone
+        `SKIN_TONE`, or has that plain colour where the package's model of albedo does not know the surface.
       size: Texels along each side.
 
     Returns:
@@ -146,7 +147,10 @@ def paint(
     else:
         raise ValueError(f"vertices must be those of the face or of the head, got {list(vertices.shape)}")
     surface, texels = layout.surface, layout.texels
-    blended = np.tile(np.array(SKIN_TONE, np.float32), (len(texels.place), 1))
+    if layout.skin is None:
+        blended = np.tile(np.array(SKIN_TONE, np.float32), (len(texels.place), 1))
+    else:
+        blended = texels.at_texels(layout.skin.plain(SKIN_TONE))
     known: Array = np.zeros(len(texels.place), np.float32)
     if look_up is not None:
         colors, trust = look_up(surface, texels)
@@ -155,7 +159,7 @@ def paint(
             seen = np.flatnonzero(trust)
             layer = blending.Layer(seen, colors[seen], trust[seen])
             blended, known = blending.blend(
-                [layer], trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored
+                [layer], trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored, layout.skin
             )
     return TexturedFace(
         np.asarray(vertices, np.float32),
@@ -180,6 +184,7 @@ class _Layout:
       shade: ``[P]``, see `output_mesh.shade_of`.
       mirrored: ``[T]``, each texel's mirror image, or None.
       mouth: Where the lips are, or None if the 3DMM's landmarks do not tell.
+      skin: What its skin is like, if the package's model knows this surface.
       inside: Of what hides parts of the surface, if it has a texture of its own.
     """
 
@@ -190,6 +195,7 @@ class _Layout:
     shade: Array
     mirrored: Indices | None
     mouth: lips.Mouth | None
+    skin: albedo.AlbedoModel | None
     inside: inside_texture.Layout | None = None
 
 
@@ -255,7 +261,7 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
     gains = np.full((len(posed), *factors.shape[1:]), np.nan, np.float32)
     gains[taking_part] = factors
     blended, photographed = blending.blend(
-        layers, trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored
+        layers, trust, texels, membrane, layout.shade, surface.symmetry, layout.mirrored, layout.skin
     )
     return TexturedFace(
         vertices,
@@ -351,7 +357,8 @@ def _laid_out(
     texels = rasterise(surface, atlas, size)
     mirrored = None if surface.symmetry is None else _mirrored_texels(surface.symmetry, atlas, texels)
     others = np.concatenate((np.zeros((0, 3), np.int32), *hiding))
-    return _Layout(surface, others, atlas, texels, shade_of(surface), mirrored, mouth)
+    skin = albedo.of(surface.triangles[: len(surface.triangles) - surface.num_closing], texels.num_vertices)
+    return _Layout(surface, others, atlas, texels, shade_of(surface), mirrored, mouth, skin)
 
 
 def _mirrored_texels(symmetry: Indices, atlas: Atlas, texels: Texels) -> Indices:
