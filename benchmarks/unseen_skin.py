@@ -51,6 +51,19 @@ def lit(log_albedo: np.ndarray, normals: np.ndarray, rng: np.random.Generator) -
     return np.clip(colours.srgb(np.exp(log_albedo) * light[:, None]), 0, 1)
 
 
+def left_row(relative: np.ndarray, num_modes: int) -> Row:
+    """What so many modes of the other skins leave of each skin [N, V, 3], all of it shown: root mean square."""
+    left = []
+    for number, own in enumerate(relative):
+        others = np.delete(relative, number, 0).reshape(len(relative) - 1, -1)
+        mean = others.mean(axis=0)
+        modes = np.linalg.svd(others - mean, full_matrices=False)[2][:num_modes]
+        rest = own.ravel() - mean
+        rest -= (rest @ modes.T) @ modes
+        left.append(np.sqrt((rest**2).mean()))
+    return Row(NAME, f"log albedo of a skin that {num_modes} modes of the others leave", f"{np.mean(left):.3f}")
+
+
 def measure(options: argparse.Namespace) -> list[Row]:
     """The rows of the table."""
     model = import_model(options.ict_facekit)
@@ -82,7 +95,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
                 found = color.rgb2lab(painted.image.reshape(-1, 3)[place[unseen]] / 255)
                 difference = color.deltaE_cie76(found, color.rgb2lab(expected[unseen]))
                 errors.setdefault((view, way), []).append(float(difference.mean()))
-    rows = []
+    rows = [left_row(truth - skins.tones(truth, model)[:, None], count) for count in (0, skins.NUM_MODES, 12)]
     for view in _VIEWS:
         ours, theirs = errors[view, "model"], errors[view, "none"]
         rows.append(
