@@ -178,10 +178,10 @@ def in_company(trust: Array, membrane: Membrane, size: float = _ISLAND) -> Array
 
 def mixed(layers: Sequence[Layer], texels: Texels, membrane: Membrane, shown: Indices) -> Array:
     """Colours [S, 3] of the photographs in two bands, at the texels `shown` [S]."""
-    high = np.zeros((len(texels.place), 3), np.float32)
     if len(layers) == 1:
-        high[layers[0].seen] = layers[0].colors  # both bands are its own
-        return high.take(shown, axis=0)
+        colors = np.zeros((len(texels.place), 3), np.float32)
+        colors[layers[0].seen] = layers[0].colors  # both bands are its own
+        return colors.take(shown, axis=0)
     lows, means = [], []
     for layer in layers:
         weight = layer.weights[:, None]
@@ -195,13 +195,16 @@ def mixed(layers: Sequence[Layer], texels: Texels, membrane: Membrane, shown: In
     # Smoothed weights: low bands pass into each other over _TRANSITION, however sharp the borders of the photographs.
     spread = np.maximum(membrane.solve(membrane.areas, np.stack(means, axis=1), _TRANSITION), 1e-9)
     low = np.einsum("pn,npc->pc", spread, np.stack(lows)) / spread.sum(axis=1)[:, None]
-    total = np.zeros((len(texels.place), 1), np.float32)
+    # Plane by plane: adding to chosen rows of a long and narrow array takes three times as long.
+    *high, total = np.zeros((4, len(texels.place)), np.float32)
     for layer, own in zip(layers, lows, strict=True):
         # Means of details from slightly wrong places are blurred: nearly the best photograph's details alone.
-        sharp = layer.weights[:, None] ** _SHARPNESS
-        high[layer.seen] += sharp * (layer.colors - texels.at_texels(own, layer.seen))
+        sharp = layer.weights**_SHARPNESS
         total[layer.seen] += sharp
-    return texels.at_texels(low, shown) + high.take(shown, axis=0) / np.maximum(total.take(shown, axis=0), 1e-30)
+        for plane, detail in zip(high, (layer.colors - texels.at_texels(own, layer.seen)).T, strict=True):
+            plane[layer.seen] += sharp * detail
+    details = np.stack([plane.take(shown) for plane in high], axis=1)
+    return texels.at_texels(low, shown) + details / np.maximum(total.take(shown), 1e-30)[:, None]
 
 
 def _complete(low: Array, seen: Array, membrane: Membrane, symmetry: Indices | None, typical: Array | None) -> Array:
