@@ -32,7 +32,8 @@ def kept(scene, left, right, num_skin: int | None = None, light=(1.0, 1.0, 1.0))
     colors[lip & ~half], colors[lip & half] = left, right
     ones = np.ones(len(found.place), np.float32)
     samples = Samples(np.arange(len(found.place)), colors * np.float32(light), ones, ones, 1.0)
-    made = lips.without_teeth(samples, found, mouth, len(MODEL.triangles) if num_skin is None else num_skin)
+    regions = found.at_texels(np.stack((mouth.lips, mouth.cheeks), axis=1))
+    made = lips.without_teeth(samples, found, regions, len(MODEL.triangles) if num_skin is None else num_skin)
     np.testing.assert_array_equal(made.trust, made.weights)
     assert (made.weights[~lip] == 1).all()
     lip = (on_lips > 0.99) & (np.abs(across) > 8)  # a vertex away from the other half

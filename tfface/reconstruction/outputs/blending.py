@@ -87,7 +87,10 @@ class Membrane:
                 known[:, channel] -= np.bincount(self.edges[:, 1], pull[:, channel], len(known))
         # (L + diag(m / length^2)) x = m / length^2 target + div g, the normal equations.
         system = self._laplacian + scipy.sparse.diags(weights + anchor)
-        solver = scipy.sparse.linalg.splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        # Panels of several columns pay where columns are long; a surface's are short.
+        solver = scipy.sparse.linalg.splu(
+            system.tocsc(), permc_spec="MMD_AT_PLUS_A", panel_size=1, options={"SymmetricMode": True}
+        )
         return mean + solver.solve(known)
 
 

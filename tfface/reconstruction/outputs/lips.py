@@ -57,16 +57,16 @@ def mouth_of(face_model: MorphableModel) -> Mouth | None:
     return Mouth(_within(mean, outline).astype(np.float32), cheeks.astype(np.float32))
 
 
-def without_teeth(samples: Samples, texels: Texels, mouth: Mouth, num_skin: int) -> Samples:
+def without_teeth(samples: Samples, texels: Texels, regions: Array, num_skin: int) -> Samples:
     """The samples of a photograph, with neither weight nor trust where it shows teeth or the dark in place of lips.
 
     Args:
       samples: Of the photograph.
       texels: The texels.
-      mouth: Of the same surface.
+      regions: [T, 2], lips and cheeks of the `Mouth` of the same surface, at the texels.
       num_skin: Triangles from this number on close the mouth's opening, and show what is in it.
     """
-    lip, cheek = texels.at_texels(np.stack((mouth.lips, mouth.cheeks), axis=1), samples.seen).T
+    lip, cheek = regions.take(samples.seen, axis=0).T
     on_lips = (lip > 0) & (texels.triangle[samples.seen] < num_skin)
     on_cheeks = (cheek > 0.5) & (samples.trust > 0.5)
     if not on_lips.any() or on_cheeks.sum() < _FEWEST:

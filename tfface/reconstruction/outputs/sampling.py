@@ -123,8 +123,8 @@ def sample(
         return _NOTHING
 
     # NumPy's take copies rows several times as fast as an index does.
-    near, px, depth, surroundings = (array.take(shown, axis=0) for array in (near, px, depth, surroundings))
-    cosine = cosine.take(near)
+    near, px, depth = near.take(shown), px.take(shown, axis=0), depth.take(shown)
+    surroundings, cosine = surroundings.take(shown, axis=0), cosine.take(near)
     # A mm that faces the camera covers focal / depth pixels; seen at an angle, cosine times as many along one axis.
     px_a_mm = np.float32(np.sqrt(abs(np.linalg.det(intrinsics[:2, :2])))) / depth
     outline, fold, end, seam = surroundings[:, :_DEPTH].T

@@ -241,7 +241,8 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
             within.append(inside_texture.sample(layout.inside, view, caster, looks, skin))
     if layout.mouth is not None:
         num_skin = len(surface.triangles) - surface.num_closing
-        samples = [lips.without_teeth(sample, texels, layout.mouth, num_skin) for sample in samples]
+        regions = texels.at_texels(np.stack((layout.mouth.lips, layout.mouth.cheeks), axis=1))
+        samples = [lips.without_teeth(sample, texels, regions, num_skin) for sample in samples]
     finest = max(sample.resolution for sample in samples)
     if finest == 0:
         names = ", ".join(view.name for view in reconstruction.views)

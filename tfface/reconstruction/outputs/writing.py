@@ -73,10 +73,13 @@ def write(
       OSError: If a file cannot be written.
     """
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        # Each waits for none but those before it, so that one thread is enough.
         baked = pool.submit(bake, reconstruction, texture_size)
-        head = pool.submit(_write_avatar, reconstruction, baked, folder, texture_size, pose, USDZ in wanted)
+        skin = None if reconstruction.face_model.head is None else pool.submit(bake_head, reconstruction, texture_size)
+        head = pool.submit(_write_avatar, reconstruction, baked, skin, folder, pose, USDZ in wanted)
+        writing = [] if skin is None else [pool.submit(_write_masks, skin, folder)]
         face = baked.result()
-        writing = [pool.submit(_write_face, face, folder)]
+        writing.append(pool.submit(_write_face, face, folder))
         if TURNTABLE in wanted:
             writing.append(pool.submit(_write_turntable, face, folder / TURNTABLE_FILE))
         for number, view in enumerate(reconstruction.views):
@@ -95,29 +98,33 @@ def write(
 def _write_avatar(
     person: Reconstruction,
     face: "concurrent.futures.Future[TexturedFace]",
+    skin: "concurrent.futures.Future[TexturedFace] | None",
     folder: Path,
-    texture_size: int,
     pose: str,
     usdz: bool,
 ) -> tuple[tuple[Part, ...], list[Path]]:
-    """The head as GLB, and as USDZ if that is wanted; which texels of it were seen, where the 3DMM has a head.
+    """The avatar as GLB, of the head's skin where the 3DMM has a head, and as USDZ if that is wanted.
 
     Returns:
       The parts of a head, or none of a face alone; and the paths.
     """
-    skin = None if person.face_model.head is None else bake_head(person, texture_size)
     textured = face.result()  # without a face, there is no avatar either
-    avatar = avatar_building.build(person, skin or textured, pose)
+    avatar = avatar_building.build(person, textured if skin is None else skin.result(), pose)
     avatar_glb.write(avatar, folder / GLB)
     paths = [folder / GLB]
-    if skin is not None:
-        paths.append(mesh_files.write_mask(skin.photographed, folder / mesh_files.HEAD_SEEN))
-        if skin.inside is not None:
-            paths.append(mesh_files.write_mask(skin.inside.photographed, folder / mesh_files.INSIDE_SEEN))
     if usdz:
         avatar_usd.write(avatar, folder / USDZ_FILE)
         paths.append(folder / USDZ_FILE)
     return () if skin is None else avatar.parts, paths
+
+
+def _write_masks(skin: "concurrent.futures.Future[TexturedFace]", folder: Path) -> list[Path]:
+    """Which texels of a head were seen."""
+    seen = skin.result()
+    paths = [mesh_files.write_mask(seen.photographed, folder / mesh_files.HEAD_SEEN)]
+    if seen.inside is not None:
+        paths.append(mesh_files.write_mask(seen.inside.photographed, folder / mesh_files.INSIDE_SEEN))
+    return paths
 
 
 def _write_face(face: TexturedFace, folder: Path) -> list[Path]:
