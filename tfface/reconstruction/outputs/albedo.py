@@ -22,7 +22,9 @@ Indices = npt.NDArray[np.integer]
 
 _PATH = Path(str(importlib.resources.files("tfface"))) / "assets" / "albedo.npz"
 _DARK = 0.02
-"""Linear radiance below which a colour says nothing about skin."""
+"""Linear radiance of the brightest channel below which a colour says nothing about skin."""
+_DARKEST = 0.002
+"""Linear radiance from which on eight bits tell a channel's logarithm; the blue of dark skin is not far above."""
 _DEVIATION = 0.12
 """Of the log colours of skin from model and light: beards, brows, shadows, make-up."""
 _PATCHES = 60.0
@@ -69,11 +71,11 @@ class AlbedoModel:
         linear = colours.linear(np.clip(colors, 0, 1))
         # Whatever else is seen, as hair and collars, says nothing about skin.
         bare = np.where(np.arange(len(weights)) < self.num_bare, weights, 0)
-        seen = np.flatnonzero((bare > 0) & (linear.min(axis=1) > _DARK))
+        seen = np.flatnonzero((bare > 0) & (linear.max(axis=1) > _DARK))
         if not len(seen):
             return self.plain(np.average(colors, axis=0, weights=weights + 1e-9))
         share = weights[seen] / weights[seen].sum()
-        left = np.log(linear[seen]) - self.mean[seen]
+        left = np.log(np.maximum(linear[seen], _DARKEST)) - self.mean[seen]
         count, light = len(self.modes), normals[seen]
         # Unknowns: K coefficients, a tone of each channel, and a direction of light; rows are vertices by channels.
         rows = np.zeros((len(seen), 3, count + 6), np.float32)
