@@ -3,13 +3,14 @@
 import os
 
 # Read when the libraries are first imported, hence before anything else. With pytest -n each worker takes its share
-# of the cores, otherwise every worker's thread pool would take them all.
+# of the cores, otherwise every worker's thread pool would take them all. A worker inherits what this file has set in
+# the process that starts it, for a single one: it must be set anew.
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _THREADS = str(max(1, (os.cpu_count() or 1) // _WORKERS))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-    os.environ.setdefault(_pool, _THREADS)
+    os.environ[_pool] = _THREADS
 
 # Whoever has it reconstructs with it: tests ask for it by the fixture `face_landmarker_task`. Worker processes of
 # pytest-xdist inherit the environment of the one that starts them, and this file is read in both.
