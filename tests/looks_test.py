@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from tfface.face.registration.scan_surface import ScanSurface
-from tfface.geometry import camera, mesh, rasterise, raycast
+from tfface.geometry import camera, colours, mesh, rasterise, raycast
 from tfface.people import photographer, smooth_deformation
 from tfface.people.assets import bending, folder, wardrobe
 from tfface.people.photographer import (
     PhotographySettings,
-    colours,
     framing,
     hair,
     lighting,
