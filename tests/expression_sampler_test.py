@@ -1,29 +1,39 @@
 """Expressions of people in photographs: shares, ranges, sides, and names of other 3DMMs."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from tfface.face.importers.ict import EXPRESSIONS
 from tfface.people import expression_sampler
 
-DRAWN = [expression_sampler.sample_expression(np.random.default_rng([5, i])) for i in range(4000)]
-WEIGHTS = np.stack([expression_sampler.weight_vector(drawn, EXPRESSIONS) for drawn in DRAWN])
+
+@functools.cache
+def _drawn() -> list[dict[str, float]]:
+    return [expression_sampler.sample_expression(np.random.default_rng([5, i])) for i in range(4000)]
+
+
+@functools.cache
+def _all_weights() -> np.ndarray:
+    return np.stack([expression_sampler.weight_vector(drawn, EXPRESSIONS) for drawn in _drawn()])
 
 
 def _weights(name: str) -> np.ndarray:
-    return WEIGHTS[:, EXPRESSIONS.index(name)]
+    return _all_weights()[:, EXPRESSIONS.index(name)]
 
 
 def test_every_name_is_one_of_ict_facekit_and_weights_lie_in_0_to_1():
-    for drawn in DRAWN:
+    for drawn in _drawn():
         assert set(drawn) <= set(EXPRESSIONS)
-    assert WEIGHTS.dtype == np.float32
-    assert WEIGHTS.min() == 0
-    assert WEIGHTS.max() <= 1
+    weights = _all_weights()
+    assert weights.dtype == np.float32
+    assert weights.min() == 0
+    assert weights.max() <= 1
 
 
 def test_a_third_is_neutral_and_every_shape_but_those_of_the_gaze_occurs():
-    assert (WEIGHTS == 0).all(axis=1).mean() == pytest.approx(0.33, abs=0.025)
+    assert (_all_weights() == 0).all(axis=1).mean() == pytest.approx(0.33, abs=0.025)
     shown = {name for name in EXPRESSIONS if (_weights(name) > 0.1).sum() >= 10}
     of_gaze = {name for name in EXPRESSIONS if name.startswith("eyeLook")}
     assert set(EXPRESSIONS) - shown == of_gaze | {"mouthClose"}
@@ -53,7 +63,7 @@ def test_lids_and_jaw_do_not_work_against_themselves():
 
 def test_the_same_generator_gives_the_same_expression():
     again = [expression_sampler.sample_expression(np.random.default_rng([5, i])) for i in range(20)]
-    assert again == DRAWN[:20]
+    assert again == _drawn()[:20]
 
 
 def test_a_3dmm_with_names_of_arkit_gets_the_same_weights():

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pathlib
 import pickle
 import signal
 import struct
@@ -180,7 +181,6 @@ HOSTILE = {
     "deep header": zipped(npy("(" * 3000 + ")" * 3000)),
     "code in the header": zipped(npy("(__import__('os').getpid(),)")),
     "long header": zipped(npy("(1,)" + " " * 20_000, body=bytes(4))),
-    "compressed zeros": zipped(npy("(100000000,)") + bytes(4 * 10**8), compression=zipfile.ZIP_DEFLATED),
     "no array": zipped(b"text", "a.txt"),
     "other version": zipped(b"\x93NUMPY\x09\x00" + bytes(100)),
 }
@@ -188,7 +188,15 @@ HOSTILE = {
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
 def test_archives_that_claim_more_than_they_hold_are_refused(tmp_path, content):
-    path = tmp_path / "hostile.npz"
+    _assert_refused(tmp_path / "hostile.npz", content)
+
+
+def test_zeros_that_a_few_bytes_stand_for_are_refused(tmp_path):
+    content = zipped(npy("(100000000,)") + bytes(4 * 10**8), compression=zipfile.ZIP_DEFLATED)
+    _assert_refused(tmp_path / "hostile.npz", content)
+
+
+def _assert_refused(path: pathlib.Path, content: bytes) -> None:
     path.write_bytes(content)
     with fuzzing.bounded(8), pytest.raises(ValueError, match=r"hostile\.npz: not an archive of arrays"):
         files.read_arrays(path)
