@@ -21,6 +21,7 @@ from tfface.face.importers.ict import (
     NEUTRAL_FILE,
     NUM_FACE_VERTICES,
     NUM_FILE_VERTICES,
+    NUM_SKIN_VERTICES,
     expression_file,
     face_triangles,
     head_of_files,
@@ -30,9 +31,9 @@ from tfface.face.importers.ict import (
 from tfface.geometry import mesh
 from tfface.people import people_source, photographer
 
-_SKIN = range(11248)
+_SKIN = range(NUM_SKIN_VERTICES)
 _EYES = (range(21451, 22221), range(23021, 23791))  # The outer shells of the left and the right eyeball.
-_SOCKETS, _GUMS, _TEETH = range(11248, 14062), range(14062, 17039), range(17039, 21451)
+_SOCKETS, _GUMS, _TEETH = range(NUM_SKIN_VERTICES, 14062), range(14062, 17039), range(17039, 21451)
 # Each eye has three fringes above and three below, one in the other; one of each is enough for a photograph.
 _LASHES = tuple(range(first, first + 114) for first in (25351, 25693, 26035, 26377))
 _IRIS_RADIUS = 6.0

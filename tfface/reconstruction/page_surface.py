@@ -8,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tfface.face import Head
+from tfface.geometry import colours
 from tfface.reconstruction.outputs import TexturedFace, head_parts, seated_eyes
 from tfface.reconstruction.outputs.avatar import Material, Part
 from tfface.reconstruction.outputs.output_mesh import OutputSurface
@@ -129,7 +130,7 @@ def _picture(material: Material) -> Picture:
     """The picture of a material, or its colour as one."""
     if material.image is not None:
         return material.image
-    return np.tile(np.rint(255 * head_parts.srgb(material.color[:3])).astype(np.uint8), (2, 2, 1))
+    return np.tile(np.rint(255 * colours.srgb(np.asarray(material.color[:3], np.float32))).astype(np.uint8), (2, 2, 1))
 
 
 def _resized(image: Picture) -> Picture:

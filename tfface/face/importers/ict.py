@@ -23,6 +23,8 @@ NUM_MODES = 100
 NUM_FILE_VERTICES = 26719
 NUM_FACE_VERTICES = 9409
 """Vertices 0..9408, the face area: the 3DMM's shape."""
+NUM_SKIN_VERTICES = 11248
+"""Vertices 0..11247, the skin of the whole head, face first."""
 NUM_NARROW_FACE_VERTICES = 6706
 """Vertices 0..6705, the narrow face area: face without ears, neck and the top of the forehead."""
 NEUTRAL_FILE = "generic_neutral_mesh.obj"
@@ -55,8 +57,8 @@ LANDMARKS = dict(zip(schema.IBUG68, _LANDMARKS, strict=True))
 REGIONS = {
     "face": (range(NUM_FACE_VERTICES),),
     "narrow": (range(NUM_NARROW_FACE_VERTICES),),
-    "skin": (range(11248),),
-    "mouth_socket": (range(11248, 13294),),
+    "skin": (range(NUM_SKIN_VERTICES),),
+    "mouth_socket": (range(NUM_SKIN_VERTICES, 13294),),
     "eye_sockets": (range(13294, 14062),),
     "gums": (range(14062, 17039),),
     "teeth": (range(17039, 21451),),

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse.linalg
-import scipy.spatial
 import tqdm
 
 from tfface import schema
-from tfface.face import MorphableModel, import_model, register
-from tfface.face.importers.ict import NUM_NARROW_FACE_VERTICES
+from tfface.face import MorphableModel, import_model, register, symmetry
+from tfface.face.importers.ict import NUM_NARROW_FACE_VERTICES, NUM_SKIN_VERTICES
 from tfface.geometry import colours, mesh
+from tfface.geometry.laplacian import laplacian
 from tfface.people.assets import baking, bending, folder
 from tfface.people.photographer import masks
 
@@ -25,7 +25,6 @@ Array = npt.NDArray[np.floating]
 
 NUM_MODES = 8
 """Modes that are kept: see docs/figures.md."""
-_NUM_SKIN = 11248
 _SIDE = 512
 """px, to which the pictures are averaged: some 2 mm of skin a pixel, as far apart as the vertices."""
 _FOREHEAD, _NAPE = 14.0, 34.0
@@ -93,13 +92,13 @@ def log_albedos(root: Path, model: MorphableModel, paths: Collection[Path]) -> A
       paths: Of the pictures.
     """
     assert model.head is not None
-    template = model.head.mean[:_NUM_SKIN].astype(np.float64)
+    template = model.head.mean[:NUM_SKIN_VERTICES].astype(np.float64)
     base, _ = folder.base_head(root)
     shown = mesh.Mesh(base.vertices.astype(np.float32), base.triangles, {})
     bent = bending.bend(base, register(shown, model).astype(np.float64), template, _skin_triangles(model))
     places, _ = baking.places(baking.moved(base, bent), template)
     hairy = _hairy(template, _landmarks(model))
-    mirrored = _mirrored(template)
+    mirrored = symmetry.find_symmetry(template, _skin_triangles(model))
     logs = []
     for path in tqdm.tqdm(paths, desc="skins", leave=False):
         colour = colours.linear(folder.picture(path, _SIDE)[..., :3] / np.float32(255))
@@ -112,7 +111,7 @@ def log_albedos(root: Path, model: MorphableModel, paths: Collection[Path]) -> A
 def tones(logs: Array, model: MorphableModel) -> Array:
     """[N, 3]: the mean of log albedos [N, V, 3] over the cheeks."""
     assert model.head is not None
-    template = model.head.mean[:_NUM_SKIN].astype(np.float64)
+    template = model.head.mean[:NUM_SKIN_VERTICES].astype(np.float64)
     landmarks = _landmarks(model)
     middles = [
         (landmarks.named(eye).mean(axis=0) + landmarks.named(mouth)[0]) / 2
@@ -129,7 +128,7 @@ def _landmarks(model: MorphableModel) -> masks.Landmarks:
 def _skin_triangles(model: MorphableModel) -> npt.NDArray[np.integer]:
     assert model.head is not None
     triangles = model.head.triangles
-    return triangles[triangles.max(axis=1) < _NUM_SKIN]
+    return triangles[triangles.max(axis=1) < NUM_SKIN_VERTICES]
 
 
 def _hairy(template: Array, landmarks: masks.Landmarks) -> npt.NDArray[np.bool_]:
@@ -140,16 +139,9 @@ def _hairy(template: Array, landmarks: masks.Landmarks) -> npt.NDArray[np.bool_]
 
 def _filled(values: Array, unknown: npt.NDArray[np.bool_], triangles: npt.NDArray[np.integer]) -> Array:
     """Values [V, 3] of which the unknown become the means of their neighbours (Laplace's equation on the graph)."""
-    a, b = mesh.edges(triangles).T
-    joined = scipy.sparse.coo_matrix((np.ones(len(a)), (a, b)), shape=(len(values),) * 2)
-    joined = (joined + joined.T).tocsr()
-    laplacian = scipy.sparse.diags(np.asarray(joined.sum(axis=1)).ravel()) - joined
+    edges = mesh.edges(triangles)
+    matrix = laplacian(edges, np.ones(len(edges)), len(values))
     filled = np.array(values, np.float64)
-    right = -laplacian[unknown][:, ~unknown] @ filled[~unknown]
-    filled[unknown] = scipy.sparse.linalg.spsolve(laplacian[unknown][:, unknown].tocsc(), right)
+    right = -matrix[unknown][:, ~unknown] @ filled[~unknown]
+    filled[unknown] = scipy.sparse.linalg.spsolve(matrix[unknown][:, unknown].tocsc(), right)
     return filled
-
-
-def _mirrored(template: Array) -> npt.NDArray[np.intp]:
-    """[V], the vertex next to each one's mirror image."""
-    return scipy.spatial.cKDTree(template).query(template * (-1, 1, 1))[1]

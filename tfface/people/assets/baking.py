@@ -15,6 +15,7 @@ import tqdm
 
 from tfface import files
 from tfface.face import import_model, register
+from tfface.face.importers.ict import NUM_SKIN_VERTICES
 from tfface.face.registration.scan_surface import ScanSurface, barycentric
 from tfface.geometry import colours, mesh, raycast
 from tfface.geometry.interpolation import smoothstep
@@ -28,8 +29,6 @@ Array = npt.NDArray[np.floating]
 
 _VERSION = 7
 """Raised whenever the same files give something else, so that it is made anew."""
-_NUM_SKIN = 11248
-"""The vertices of ICT-FaceKit's skin, face first."""
 SKIN_SIDE, BROW_SIDE, HAIR_SIDE = 1024, 128, 512
 """px, to which the pictures are averaged: about one pixel a texel of the canvas."""
 EYE_SIDE = 64
@@ -80,8 +79,8 @@ def bake(root: pathlib.Path, ict_facekit: str | os.PathLike[str], head: HeadMode
     base, _ = folder.base_head(root)
     shown = mesh.Mesh(base.vertices.astype(np.float32), base.triangles, {})
     face_on_base = register(shown, import_model(ict_facekit)).astype(np.float64)
-    skin = head.triangles[(head.part == Part.SKIN) & (head.triangles.max(axis=1) < _NUM_SKIN)]
-    template = head.template_vertices[:_NUM_SKIN].astype(np.float64)
+    skin = head.triangles[(head.part == Part.SKIN) & (head.triangles.max(axis=1) < NUM_SKIN_VERTICES)]
+    template = head.template_vertices[:NUM_SKIN_VERTICES].astype(np.float64)
     bent = bending.bend(base, face_on_base, template, skin)
     unrolled = unrolled_skin.unroll(head)
     everything = folder.base_vertices(root)

@@ -16,6 +16,7 @@ import scipy.sparse.linalg
 
 from tfface.geometry import mesh
 from tfface.geometry.interpolation import smoothstep
+from tfface.geometry.laplacian import laplacian
 from tfface.reconstruction.outputs.albedo import AlbedoModel
 from tfface.reconstruction.outputs.texels import Texels
 
@@ -53,12 +54,7 @@ class Membrane:
         self.normals = mesh.vertex_normals(vertices, triangles)
         self.edges = mesh.edges(triangles).astype(np.int64)
         self.stiffness = _cotangents(vertices, triangles, self.edges)
-        ends = self.edges.T
-        size = len(vertices)
-        joined = scipy.sparse.coo_matrix((self.stiffness, (ends[0], ends[1])), shape=(size, size))
-        joined = (joined + joined.T).tocsr()
-        # L = D - S with S_ab = s_ab and D_aa = sum_b s_ab: x^T L x = sum_ab s_ab (x_a - x_b)^2.
-        self._laplacian = (scipy.sparse.diags(np.asarray(joined.sum(axis=1)).ravel()) - joined).tocsc()
+        self._laplacian = laplacian(self.edges, self.stiffness, len(vertices)).tocsc()
 
     def solve(self, masses: Array, targets: Array, length: float, gradients: Array | None = None) -> Array:
         """Minimises sum_v m_v |x_v - target_v|^2 / length^2 + sum_ab s_ab |x_a - x_b - g_ab|^2.

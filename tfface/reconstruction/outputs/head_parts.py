@@ -10,6 +10,7 @@ import scipy.spatial
 from PIL import Image, ImageDraw
 
 from tfface.face import Head
+from tfface.geometry import colours
 from tfface.reconstruction.outputs.avatar import Material, Part, split_corners
 from tfface.reconstruction.outputs.output_mesh import mesh_parts
 from tfface.reconstruction.outputs.unwrap import Atlas, unwrap
@@ -141,13 +142,7 @@ def tiled_parts(tiled: TiledAtlas, image: npt.NDArray[np.uint8]) -> list[Part]:
 
 def plain_color(region: str) -> Array:
     """``[3]`` sRGB, 0..1, of a part that no photograph shows."""
-    return srgb(_PLAIN[region][0][:3])
-
-
-def srgb(linear: npt.ArrayLike) -> Array:
-    """Linear colours, 0..1, as sRGB (IEC 61966-2-1)."""
-    values = np.asarray(linear, np.float64)
-    return np.where(values <= 0.0031308, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055)
+    return colours.srgb(np.asarray(_PLAIN[region][0][:3], np.float32))
 
 
 @functools.lru_cache(maxsize=2)
