@@ -115,6 +115,7 @@ setuptools.setup(
     package_data={
         "tfface": ["assets/*"],
         "tfface.fitting": ["mediapipe_points.json"],
+        "tfface.people.photographer": ["detector_errors.json"],
         "tfface.reconstruction": ["page_assets/*"],
         "tfface.studio": ["page_assets/*"],
     },

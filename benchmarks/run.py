@@ -150,6 +150,7 @@ BENCHMARKS = (
     Benchmark("rendering", "rendering.py", quick=("--subjects=2",), rows=_rendering),
     Benchmark("point errors", "point_errors.py", quick=("--subjects=8",), needs=("records",), takes=("model",)),
     Benchmark("true size", "true_size.py", quick=("--people=2",), takes=("model",)),
+    Benchmark("detectors", "detectors.py", quick=("--people=40",)),
     Benchmark("unseen skin", "unseen_skin.py", quick=("--skins=1",)),
     Benchmark("ARMSE", "armse.py", quick=("--pairs=1",), rows=_armse),
     Benchmark(

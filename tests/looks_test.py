@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfface.face.registration.scan_surface import ScanSurface
-from tfface.geometry import camera, colours, mesh, rasterise, raycast
+from tfface.geometry import camera, colours, mesh, rasterise, raycast, rotation
 from tfface.people import photographer, smooth_deformation
 from tfface.people.assets import bending, folder, wardrobe
 from tfface.people.photographer import (
@@ -226,6 +226,30 @@ def test_wide_framing_turns_farther_and_its_k_is_exact():
         inside.append(((px > 0) & (px < settings.image_size)).all(axis=-1).mean())
     assert np.mean(inside) > 0.9
     assert min(inside) < 1
+
+
+def test_detected_framing_is_as_far_off_as_detectors_were_measured_to_be():
+    """What `benchmarks/detectors.py` would measure of such crops is what it wrote; the rest is as in wide framing."""
+    marks = egg.landmark_positions()
+    settings = PhotographySettings().with_framing("detected")
+    measured = framing.detector_errors()
+    rng = np.random.default_rng(0)
+    for yaw, column in ((measured.yaws[1], 1), (-measured.yaws[4], 4)):
+        found = []
+        for _ in range(1500):
+            shot = framing.sample_shot(marks, float(yaw), settings, rng)
+            points = framing.framed_points(marks)
+            px = camera.project_array(points, shot.quaternion, shot.translation, shot.intrinsics)
+            low, high = px.min(axis=0), px.max(axis=0)
+            side = (high - low).max() * (1 + settings.margin)
+            x, y = (settings.image_size / 2 - (low + high) / 2) / side
+            turn = rotation.matrix_from_quaternion(shot.quaternion.astype(np.float64))
+            roll = rotation.yaw_pitch_roll_from_matrix(turn)[2]
+            found.append((np.sign(yaw) * x, y, settings.image_size / side - 1, np.sign(yaw) * roll))
+        mean, deviation = measured.mean[:, column], measured.deviation[:, column]
+        assert (np.abs(np.mean(found, axis=0) - mean.mean(axis=0)) < 0.1 * deviation.max(axis=0)).all()
+        expected = np.sqrt((deviation**2).mean(axis=0) + mean.var(axis=0))
+        np.testing.assert_allclose(np.std(found, axis=0), expected, rtol=0.1)
 
 
 def test_a_picture_that_is_cut_off_is_reflected_and_the_rest_stays():

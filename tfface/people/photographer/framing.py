@@ -1,13 +1,16 @@
 """Where the camera stands and what its crop shows."""
 
 import dataclasses
+import functools
+import json
+from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
 
 from tfface import schema
 from tfface.geometry import camera, rotation
-from tfface.people.photographer.settings import WIDE, PhotographySettings
+from tfface.people.photographer.settings import DETECTED, PLAIN, WIDE, PhotographySettings
 
 _CHIN, _BROWS, _NASION = 8, slice(17, 27), 27  # in iBUG order
 _FOREHEAD = 0.43
@@ -18,9 +21,11 @@ WIDE_YAW = 40.0
 WIDE_ERRORS, WIDEST_ERROR = (0.035, 0.035, 0.065), 0.25
 """Deviations of a crop's centre (x, y) and side from the square that training would cut out, as shares of the side.
 
-Chosen, not measured on a detector: half as much again as the 2.3 % and 5 % that `photographs.face_crop` leaves where
-points are exact. They double towards a profile.
+Half as much again as the 2.3 % and 5 % that `photographs.face_crop` leaves where points are exact. They double towards
+a profile.
 """
+MOST_DEVIATIONS = 2.5
+"""Pitch, roll and the errors of detectors are cut off there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +45,50 @@ class Shot:
     size_hw: tuple[int, int]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class DetectorErrors:
+    """How far off detectors' crops are, measured on rendered people by ``benchmarks/detectors.py``.
+
+    Attributes:
+      yaws: [K] degrees, ascending, of |yaw|.
+      mean: [D, K, 4] of each detector: of the centre (x, y) and the side as shares of the side of the square that
+        training would cut out, and of the roll of the head in the crop, degrees. x and roll are those of faces whose
+        yaw is positive, and change their signs with it.
+      deviation: [D, K, 4], standard deviations of the same.
+    """
+
+    yaws: npt.NDArray[np.float64]
+    mean: npt.NDArray[np.float64]
+    deviation: npt.NDArray[np.float64]
+
+    def sample(self, yaw: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Errors (x, y, side, roll), [4], of one of the detectors' crops of a face."""
+        detector = int(rng.integers(len(self.mean)))
+        mean, deviation = (
+            np.array([np.interp(abs(yaw), self.yaws, column) for column in of[detector].T])
+            for of in (self.mean, self.deviation)
+        )
+        drawn = mean + deviation * _cut(rng.standard_normal(len(mean)))
+        return drawn * np.where(yaw < 0, (-1, 1, 1, -1), 1)
+
+
+@functools.cache
+def detector_errors() -> DetectorErrors:
+    """Those that were measured on the detectors of `tfface.reconstruct`."""
+    with resources.files(__package__).joinpath("detector_errors.json").open(encoding="utf-8") as file:
+        measured = json.load(file)
+    bounds = np.array(measured["yaw_bounds"], np.float64)
+    detectors = measured["detectors"].values()
+    mean, deviation = (np.array([of[name] for of in detectors], np.float64) for name in ("mean", "deviation"))
+    return DetectorErrors((bounds[:-1] + bounds[1:]) / 2, mean, deviation)
+
+
 def sample_yaws(settings: PhotographySettings, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Ascending yaws of a person's views, [num_views], degrees: one near each selected yaw, the others anywhere."""
     selected = np.array(schema.SELECTED_YAWS if settings.num_views >= len(schema.SELECTED_YAWS) else ())
     near = selected + rng.uniform(-settings.yaw_jitter, settings.yaw_jitter, len(selected))
     count = settings.num_views - len(selected)
-    if settings.framing == WIDE:
+    if settings.framing != PLAIN:
         elsewhere = rng.normal(0, WIDE_YAW, count)
     else:
         elsewhere = rng.uniform(-settings.yaw_range, settings.yaw_range, count)
@@ -74,7 +117,8 @@ def sample_shot(
     """Draws a pose, a camera and the crop of the face in its picture.
 
     The crop is what a face detector would cut out: the square around `framed_points` with an error in its side and
-    place. Cutting and scaling a picture changes only its intrinsics, so the crop's K is exact.
+    place; where framing is detected, upright, as `photographs.face_crop` leaves it. Cutting and scaling a picture
+    changes only its intrinsics, so the crop's K is exact.
 
     Args:
       landmarks: [68, 3], mm, source frame.
@@ -85,7 +129,9 @@ def sample_shot(
     Returns:
       The camera of the crop.
     """
-    pitch, roll = np.clip(rng.standard_normal(2), -2.5, 2.5) * (settings.pitch_deviation, settings.roll_deviation)
+    pitch, roll = _cut(rng.standard_normal(2)) * (settings.pitch_deviation, settings.roll_deviation)
+    if settings.framing == DETECTED:
+        *off, roll = detector_errors().sample(yaw, rng)
     quaternion = rotation.quaternion_from_matrix(rotation.matrix_from_yaw_pitch_roll(yaw, pitch, roll))
     near, far = settings.distance_range
     distance = near * (far / near) ** rng.random()
@@ -97,7 +143,9 @@ def sample_shot(
 
     on_plane = camera.project_array(framed_points(landmarks).astype(np.float64), quaternion, translation, np.eye(3))
     low, high = on_plane.min(axis=0), on_plane.max(axis=0)
-    if settings.framing == WIDE:
+    if settings.framing == DETECTED:
+        jitter = np.array(off)
+    elif settings.framing == WIDE:
         errors = np.array(WIDE_ERRORS) * (1 + abs(yaw) / 90)
         jitter = np.clip(errors * rng.standard_normal(3), -WIDEST_ERROR, WIDEST_ERROR)
     else:
@@ -112,6 +160,11 @@ def sample_shot(
         translation.astype(np.float32),
         (settings.image_size, settings.image_size),
     )
+
+
+def _cut(drawn: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Standard normal numbers without the rarest."""
+    return np.clip(drawn, -MOST_DEVIATIONS, MOST_DEVIATIONS)
 
 
 def cut_off(picture: npt.NDArray[np.floating], rng: np.random.Generator) -> npt.NDArray[np.floating]:

@@ -28,7 +28,7 @@ from tfface.people.photographer import (
     varied_sensor,
 )
 from tfface.people.photographer.head_model import HeadModel, Part
-from tfface.people.photographer.settings import SAMPLED, VARIED, WIDE, PhotographySettings
+from tfface.people.photographer.settings import PLAIN, SAMPLED, VARIED, PhotographySettings
 from tfface.people.photographer.unrolled_skin import UnrolledSkin, unroll
 
 _PUPIL_RADIUS = 11.0
@@ -108,7 +108,7 @@ def photograph(
         if varied:
             behind = behind * light.white ** np.float32(rng.uniform(0.3, 1.0))
         picture = colour + (1 - coverage)[..., None] * behind
-        if settings.framing == WIDE:
+        if settings.framing != PLAIN:
             picture = framing.cut_off(picture, rng).astype(np.float32)
         picture = develop(picture, coverage, light.white, settings, rng)
         image = sensor.encode(picture, settings, rng)

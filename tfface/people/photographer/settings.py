@@ -10,8 +10,9 @@ STUDIO, VARIED = LIGHTS = "studio", "varied"
 OCCLUDERS = ("plain", "varied")
 """What hides parts of faces: caps and fringes, or glasses, masks, scarves and hands too."""
 
-PLAIN, WIDE = FRAMINGS = "plain", "wide"
-"""Poses and crops: those of a studio, or any in which a face is still to be found."""
+PLAIN, WIDE, DETECTED = FRAMINGS = "plain", "wide", "detected"
+"""Poses and crops: those of a studio, or any in which a face is still to be found, its crop roughly there or as far off
+as detectors' crops were measured to be."""
 
 NONE, SAMPLED = "none", "sampled"
 EXPRESSIONS = (NONE, SAMPLED)
@@ -45,7 +46,8 @@ class PhotographySettings:
       light: one of `LIGHTS`; where it is varied, `lighting` does nothing, and `camera` is the
         strength of blur and noise alone.
       occluders: one of `OCCLUDERS`.
-      framing: one of `FRAMINGS`; where it is wide, errors are `framing.WIDE_ERRORS`, not `box_jitter`.
+      framing: one of `FRAMINGS`; where it is wide, errors are `framing.WIDE_ERRORS`, not `box_jitter`; where it is
+        detected, those of `framing.detector_errors`, which replace `roll_deviation` too.
       expressions: one of `EXPRESSIONS`; people of a source that knows none are neutral whatever it says.
 
     Raises:
@@ -114,5 +116,6 @@ class PhotographySettings:
             pitch_deviation=14.0,
             roll_deviation=9.0,
             distance_range=(300.0, 2500.0),
-            off_centre=12.0,
+            # The crops of detected faces have them on the axis, as near as the detector comes.
+            off_centre=12.0 if framing == WIDE else 0.0,
         )
