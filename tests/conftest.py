@@ -41,20 +41,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 LONGEST = (
+    "multi_worker",
+    "training",
     "faults_training",
     "tutorials",
-    "training",
-    "multi_worker",
     "faults_commands",
+    "serving_lifecycle",
     "ridge",
+    "page_browser",
+    "encoders",
+    "adjusted_rows",
+    "pipeline",
+    "scans",
     "expression_head",
-    "models",
-    "study",
+    "export",
     "evaluate",
     "scans_to_training",
     "point_training",
-    "export",
-    "encoders",
+    "reconstruction_run",
+    "registration",
+    "precision",
+    "makehuman_people",
+    "study",
 )
 """Files of tests that are begun first: no worker is left with one of them while the others have nothing to do."""
 
