@@ -15,7 +15,7 @@ from tfface import losses, metrics, schema
 from tfface.face.surface_points import SurfacePoints
 from tfface.models import FaceModel, point_head
 from tfface.models.heads import Setting
-from tfface.serving import signatures
+from tfface.serving import litert, signatures
 from tfface.training import objectives
 
 pytestmark = pytest.mark.usefixtures("keras_session")
@@ -252,3 +252,14 @@ def test_before_training_points_are_those_of_the_mean_face_and_then_it_learns_th
     deviations = outputs["deviations"].numpy()[:, 0]
     assert errors[:, ~blurred].mean() < 2.0
     assert deviations[:, ~blurred].mean() < 2.5 < 4.0 < deviations[:, blurred].mean() < 8.0
+
+
+def test_litert_gives_points():
+    model = tiny.build("single_view", points=True, encoder_output="block4_pool")
+    content = litert.convert(model)
+    with pytest.warns(UserWarning, match=r"tf\.lite\.Interpreter"):
+        assert {"points", "deviations"} <= litert.verify(content, model).keys()
+    with pytest.warns(UserWarning, match=r"tf\.lite\.Interpreter"):
+        details = litert.interpreter(content).get_signature_runner("serving_default").get_output_details()
+    count = len(FaceModel(model).surface_points)
+    assert tuple(details["points"]["shape"]) == (1, count, 2)

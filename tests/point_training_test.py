@@ -1,5 +1,7 @@
 """Training with a head of points: stages, validations, and what cannot be."""
 
+import shutil
+
 import in_process
 import numpy as np
 import posed_people
@@ -8,7 +10,7 @@ import pytest
 import tfface
 from tfface.data import preparation
 from tfface.models import FaceModel
-from tfface.training import training_run
+from tfface.training import loop, training_run
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
 
@@ -39,9 +41,25 @@ def _options(records: str, output, **changes) -> TrainingOptions:
     return TrainingOptions(**{"records": records, "output": str(output), **TINY, **changes})
 
 
-def test_points_are_learnt_between_two_solutions_of_the_other_heads(records, tmp_path):
-    output = tmp_path / "run"
-    path = training_run.train(_options(records, output, stages=("ridge", "block4:2:1e-3", "ridge")))
+def test_points_are_learnt_between_two_solutions_of_the_other_heads(records, tmp_path, monkeypatch):
+    """And a run that is killed before its last step of convolutions ends with the same weights."""
+    output, killed, steps = tmp_path / "run", tmp_path / "killed", []
+    options = {"stages": ("ridge", "block4:2:1e-3", "ridge"), "checkpoint_every": 1}
+    step = loop.StageTrainer.step
+
+    def counting(self, batch):
+        steps.append(self)
+        if len(steps) == 2:
+            shutil.copytree(output, killed)
+        return step(self, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.StageTrainer, "step", counting)
+        path = training_run.train(_options(records, output, **options))
+    assert len(steps) == 2
+    again = training_run.train(_options(records, killed, **options))
+    for one, other in zip(tfface.load(again).get_weights(), tfface.load(path).get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
     history = RunDirectory(str(output)).history()
     assert [line["stage"] for line in history] == ["ridge", "block4:2:0.001", "ridge"]
     assert ["points_px" in line for line in history] == [False, True, False]

@@ -74,6 +74,15 @@ def test_the_fastest_is_taken_unless_one_is_recorded(seconds, recorded, expected
     assert precision.agree(seconds, recorded, strategy) == expected
 
 
+def test_the_precision_of_the_model_to_start_from_is_kept_unless_another_is_much_faster():
+    one = tf.distribute.OneDeviceStrategy("CPU:0")
+    slightly, much = {"float32": 124.0, "mixed_bfloat16": 118.0}, {"float32": 124.0, "mixed_bfloat16": 90.0}
+    assert precision.agree(slightly, None, one) == "mixed_bfloat16"
+    assert precision.agree(slightly, None, one, "float32") == "float32"
+    assert precision.agree(much, None, one, "float32") == "mixed_bfloat16"
+    assert precision.agree(slightly, "mixed_bfloat16", one, "float32") == "mixed_bfloat16"
+
+
 def test_a_run_takes_the_faster_says_so_and_keeps_to_it(records, tmp_path, timed, capsys):
     path = _train(records, tmp_path / "auto", deterministic=False)
     assert "encoder_dtype=auto: mixed_bfloat16 (" in capsys.readouterr().out
@@ -84,6 +93,10 @@ def test_a_run_takes_the_faster_says_so_and_keeps_to_it(records, tmp_path, timed
     named = _train(records, tmp_path / "named", encoder_dtype="mixed_bfloat16")
     for one, other in zip(tfface.load(path).get_weights(), tfface.load(named).get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+    timed["float32"] = 0.9  # hardly faster, and of the model that it starts from nothing would serve again
+    begun = _train(records, tmp_path / "begun", initialize_from=path)
+    assert FaceModel(tfface.load(begun)).encoder_dtype == "bfloat16"
 
     timed["mixed_bfloat16"] = 9.0  # as on another processor
     capsys.readouterr()

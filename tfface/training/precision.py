@@ -23,6 +23,10 @@ _PIXELS = 16 * 64 * 64
 _LEAST_CROPS = 4
 _LEAST_SECONDS = 0.4
 """That a network is timed for, twice at least, once it has run for the first time."""
+_FAMILIAR = 0.8
+"""Estimates of equal precisions differ by several per cent from one time to the next. A run that starts from a model
+changes the precision only for more than that: the features that were cached for the model serve again in no other.
+"""
 
 
 class Work(NamedTuple):
@@ -53,21 +57,31 @@ def estimate(architecture: encoders.Encoder, build: Build, work: Work) -> dict[s
     return found
 
 
-def agree(seconds: dict[str, float], recorded: str | None, strategy: tf.distribute.Strategy) -> str:
+def agree(
+    seconds: dict[str, float], recorded: str | None, strategy: tf.distribute.Strategy, familiar: str | None = None
+) -> str:
     """The candidate that all workers together are the fastest in, or the one that one of them has recorded.
 
     Args:
       seconds: What `estimate` found on this worker; need not be known where one is recorded.
       recorded: The precision of the run that this one goes on with, if this worker knows it.
       strategy: Reaches all workers.
+      familiar: The precision of the model that the run starts from; another has to be faster by a fifth.
     """
     choices = list(dict.fromkeys([*CANDIDATES, "mixed_float16"]))
     known = {**{name: float("inf") for name in choices}, **seconds}
+    if familiar in known:
+        known[familiar] *= _FAMILIAR
     if recorded is not None:  # outweighs whatever has been timed elsewhere
         known = {name: 0.0 if name == recorded else float("inf") for name in choices}
     mine = tf.constant([min(known[name], 1e12) for name in choices], tf.float64)
     summed = strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.identity(mine)), axis=None)
     return choices[int(tf.argmin(summed))]
+
+
+def policy_of(computed: str) -> str | None:
+    """The candidate that computes in a dtype, such as ``bfloat16``."""
+    return next((policy for policy in CANDIDATES if keras.DTypePolicy(policy).compute_dtype == computed), None)
 
 
 def tell(chosen: str, seconds: dict[str, float], deterministic: bool) -> None:

@@ -107,7 +107,7 @@ def _train(
         if path and path != starter.NAME and not os.path.isfile(path):
             raise FileNotFoundError(f"{name}: no such file: {path}")
     opened = open_starts(options)  # a file that is no model ends the run before anything is timed
-    asked, options, seconds = options.encoder_dtype, *_with_precision(options, plan, examples, run, strategy)
+    asked, options, seconds = options.encoder_dtype, *_with_precision(options, plan, examples, run, strategy, opened)
     described = describe(
         dataclasses.asdict(options),
         records=examples.digest,
@@ -153,6 +153,7 @@ def _with_precision(
     examples: Examples,
     run: RunDirectory,
     strategy: tf.distribute.Strategy,
+    opened: "Starts",
 ) -> tuple[TrainingOptions, dict[str, float]]:
     """The options with a precision that is named, and the seconds that were estimated for each if it was left open.
 
@@ -171,7 +172,11 @@ def _with_precision(
             return architecture.build(examples.image_size, dtype=policy, output=options.encoder_output)
 
         seconds = precision.estimate(architecture, encoder, work)
-    chosen = precision.agree(seconds, recorded, strategy)
+    computed = opened.source and opened.source.encoder_dtype
+    familiar = next(
+        (policy for policy in precision.CANDIDATES if keras.DTypePolicy(policy).compute_dtype == computed), None
+    )
+    chosen = precision.agree(seconds, recorded, strategy, familiar)
     precision.tell(chosen, seconds, options.deterministic)
     return dataclasses.replace(options, encoder_dtype=chosen), seconds
 
