@@ -9,7 +9,7 @@ SHELL := bash
 
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 2
+JOBS ?= 3
 OPTIONS ?=
 EXTRAS := app dev docs eos hed mediapipe reconstruct scans serving usd video
 
@@ -106,7 +106,7 @@ typecheck: $(INSTALLED)  ## check the types, if the environment is of Python 3.1
 	@if "$(BIN)/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 	  echo '"$(BIN)/mypy"'; "$(BIN)/mypy"; else echo "types: left out, they are checked on Python 3.11"; fi
 
-unit: $(INSTALLED)  ## run the tests, JOBS=2 at a time
+unit: $(INSTALLED)  ## run the tests, JOBS=3 at a time: they often wait for servers and processes
 	"$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
 docs: $(INSTALLED)  ## build the documentation site into build/docs (Python 3.11 or newer); a warning is an error
