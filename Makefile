@@ -75,15 +75,19 @@ $(MODEL)/both/manifest.json: | $(MODEL)/varied/manifest.json
 .SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint starter)
 
 # Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
-table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; continues an interrupted run
+table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json $(TABLE1)/points_people/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; continues an interrupted run
 	"$(BIN)/python" -m tfface.study --flagfile=configs/table1_study.cfg
-	@echo "Report: $(TABLE1)/study/report.md, $(TABLE1)/study/report.html"
+	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/table1_points.cfg
+	@echo "Report: $(TABLE1)/study/report.md, $(TABLE1)/study/report.html; adjusted to points: $(TABLE1)/points/table.md"
 
 $(TABLE1)/people/manifest.json: | $(INSTALLED)
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/ict_prepare.cfg
 
 $(TABLE1)/many_views/manifest.json: | $(TABLE1)/people/manifest.json
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/table1_many_views.cfg
+
+$(TABLE1)/points_people/manifest.json: | $(INSTALLED)
+	"$(BIN)/python" -m tfface.prepare --flagfile=configs/table1_points_people.cfg
 
 $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras): $(TABLE1)/%/last.keras: configs/table1_%.cfg | $(TABLE1)/people/manifest.json
 	"$(BIN)/python" -m tfface.train --flagfile=$<

@@ -14,7 +14,7 @@ import tiny_people
 from absl import app
 from PIL import Image
 
-from tfface import config, evaluate, files
+from tfface import config, evaluate, files, starter
 from tfface.data import manifest, pipeline, preparation
 from tfface.drawing import examples as figures
 from tfface.evaluation import armse, average_rmse, engine, measuring, subjects, table
@@ -194,9 +194,10 @@ def test_models_that_are_not_name_and_path_are_refused(given, message):
 
 
 def test_models_have_names_and_paths():
-    assert engine.parse_models(["SV=a/b.keras", " MV Concat = c=d.keras"]) == {
+    assert engine.parse_models(["SV=a/b.keras", " MV Concat = c=d.keras", "Ours=starter"]) == {
         "SV": "a/b.keras",
         "MV Concat": "c=d.keras",
+        "Ours": str(starter.path()),
     }
 
 

@@ -14,7 +14,7 @@ import tiny
 import training_process
 
 import tfface
-from tfface import models
+from tfface import models, starter
 from tfface.geometry import camera
 from tfface.serving import exporter, litert, model_card, parity, precision, signatures
 from tfface.serving.options import ExportOptions
@@ -187,11 +187,14 @@ def test_precision_changes_the_encoder_and_nothing_else(model):
         precision.with_precision(model, "int8")
 
 
-def test_a_half_precision_export(tmp_path):
-    source = str(serving_tiny.keras_file())
-    made = exporter.export(ExportOptions(source, str(tmp_path), precision="bfloat16", warmup_batch=1))
+def test_a_half_precision_export_of_the_packages_model(tmp_path, monkeypatch):
+    file = serving_tiny.keras_file()
+    monkeypatch.setattr(starter, "path", lambda: file)
+    made = exporter.export(ExportOptions("starter", str(tmp_path), precision="bfloat16", warmup_batch=1))
     assert set(made.differences) == OUTPUTS - {"landmarks_px"}
-    assert json.loads((tmp_path / "1" / "assets.extra" / "model_card.json").read_text())["precision"] == "bfloat16"
+    card = json.loads((tmp_path / "1" / "assets.extra" / "model_card.json").read_text())
+    assert card["precision"] == "bfloat16"
+    assert card["source"]["file"] == file.name
 
 
 def test_versions_count_up_and_are_never_written_over(tmp_path):

@@ -6,9 +6,13 @@ import subprocess
 import sys
 import types
 
+import keras
 import pytest
+import tiny
 
-from tfface import people, prepare
+import tfface
+from tfface import models, people, prepare
+from tfface.face import MorphableModel
 
 
 def opened(**flags):
@@ -78,6 +82,28 @@ def test_a_fault_ends_in_one_line():
         "tfface.prepare: /nowhere: 1 fault:",
         "  /nowhere: expected a capture folder with a folder for each subject",
     ]
+
+
+@pytest.mark.parametrize("name", ["starter", "trained.keras"])
+def test_the_3dmm_may_be_that_of_a_trained_model(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if name != "starter":
+        name = str(tiny.saved(tmp_path, {"trained": tiny.build("single_view")})["trained"])
+    given = prepare.PreparationOptions(people="ict", output="unused", face_model=name)
+    file = prepare._with_face_model(given).face_model
+    assert MorphableModel.load(file).digest() == models.FaceModel(tfface.load(name)).shape_decoder.digest
+    monkeypatch.setattr(tfface, "load", None)  # The second time it lies there.
+    assert prepare._with_face_model(given).face_model == file
+
+
+def test_a_3dmm_stays_what_it_is_and_another_network_is_refused(tmp_path):
+    given = prepare.PreparationOptions(people="ict", output="unused", face_model="runs/people/face_model.h5")
+    assert prepare._with_face_model(given) is given
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="other")
+    other.save(tmp_path / "other.keras")
+    given = prepare.PreparationOptions(people="ict", output="unused", face_model=str(tmp_path / "other.keras"))
+    with pytest.raises(ValueError, match=r"face_model: .*other\.keras: model other: expected a model of tfface"):
+        prepare._with_face_model(given)
 
 
 def test_people_beyond_the_modes_are_told_with_the_floor_of_the_3dmm(ict_facekit_dir, tmp_path):

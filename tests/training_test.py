@@ -14,7 +14,7 @@ import tensorflow as tf
 import tiny_people
 
 import tfface
-from tfface import files, schema
+from tfface import files, schema, starter
 from tfface.data import pipeline
 from tfface.models import FaceModel
 from tfface.training import loop, stages, training_run
@@ -156,10 +156,11 @@ def test_a_model_to_average_with_that_is_not_there_leaves_no_run(records, finish
     assert not (tmp_path / "run.json").exists()
 
 
-def test_multi_view_and_shape_only_start_from_what_came_before(records, finished, tmp_path):
-    single = str(finished / "best.keras")
+def test_multi_view_and_shape_only_start_from_what_came_before(records, finished, tmp_path, monkeypatch):
+    single = finished / "best.keras"
+    monkeypatch.setattr(starter, "path", lambda: single)
     multi = training_run.train(
-        _options(records, tmp_path / "mv", stages=("heads:1",), model_kind="multi_view", initialize_from=single)
+        _options(records, tmp_path / "mv", stages=("heads:1",), model_kind="multi_view", initialize_from="starter")
     )
     shape = training_run.train(
         _options(

@@ -42,13 +42,11 @@ def load(path: str | os.PathLike[str]) -> "keras.Model":
     """
     from tfface.models import archive
 
-    if path == starter.NAME:
-        path = starter.path()
-
+    path = starter.file_of(path)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"model: no such file: {os.fspath(path)}")
+        raise FileNotFoundError(f"model: no such file: {path}")
     if os.path.splitext(path)[1] != ".keras":  # older formats of Keras can hold code
-        raise ValueError(f"model: expected a file .keras, got {os.fspath(path)}")
+        raise ValueError(f"model: expected a file .keras, got {path}")
     return archive.load(path)
 
 

@@ -10,7 +10,8 @@ holds the 3DMM of the training split (face_model.h5), after more people still th
 everything that is in them (manifest.json).
 
 --join makes one folder of several, to train on all of them: --face_model=runs/people/face_model.h5 gives the later ones
-the 3DMM of the first.
+the 3DMM of the first. --face_model=starter, or that of any trained model (.keras), gives people on whom that model can
+be measured and trained further.
 """
 
 import dataclasses
@@ -21,7 +22,8 @@ from typing import Any, ClassVar
 import numpy as np
 from absl import app
 
-from tfface import config
+import tfface
+from tfface import config, files, starter
 from tfface.data import joining, manifest, preparation, recipes
 from tfface.data.splits import SPLITS
 from tfface.options import option, required
@@ -75,7 +77,9 @@ class PreparationOptions(LooksOptions):
         (), "Which splits to photograph; all by default. The others stay empty.", choices=SPLITS
     )
     face_model: str | None = option(
-        None, "3DMM (.h5) of other records, instead of building one; whom --people=model draws from."
+        None,
+        "3DMM (.h5) of other records, or that of a trained model (.keras, or starter), instead of building one; whom "
+        "--people=model draws from.",
     )
     join: Sequence[str] = option(
         (),
@@ -95,7 +99,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
-        options = config.values(PreparationOptions)
+        options = _with_face_model(config.values(PreparationOptions))
         made = joining.join(options.join, options.output) if options.join else _photographed(options)
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         config.fail(PreparationOptions, error)
@@ -106,6 +110,26 @@ def main(argv: list[str]) -> None:
         print(f"{options.output}: the 3DMM is still that of the first {of_first} subjects")
     if options.variation:
         print(f"{options.output}: {_floor(options.output, made)}")
+
+
+def _with_face_model(options: PreparationOptions) -> PreparationOptions:
+    """The options with the 3DMM of a trained model as a file, which is kept in the cache folder."""
+    given = options.face_model
+    if given is None or not (given == starter.NAME or given.endswith(".keras")):
+        return options
+    path = starter.file_of(given)
+    kept = files.cache_folder() / "face_models" / f"{files.sha256(path)}.h5"
+    if not kept.is_file():
+        from tfface.models import FaceModel
+
+        network = tfface.load(path)
+        try:
+            model = FaceModel(network).morphable_model
+        except ValueError as error:
+            raise ValueError(f"face_model: {given}: {error}") from error
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        model.save(kept)
+    return dataclasses.replace(options, face_model=str(kept))
 
 
 def _floor(folder: str, made: manifest.Manifest) -> str:

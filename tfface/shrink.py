@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from absl import app
 
-from tfface import config
+from tfface import config, starter
 from tfface.options import Options, option, required
 
 _PICTURES = 8
@@ -24,7 +24,7 @@ class ShrinkingOptions(Options):
 
     command: ClassVar[str] = "tfface.shrink"
 
-    model: str = required("A trained model (.keras).")
+    model: str = required("A trained model (.keras, or starter).")
     out: str = required("Where to write the small one (.keras).")
     prune: float = option(
         1e-5, "Share of the hidden units' effect that may be left out with units; 0 keeps all.", lower=0, upper=0.5
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
         config.fail(ShrinkingOptions, error)
     for name, difference in differences.items():
         print(f"{name}: largest difference {difference:.3g}")
-    before, after = (os.path.getsize(path) / 1e6 for path in (given.model, given.out))
+    before, after = (os.path.getsize(path) / 1e6 for path in (starter.file_of(given.model), given.out))
     print(f"{given.out}: {after:.1f} MB, {before:.1f} MB before, SHA-256 {checksum}")
 
 

@@ -1,6 +1,7 @@
 """The model that the package carries, for who has none of their own yet."""
 
 import importlib.resources
+import os
 from pathlib import Path
 
 NAME = "starter"
@@ -23,3 +24,12 @@ def path() -> Path:
             "one; or name yours, --model=PATH"
         )
     return file
+
+
+def file_of(model: str | os.PathLike[str]) -> str:
+    """The file of a model that a user names: the package's if that is its name, else as it is given.
+
+    Raises:
+      FileNotFoundError: As `path`.
+    """
+    return str(path()) if model == NAME else os.fspath(model)

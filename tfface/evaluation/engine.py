@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from tfface import files
+from tfface import files, starter
 from tfface.evaluation import measures, measuring, rows
 from tfface.evaluation.measuring import Measured, Measurer
 from tfface.evaluation.predictions import ChooseViews, Predictions
@@ -140,7 +140,7 @@ class Results:
 
 
 def parse_models(given: Sequence[str]) -> dict[str, str]:
-    """Paths of models by name, from name=path.
+    """Paths of models by name, from name=path; a path may be ``starter``, the package's.
 
     Raises:
       ValueError: If there is none, one is not name=path, or two have the same name.
@@ -152,7 +152,7 @@ def parse_models(given: Sequence[str]) -> dict[str, str]:
             raise ValueError(f"models: expected name=path, got {text!r}")
         if name == rows.MEAN_FACE or files.name_of(name) in map(files.name_of, paths):
             raise ValueError(f"models: the name {name!r} is taken")
-        paths[name] = path
+        paths[name] = starter.file_of(path)
     if not paths:
         raise ValueError("models: expected at least one, as name=path")
     return paths

@@ -18,7 +18,7 @@ class EvaluationOptions(Options):
     command: ClassVar[str] = "tfface.evaluate"
 
     records: str = required("Folder of the records that tfface.prepare wrote.")
-    models: Sequence[str] = required("Models to evaluate, as name=path (.keras).")
+    models: Sequence[str] = required("Models to evaluate, as name=path (.keras, or starter).")
     output: str = required("Folder to write; predictions that are there are kept.")
     adjusted_views: Sequence[str] = option(
         (),

@@ -132,7 +132,7 @@ class PhotographEvaluationOptions(Options):
         "JSON file of marked landmarks by path in that folder ({path: {landmarks68, yaw}}), or a folder of iBUG's .pts "
         "files, which may be the same."
     )
-    models: Sequence[str] = required("Models to measure, as name=path (.keras).")
+    models: Sequence[str] = required("Models to measure, as name=path (.keras, or starter).")
     out: str = required("Folder to write; predictions that are there are kept.")
     identities: str = option("", "JSON file of who is on which photographs ({person: [paths]}).")
     fov: float = option(0.0, "Field of view along the diagonal in degrees; 0 asks the photograph.", lower=0, upper=180)

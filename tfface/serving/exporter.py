@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 
 import tfface
-from tfface import files
+from tfface import files, starter
 from tfface.models import FaceModel
 from tfface.serving import litert, model_card, parity, precision, signatures, warmup
 from tfface.serving.errors import brief
@@ -60,6 +60,7 @@ def export(options: ExportOptions) -> Exported:
       ValueError: If it is not one of tfface's, the version is there already, or what was written does not predict what
         the Keras model predicts.
     """
+    options = dataclasses.replace(options, model=starter.file_of(options.model))
     trained = tfface.load(options.model)
     FaceModel(trained)
     model = precision.with_precision(trained, options.precision)

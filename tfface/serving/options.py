@@ -15,7 +15,7 @@ class ExportOptions(Options):
 
     command: ClassVar[str] = "tfface.export"
 
-    model: str = required("A trained model (.keras).")
+    model: str = required("A trained model (.keras, or starter).")
     out: str = required("The exported model's base path: the folder of its versions.")
     precision: str = option("float32", "What the exported encoder computes in.", choices=PRECISIONS)
     version: int = option(0, "Number of the exported version; 0 is the one behind the newest.", lower=0)

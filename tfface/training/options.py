@@ -65,7 +65,7 @@ class TrainingOptions(Options):
         "Layer of the encoder that the MLPs look at, its last if empty; small crops leave too few cells in that.",
         choices=("", *encoders.outputs()),
     )
-    initialize_from: str | None = option(None, "A trained model (.keras) whose weights to start from.")
+    initialize_from: str | None = option(None, "A trained model (.keras, or starter) whose weights to start from.")
     average_with: str | None = option(
         None,
         "A model (.keras) trained on from the same weights as --initialize_from; the start is the mean of both.",

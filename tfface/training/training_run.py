@@ -103,15 +103,16 @@ def _train(
     if options.average_with and not options.initialize_from:
         raise ValueError("average_with: expected --initialize_from beside it, of which and this the mean is taken")
     starts = {name: getattr(options, name) for name in ("initialize_from", "average_with")}
+    starts = {name: starter.file_of(path) if path else None for name, path in starts.items()}
     for name, path in starts.items():  # before the folder is claimed
-        if path and path != starter.NAME and not os.path.isfile(path):
+        if path and not os.path.isfile(path):
             raise FileNotFoundError(f"{name}: no such file: {path}")
     opened = open_starts(options)  # a file that is no model ends the run before anything is timed
     asked, options, seconds = options.encoder_dtype, *_with_precision(options, plan, examples, run, strategy, opened)
     described = describe(
         dataclasses.asdict(options),
         records=examples.digest,
-        **{name: files.sha256(path) if path and os.path.isfile(path) else None for name, path in starts.items()},
+        **{name: files.sha256(path) if path else None for name, path in starts.items()},
         precision={"asked": asked, "estimated_seconds": seconds},
     )
     run.claim(described, flagfile, NOT_THE_RUN, TrainingOptions.defaults())

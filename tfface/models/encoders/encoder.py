@@ -99,7 +99,7 @@ class Encoder:
         from tfface.models import archive
         from tfface.models.face_model import FaceModel
 
-        file = str(starter.path()) if path == starter.NAME else path
+        file = starter.file_of(path)
         if not os.path.isfile(file):
             raise FileNotFoundError(f"encoder_weights: no such file: {file}")
         given = FaceModel(archive.load(file)).encoder
