@@ -25,6 +25,8 @@ TABLE1 := runs/ict
 TABLE1_MODELS := single_view single_view_virtual mv_add mv_concat mv_shape_concat mv_mean mv_max mv_attention
 
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+# Many processes are started below: without bytecode each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo model table1 test lint format typecheck unit docs benchmarks wheel constraints lock clean
 
