@@ -4,14 +4,17 @@ import dataclasses
 import math
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tfface import schema
 from tfface.people import capture_files
+from tfface.photographs import face_crop
+from tfface.photographs.detector import DetectedFace
 from tfface.photographs.photograph import Photograph, upright_intrinsics
 
 Array = npt.NDArray[np.float64]
@@ -23,8 +26,9 @@ FOCAL_BOUNDS = (1.0, capture_files.LARGEST_NUMBER)
 """px, of focal lengths that are given; principal points are at most as far off as the larger."""
 
 ASSUMED_FOV = 2 * math.degrees(math.atan(math.hypot(36.0, 24.0) / 2 / 50.0))
-"""degrees along the diagonal: a lens of 50 mm on 35 mm film, "normal", 46.8 degrees. Nothing else being known, a wrong
-guess moves the face nearer or farther, by as much as the guess is wrong, and hardly changes its shape."""
+"""degrees along the diagonal: a lens of 50 mm on 35 mm film, "normal", 46.8 degrees. A face that would be nearer than
+`schema.ASSUMED_DISTANCE` has been cut out of a larger photograph: where one fills the picture, that lens would stand
+0.3 m before it, where hardly a photograph is taken, and what a network sees right would be projected wrong."""
 
 GIVEN, FROM_CAMERAS, FROM_FOV, FROM_EXIF, ASSUMED = "given", "cameras", "fov", "exif", "assumed"
 """Where intrinsics come from."""
@@ -44,8 +48,16 @@ class Lens:
     by_path: Mapping[Path, Array] = dataclasses.field(default_factory=dict)
     fov: float | None = None
 
-    def intrinsics(self, photograph: Photograph) -> tuple[Array, str]:
-        """K [3, 3] of a photograph's upright pixels, and where it comes from."""
+    def intrinsics(self, photograph: Photograph, faces: Sequence[DetectedFace] = ()) -> tuple[Array, str]:
+        """K [3, 3] of a photograph's upright pixels, and where it comes from.
+
+        Args:
+          photograph: Whose.
+          faces: That its camera sees; if nothing is known of it, none is nearer than `schema.ASSUMED_DISTANCE`.
+
+        Raises:
+          ValueError: If one of these faces is no place.
+        """
         size_hw = photograph.pixels.shape[0], photograph.pixels.shape[1]
         given = self.by_path.get(Path(os.path.realpath(photograph.name)), self.matrix)
         if given is not None:
@@ -54,7 +66,10 @@ class Lens:
             return _centred(size_hw, _focal(size_hw, self.fov)), FROM_FOV
         if photograph.focal_px is not None:
             return _centred(size_hw, photograph.focal_px), FROM_EXIF
-        return _centred(size_hw, _focal(size_hw, ASSUMED_FOV)), ASSUMED
+        assumed = _centred(size_hw, _focal(size_hw, ASSUMED_FOV))
+        distances = [face_crop.FRAMED_LENGTH / face_crop.face_camera(face, assumed).side for face in faces]
+        zoom = max([1.0, *(schema.ASSUMED_DISTANCE / distance for distance in distances)])
+        return _centred(size_hw, zoom * assumed[0, 0]), ASSUMED
 
 
 def open_lens(intrinsics: str, fov: float) -> Lens:
