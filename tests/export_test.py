@@ -14,7 +14,7 @@ import tiny
 import training_process
 
 import tfface
-from tfface import models, schema, starter
+from tfface import models, starter
 from tfface.geometry import camera
 from tfface.serving import exporter, litert, model_card, parity, precision, signatures
 from tfface.serving.options import ExportOptions
@@ -111,7 +111,7 @@ def test_landmarks_are_in_the_pixels_of_the_photograph_that_was_sent(servable, m
 def test_the_assumed_camera_sees_a_mean_face_from_the_assumed_distance(model):
     intrinsics = signatures.assumed_intrinsics(model)
     size = np.exp(models.FaceModel(model).camera_statistics.translation_mean[2])
-    assert intrinsics[0][0] * 100 / schema.ASSUMED_DISTANCE == pytest.approx(size * 32)
+    assert intrinsics[0][0] * 100 / signatures.ASSUMED_DISTANCE == pytest.approx(size * 32)
 
 
 def test_no_intrinsics_are_the_assumed_ones(servable, model):

@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from tfface import schema
 from tfface.geometry import camera
-from tfface.photographs import face_crop, lens, photograph, video
-from tfface.photographs.detector import DetectedFace
+from tfface.photographs import lens, photograph, video
 from tfface.photographs.photograph import focal_from_exif, read, upright_intrinsics
 from tfface.reconstruction.options import ReconstructionOptions
 
@@ -223,28 +221,7 @@ def test_a_field_of_view_is_that_of_the_diagonal():
         assert K[0, 0] == pytest.approx(25)
     assumed, source = lens.open_lens("", 0.0).intrinsics(landscape)
     assert source == lens.ASSUMED
-    assert assumed[0, 0] == pytest.approx(50 * 50 / math.hypot(36, 24))
-
-
-def _face(middle, size):
-    """A face that looks ahead: `size` px from the eyes to the mouth."""
-    points = np.array([[-0.5, -0.5], [0.5, -0.5], [0, 0], [-0.4, 0.5], [0.4, 0.5]]) * size + middle
-    return DetectedFace(points, np.array([-1, -1.2, 1, 1.2]) * size + np.tile(middle, 2), 1.0)
-
-
-def test_a_face_that_fills_a_picture_of_an_unknown_lens_is_as_far_away_as_assumed():
-    picture = photograph.Photograph("a", np.zeros((300, 400, 3), np.uint8))
-    near, far = _face([200, 150], 90), _face([60, 60], 9)
-    usual = lens.Lens().intrinsics(picture)[0]
-    K, source = lens.Lens().intrinsics(picture, [far, near])
-    assert source == lens.ASSUMED
-    np.testing.assert_array_equal(K[:2, 2], usual[:2, 2])
-    assert K[0, 0] == K[1, 1] > 1.3 * usual[0, 0]
-    crop = face_crop.face_camera(near, K)
-    assert face_crop.FRAMED_LENGTH / crop.side == pytest.approx(schema.ASSUMED_DISTANCE, rel=0.02)
-    np.testing.assert_array_equal(lens.Lens().intrinsics(picture, [far])[0], usual)
-    told = lens.Lens(fov=46.8)
-    np.testing.assert_array_equal(told.intrinsics(picture, [near])[0], told.intrinsics(picture)[0])
+    assert assumed[0, 0] == pytest.approx(50 * 85 / math.hypot(36, 24))
 
 
 def test_intrinsics_from_a_file_are_of_the_stored_pixels(tmp_path):

@@ -38,9 +38,6 @@ CONVENTIONS_VERSION = 1
 SELECTED_YAWS = (-45.0, 0.0, 45.0)
 """The yaw, in degrees, that each of the three views of section 4.2 should come closest to."""
 
-ASSUMED_DISTANCE = 600.0
-"""mm from a camera of which nobody told anything to a face that fills its picture."""
-
 MIN_DEPTH = 1.0
 """mm. A point at or behind the camera has no projection; depth is clamped to this bound inside ``project``."""
 

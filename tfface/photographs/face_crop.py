@@ -32,9 +32,6 @@ yaw -65 to 65, with and without mouth corners moved as a smile and an open mouth
 of 5 % of the side for the side, 2.3 % and 1.4 % for the centre; training varies all of them by up to +-6 %.
 """
 
-FRAMED_LENGTH = 194.0
-"""mm, the side of that square, with its margin, of the mean of ICT-FaceKit's faces that looks ahead."""
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CropCamera:

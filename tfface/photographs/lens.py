@@ -4,17 +4,14 @@ import dataclasses
 import math
 import os
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tfface import schema
 from tfface.people import capture_files
-from tfface.photographs import face_crop
-from tfface.photographs.detector import DetectedFace
 from tfface.photographs.photograph import Photograph, upright_intrinsics
 
 Array = npt.NDArray[np.float64]
@@ -25,10 +22,11 @@ FOV_BOUNDS = (0.1, 179.0)
 FOCAL_BOUNDS = (1.0, capture_files.LARGEST_NUMBER)
 """px, of focal lengths that are given; principal points are at most as far off as the larger."""
 
-ASSUMED_FOV = 2 * math.degrees(math.atan(math.hypot(36.0, 24.0) / 2 / 50.0))
-"""degrees along the diagonal: a lens of 50 mm on 35 mm film, "normal", 46.8 degrees. A face that would be nearer than
-`schema.ASSUMED_DISTANCE` has been cut out of a larger photograph: where one fills the picture, that lens would stand
-0.3 m before it, where hardly a photograph is taken, and what a network sees right would be projected wrong."""
+ASSUMED_FOV = 2 * math.degrees(math.atan(math.hypot(36.0, 24.0) / 2 / 85.0))
+"""degrees along the diagonal: a lens for portraits, of 85 mm on 35 mm film, 28.6 degrees. A wrong guess moves the face
+nearer or farther, by as much as the guess is wrong. One that is too short is the worse: where a face fills a picture,
+as it does in one that was cut out of a larger photograph, a lens of 50 mm would stand 0.3 m before it, and project
+wrong what a network sees right."""
 
 GIVEN, FROM_CAMERAS, FROM_FOV, FROM_EXIF, ASSUMED = "given", "cameras", "fov", "exif", "assumed"
 """Where intrinsics come from."""
@@ -48,16 +46,8 @@ class Lens:
     by_path: Mapping[Path, Array] = dataclasses.field(default_factory=dict)
     fov: float | None = None
 
-    def intrinsics(self, photograph: Photograph, faces: Sequence[DetectedFace] = ()) -> tuple[Array, str]:
-        """K [3, 3] of a photograph's upright pixels, and where it comes from.
-
-        Args:
-          photograph: Whose.
-          faces: That its camera sees; if nothing is known of it, none is nearer than `schema.ASSUMED_DISTANCE`.
-
-        Raises:
-          ValueError: If one of these faces is no place.
-        """
+    def intrinsics(self, photograph: Photograph) -> tuple[Array, str]:
+        """K [3, 3] of a photograph's upright pixels, and where it comes from."""
         size_hw = photograph.pixels.shape[0], photograph.pixels.shape[1]
         given = self.by_path.get(Path(os.path.realpath(photograph.name)), self.matrix)
         if given is not None:
@@ -66,10 +56,7 @@ class Lens:
             return _centred(size_hw, _focal(size_hw, self.fov)), FROM_FOV
         if photograph.focal_px is not None:
             return _centred(size_hw, photograph.focal_px), FROM_EXIF
-        assumed = _centred(size_hw, _focal(size_hw, ASSUMED_FOV))
-        distances = [face_crop.FRAMED_LENGTH / face_crop.face_camera(face, assumed).side for face in faces]
-        zoom = max([1.0, *(schema.ASSUMED_DISTANCE / distance for distance in distances)])
-        return _centred(size_hw, zoom * assumed[0, 0]), ASSUMED
+        return _centred(size_hw, _focal(size_hw, ASSUMED_FOV)), ASSUMED
 
 
 def open_lens(intrinsics: str, fov: float) -> Lens:

@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -157,19 +157,18 @@ def _in_photograph(path: Path, how: CropSettings) -> list[CroppedFace]:
     faces = find_faces(picture.pixels, how.detector)
     if not faces:
         raise ValueError(f"{path}: no face found")
-    return [cropped(picture, face, how, given, faces) for face in _chosen(faces, how.face, str(path))]
+    return [cropped(picture, face, how, given) for face in _chosen(faces, how.face, str(path))]
 
 
 def _in_video(path: Path, how: CropSettings) -> list[CroppedFace]:
     if how.cameras is not None:
         raise ValueError(f"{path}: cameras are of photographs; name the frames that they were computed from")
     frames = video.read(path, how.max_pixels, how.frames)
-    seen = [find_faces(frame.pixels, how.detector) for frame in frames]
-    every = [face for faces in seen for face in faces]
     found = []
-    for frame, faces in zip(frames, seen, strict=True):
+    for frame in frames:
+        faces = find_faces(frame.pixels, how.detector)
         if faces:
-            found += [cropped(frame, face, how, others=every) for face in _chosen(faces, how.face, frame.name)]
+            found += [cropped(frame, face, how) for face in _chosen(faces, how.face, frame.name)]
     if len(found) < LEAST_SHARE * len(frames):
         raise ValueError(
             f"{path}: a face in only {len(found)} of {len(frames)} frames, expected one in at least "
@@ -189,11 +188,7 @@ def _chosen(faces: list[DetectedFace], which: str, where: str) -> list[DetectedF
 
 
 def cropped(
-    picture: Photograph,
-    face: DetectedFace,
-    how: CropSettings,
-    given: PosedCamera | None = None,
-    others: Sequence[DetectedFace] = (),
+    picture: Photograph, face: DetectedFace, how: CropSettings, given: PosedCamera | None = None
 ) -> CroppedFace:
     """Takes the crop of a face.
 
@@ -202,17 +197,16 @@ def cropped(
       face: Found in it.
       how: Size of the crop, and what is known of the lens.
       given: The photograph's camera; None if none is given.
-      others: Faces that the same camera sees, in this photograph or in other frames of its video.
 
     Raises:
       ValueError: naming the photograph, if the face is no place, or its crop reaches behind the camera.
     """
+    if given is None:
+        intrinsics, source = how.lens.intrinsics(picture)
+    else:
+        upright_hw = picture.pixels.shape[0], picture.pixels.shape[1]
+        intrinsics, source = given.upright(upright_hw, picture.orientation).intrinsics, FROM_CAMERAS
     try:
-        if given is None:
-            intrinsics, source = how.lens.intrinsics(picture, (face, *others))
-        else:
-            upright_hw = picture.pixels.shape[0], picture.pixels.shape[1]
-            intrinsics, source = given.upright(upright_hw, picture.orientation).intrinsics, FROM_CAMERAS
         camera = face_crop.face_camera(face, intrinsics)
         crop, crop_intrinsics = face_crop.take(picture.pixels, intrinsics, camera, how.size)
     except ValueError as error:

@@ -27,7 +27,7 @@ _TRAINING_FLAGS = (
 _LIMITS = (
     "The absolute size of a head cannot be seen in one picture of unknown distance.",
     "Photographs are crops that the face fills; finding faces is the client's part.",
-    f"Without intrinsics a camera is assumed, {schema.ASSUMED_DISTANCE:.0f} mm from a face of mean apparent size.",
+    f"Without intrinsics a camera is assumed, {signatures.ASSUMED_DISTANCE:.0f} mm from a face of mean apparent size.",
     f"Photographs of more than {images.MAX_PIXELS} pixels are refused.",
 )
 

@@ -23,6 +23,8 @@ DEFAULT = "serving_default"
 TENSORS = "tensors"
 IMAGE_BYTES = "image_bytes"
 LANDMARKS_PX = "landmarks_px"
+ASSUMED_DISTANCE = 600.0
+"""mm. Whoever sends no intrinsics gets a camera that sees a face of the training set's mean size from here."""
 
 _ABSENT = (  # a black PNG of one pixel stands for a view that is not there
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
@@ -39,14 +41,11 @@ def landmarks(model: keras.Model) -> tuple[list[str], list[int]]:
 
 
 def assumed_intrinsics(model: keras.Model) -> list[list[float]]:
-    """K ``[3, 3]`` of a crop of the model's size whose camera nobody told.
-
-    It sees a face of the training set's mean size from `schema.ASSUMED_DISTANCE`.
-    """
+    """K ``[3, 3]`` of a crop of the model's size whose camera nobody told: see `ASSUMED_DISTANCE`."""
     face_model = FaceModel(model)
     height, width = face_model.image_size
     size = math.exp(face_model.camera_statistics.translation_mean[2])
-    focal = size * schema.ASSUMED_DISTANCE * width / TranslationDecoder.REFERENCE_LENGTH
+    focal = size * ASSUMED_DISTANCE * width / TranslationDecoder.REFERENCE_LENGTH
     return [[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]]
 
 
