@@ -115,7 +115,7 @@ def main(argv: list[str]) -> None:
 def _with_face_model(options: PreparationOptions) -> PreparationOptions:
     """The options with the 3DMM of a trained model as a file, which is kept in the cache folder."""
     given = options.face_model
-    if given is None or not (given == starter.NAME or given.endswith(".keras")):
+    if given is None or not starter.names_model(given):
         return options
     path = starter.file_of(given)
     kept = files.cache_folder() / "face_models" / f"{files.sha256(path)}.h5"

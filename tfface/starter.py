@@ -26,6 +26,11 @@ def path() -> Path:
     return file
 
 
+def names_model(text: str) -> bool:
+    """Whether a text is the name of the package's model, or that of a file of a trained one."""
+    return text == NAME or text.endswith(".keras")
+
+
 def file_of(model: str | os.PathLike[str]) -> str:
     """The file of a model that a user names: the package's if that is its name, else as it is given.
 

@@ -88,7 +88,7 @@ class Encoder:
         finally:
             keras.config.set_dtype_policy(policy)
         encoder = keras.Model(application.input, application.get_layer(output).output, name=self.name)
-        if weights == starter.NAME or weights.endswith(".keras"):
+        if starter.names_model(weights):
             self._take(encoder, weights)
         elif weights != "none":
             self.load(application, weights)
