@@ -9,6 +9,7 @@ from PIL import Image
 
 import tfface
 from tfface import models, schema, starter
+from tfface.data import symmetrise
 from tfface.geometry import camera
 from tfface.people import photographer
 from tfface.people.anthropometric import AnthropometricPeople
@@ -63,3 +64,14 @@ def test_it_finds_landmarks_of_people_of_another_source(predictor):
         errors = np.linalg.norm(np.array(px) - marked, axis=-1)[:, inner]
         assert np.median(errors) < 2.0
         assert np.quantile(errors.mean(axis=1), 0.9) < 4.0
+
+
+def test_mirror_images_of_a_photograph_are_of_the_mirrored_person(predictor):
+    """Each question is asked of the mirror image too: the file's half precision must not turn that off."""
+    settings = photographer.PhotographySettings(image_size=64, num_views=1)
+    (view,) = AnthropometricPeople(1, seed=7, settings=settings).views(0)
+    pixels = np.asarray(Image.open(io.BytesIO(view.image)).convert("RGB"))
+    mirrored = Crop(np.ascontiguousarray(pixels[:, ::-1]), camera.flip_intrinsics(view.intrinsics, 64))
+    one, other = (answer.vertices for answer in predictor.predict([[Crop(pixels, view.intrinsics)], [mirrored]]))
+    expected = symmetrise.mirror_vertices(other, predictor.face_model.symmetry)
+    assert np.linalg.norm(one - expected, axis=-1).max() < 0.5

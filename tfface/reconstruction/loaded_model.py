@@ -48,12 +48,18 @@ class LoadedModel:
         for batch in batches(sets, self._batch_size, self):
             images = np.zeros((len(batch), self.num_views, self.size, self.size, 3), np.float32)
             intrinsics, mask = unseen(len(batch), self.num_views)
+            by_shape: dict[tuple[int, ...], list[tuple[int, int, Crop]]] = {}
             for row, crops in enumerate(batch):
                 for view, crop in enumerate(crops):
-                    images[row, view], intrinsics[row, view] = preprocess.resize(
-                        tf.constant(crop.pixels), tf.constant(crop.intrinsics, tf.float32), (self.size, self.size)
-                    )
+                    by_shape.setdefault(crop.pixels.shape, []).append((row, view, crop))
                 mask[row, : len(crops)] = 1
+            for alike in by_shape.values():  # many windows of one photograph are: a call each would take longer
+                rows, views, same = (list(column) for column in zip(*alike, strict=True))
+                images[rows, views], intrinsics[rows, views] = preprocess.resize(
+                    tf.constant(np.stack([crop.pixels for crop in same])),
+                    tf.constant(np.stack([crop.intrinsics for crop in same]), tf.float32),
+                    (self.size, self.size),
+                )
             given = {schema.IMAGES.key: images, schema.INTRINSICS.key: intrinsics, schema.VIEW_MASK.key: mask}
             outputs = self._step({key: tf.constant(array) for key, array in given.items()})
             found += predictions(batch, {key: np.asarray(value) for key, value in outputs.items()})

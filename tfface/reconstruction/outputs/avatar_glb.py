@@ -146,7 +146,7 @@ class _Writer:
     def sparse(self, moved: Array) -> Iterator[int]:
         """Accessors of displacements ``[E, C, 3]``, each of which names only those corners that move."""
         for target in moved:
-            index = np.unique(np.flatnonzero(np.abs(target).ravel() > STILL) // 3)
+            index = np.flatnonzero((np.abs(target) > STILL).any(axis=1))
             values = target[index].astype("<f4")
             still = np.zeros((1 if len(index) < len(target) else 0, 3))
             within = np.concatenate((values, still))
