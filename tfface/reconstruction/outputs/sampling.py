@@ -99,13 +99,11 @@ def sample(
     turned = np.flatnonzero((np.einsum("fk,fk->f", flat, sights[caster.triangles[:, 0]]) < 0)[texels.triangle])
     # What is linear on a triangle is interpolated between its vertices: also K (R x + t) = (x z, y z, z).
     scaled = sights @ (intrinsics @ rotated).T.astype(np.float32)
+    # So is the cosine, which hardly bends within one: texels are many, and a dozen numbers of each take long.
     normals = mesh.vertex_normals(sights, caster.triangles)
-    found = texels.at_texels(np.concatenate((sights, scaled, normals), axis=1), turned)
-    sight, depth, normal = found[:, :3], found[:, 5], found[:, 6:]
-    length = np.sqrt(np.einsum("tk,tk->t", sight, sight))
-    cosine = -np.einsum("tk,tk->t", normal, sight)
-    cosine /= np.maximum(np.sqrt(np.einsum("tk,tk->t", normal, normal)) * length, 1e-9)
-    x, y = (found[:, axis] / np.maximum(depth, MIN_DEPTH) for axis in (3, 4))
+    facing = -np.einsum("pk,pk->p", normals, sights) / np.maximum(np.linalg.norm(sights, axis=1), MIN_DEPTH)
+    x, y, depth, cosine = texels.at_texels(np.column_stack((scaled, facing)), turned).T
+    x, y = (axis / np.maximum(depth, MIN_DEPTH) for axis in (x, y))
     height, width = view.pixels.shape[:2]
     near = np.flatnonzero((cosine > _LEAST_COSINE) & (x > 0) & (x < width) & (y > 0) & (y < height) & (depth > 1))
     if not len(near):
@@ -116,8 +114,9 @@ def sample(
     beyond, even = depth - surroundings[:, _DEPTH], surroundings[:, _RANGE] < _EVEN
     hidden = even & (beyond > _DEPTH_STEP)
     unsure = np.flatnonzero(~(even & (beyond < _TOLERANCE)) & ~hidden)
-    asked = near[unsure]
-    hidden[unsure] = caster.occluded(centre, sight[asked], 1 - _TOLERANCE / np.maximum(length[asked], _TOLERANCE))
+    sight = texels.at_texels(sights, turned[near[unsure]])
+    length = np.maximum(np.linalg.norm(sight, axis=1), _TOLERANCE)
+    hidden[unsure] = caster.occluded(centre, sight, 1 - _TOLERANCE / length)
     shown = np.flatnonzero(~hidden)
     if not len(shown):
         return _NOTHING
