@@ -1,5 +1,6 @@
 """Tests of the entry point of the preparation: which people the flags open, and what it says about wrong ones."""
 
+import pathlib
 import re
 import resource
 import subprocess
@@ -94,6 +95,15 @@ def test_the_3dmm_may_be_that_of_a_trained_model(name, tmp_path, monkeypatch):
     assert MorphableModel.load(file).digest() == models.FaceModel(tfface.load(name)).shape_decoder.digest
     monkeypatch.setattr(tfface, "load", None)  # The second time it lies there.
     assert prepare._with_face_model(given).face_model == file
+
+
+def test_a_3dmm_that_was_damaged_where_it_is_kept_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    trained = str(tiny.saved(tmp_path, {"trained": tiny.build("single_view")})["trained"])
+    given = prepare.PreparationOptions(people="ict", output="unused", face_model=trained)
+    kept = pathlib.Path(prepare._with_face_model(given).face_model)
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert MorphableModel.load(prepare._with_face_model(given).face_model).num_modes > 0
 
 
 def test_a_3dmm_stays_what_it_is_and_another_network_is_refused(tmp_path):

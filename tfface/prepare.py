@@ -26,6 +26,7 @@ import tfface
 from tfface import config, files, starter
 from tfface.data import joining, manifest, preparation, recipes
 from tfface.data.splits import SPLITS
+from tfface.face import MorphableModel
 from tfface.options import option, required
 from tfface.people import PeopleSource, open_source
 from tfface.people.ict import IctPeople
@@ -119,7 +120,9 @@ def _with_face_model(options: PreparationOptions) -> PreparationOptions:
         return options
     path = starter.file_of(given)
     kept = files.cache_folder() / "face_models" / f"{files.sha256(path)}.h5"
-    if not kept.is_file():
+    try:
+        MorphableModel.load(str(kept))
+    except (FileNotFoundError, ValueError):  # not there yet, or damaged since: what is kept can be made again
         from tfface.models import FaceModel
 
         network = tfface.load(path)
