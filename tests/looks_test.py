@@ -229,7 +229,7 @@ def test_wide_framing_turns_farther_and_its_k_is_exact():
 
 
 def test_detected_framing_is_as_far_off_as_detectors_were_measured_to_be():
-    """What `benchmarks/detectors.py` would measure of such crops is what it wrote; the rest is as in wide framing."""
+    """What `benchmarks/detectors.py` would measure of such crops is what it wrote; K is exact as ever."""
     marks = egg.landmark_positions()
     settings = PhotographySettings().with_framing("detected")
     measured = framing.detector_errors()

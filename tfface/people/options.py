@@ -60,8 +60,8 @@ class LooksOptions(PeopleOptions):
     framing: str = option(
         "plain",
         "Poses and crops: those of a studio, or wide: yaw to 90 degrees, more pitch and roll, any distance, crops "
-        "farther off the face, faces that the border cuts; or detected: the same poses, with upright crops as far off "
-        "as those of mtcnn and MediaPipe were measured to be at each yaw.",
+        "farther off the face, faces that the border cuts; or detected: yaw to 90 degrees, most within 30, and upright "
+        "crops as far off as those of mtcnn and MediaPipe were measured to be at each yaw.",
         choices=FRAMINGS,
     )
     light: str = option(

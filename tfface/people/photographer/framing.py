@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from tfface import schema
 from tfface.geometry import camera, rotation
-from tfface.people.photographer.settings import DETECTED, PLAIN, WIDE, PhotographySettings
+from tfface.people.photographer.settings import DETECTED, WIDE, PhotographySettings
 
 _CHIN, _BROWS, _NASION = 8, slice(17, 27), 27  # in iBUG order
 _FOREHEAD = 0.43
 _CUT_SHARE, _CUT_DEPTH = 0.12, 0.3
 """How many crops reach beyond their photograph, and how far at most, as a share of the side."""
-WIDE_YAW = 40.0
-"""Degrees, deviation of the yaw of views that are not the selected ones: 87 % lie within 60."""
+YAW_DEVIATIONS = {WIDE: 40.0, DETECTED: 30.0}
+"""Degrees, of the yaw of views that are not the selected ones, by framing: 87 and 95 % lie within 60."""
 WIDE_ERRORS, WIDEST_ERROR = (0.035, 0.035, 0.065), 0.25
 """Deviations of a crop's centre (x, y) and side from the square that training would cut out, as shares of the side.
 
@@ -88,8 +88,8 @@ def sample_yaws(settings: PhotographySettings, rng: np.random.Generator) -> npt.
     selected = np.array(schema.SELECTED_YAWS if settings.num_views >= len(schema.SELECTED_YAWS) else ())
     near = selected + rng.uniform(-settings.yaw_jitter, settings.yaw_jitter, len(selected))
     count = settings.num_views - len(selected)
-    if settings.framing != PLAIN:
-        elsewhere = rng.normal(0, WIDE_YAW, count)
+    if settings.framing in YAW_DEVIATIONS:
+        elsewhere = rng.normal(0, YAW_DEVIATIONS[settings.framing], count)
     else:
         elsewhere = rng.uniform(-settings.yaw_range, settings.yaw_range, count)
     return np.sort(np.clip(np.concatenate((near, elsewhere)), -settings.yaw_range, settings.yaw_range))
