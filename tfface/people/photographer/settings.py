@@ -117,8 +117,8 @@ class PhotographySettings:
                 "distance_range": (300.0, 2500.0),
                 "off_centre": 12.0,
             },
-            # Whoever is photographed mostly looks at the camera. Crops have the face on the axis, as near as the detector
-            # comes; beyond 1.5 m perspective hardly changes.
+            # Whoever is photographed mostly looks at the camera. Crops have the face on the axis, as near as the
+            # detector comes; beyond 1.5 m perspective hardly changes.
             DETECTED: {
                 "yaw_range": 90.0,
                 "pitch_deviation": 9.0,
