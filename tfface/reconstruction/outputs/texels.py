@@ -111,3 +111,21 @@ def rasterise(surface: OutputSurface, atlas: Atlas, size: int) -> Texels:
         num_vertices=len(surface.template),
         corners=surface.triangles[hits.triangle[place]],
     )
+
+
+def mirrored_texels(symmetry: Indices, atlas: Atlas, texels: Texels) -> Indices:
+    """[T]: the texel that shows the mirror image of each texel, -1 where its corners lie in different charts."""
+    index = np.full(texels.size**2, -1, np.int32)
+    index[texels.place] = np.arange(len(texels.place), dtype=np.int32)
+    found = np.full(len(texels.place), -1, np.int32)
+    mirrored = symmetry[texels.corners]
+    for chart in range(int(atlas.chart.max()) + 1):
+        point = np.full(texels.num_vertices, -1, np.int64)
+        members = np.flatnonzero(atlas.chart == chart)
+        point[atlas.vertex[members]] = members
+        corners = point[mirrored]
+        mine = np.flatnonzero((corners >= 0).all(axis=1) & (found < 0))
+        place = np.einsum("tc,tck->tk", texels.barycentric[mine], atlas.uv[corners[mine]]) * texels.size
+        column, row = np.clip(place.astype(np.int64), 0, texels.size - 1).T
+        found[mine] = index[row * texels.size + column]
+    return found

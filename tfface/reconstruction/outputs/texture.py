@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,8 +11,10 @@ from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
 from tfface.reconstruction.options import TEXTURE_SIZE
 from tfface.reconstruction.outputs import albedo, balance, blending, gaze, head_parts, inside_texture, lips, sampling
+from tfface.reconstruction.outputs.made_once import made_once
 from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface, shade_of
-from tfface.reconstruction.outputs.texels import Texels, rasterise
+from tfface.reconstruction.outputs.texels import Texels, mirrored_texels, rasterise
+from tfface.reconstruction.outputs.texture_size import enlarged, useful_size
 from tfface.reconstruction.outputs.unwrap import Atlas, unwrap
 from tfface.reconstruction.reconstructed_face import Reconstruction
 
@@ -83,7 +84,7 @@ def bake(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> TexturedFa
 
     Args:
       reconstruction: The person; one photograph at least.
-      size: Texels along each side.
+      size: Texels along each side. Where half as many hold all that the photographs show, the rest is interpolated.
 
     Returns:
       The textured surface. Its atlas is the same for every person of a model.
@@ -97,7 +98,7 @@ def bake(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> TexturedFa
         expected = list(reconstruction.face_model.mean.shape)
         raise ValueError(f"{reconstruction.name}: vertices must have the shape {expected}, got {list(vertices.shape)}")
     posed = [np.asarray(reconstruction.posed(number), np.float32) for number in range(len(reconstruction.views))]
-    return _bake(reconstruction, vertices, posed, _face_layout(reconstruction.face_model, size))
+    return _bake(reconstruction, vertices, posed, size, _unwrapped_face, _face_layout)
 
 
 def bake_head(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> TexturedFace:
@@ -105,7 +106,7 @@ def bake_head(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> Textu
 
     Args:
       reconstruction: The person; one photograph at least.
-      size: Texels along each side.
+      size: As of `bake`.
 
     Returns:
       The textured skin; its vertices are all of the head's.
@@ -117,7 +118,7 @@ def bake_head(reconstruction: Reconstruction, size: int = TEXTURE_SIZE) -> Textu
     if head is None:
         raise ValueError(f"{reconstruction.name}: expected a 3DMM with a head, got none")
     posed = [reconstruction.whole_head(number) for number in range(len(reconstruction.views))]
-    return _bake(reconstruction, reconstruction.whole_head(), posed, _head_layout(reconstruction.face_model, size))
+    return _bake(reconstruction, reconstruction.whole_head(), posed, size, _unwrapped_head, _head_layout)
 
 
 def paint(
@@ -199,23 +200,22 @@ class _Layout:
     inside: inside_texture.Layout | None = None
 
 
-def _made_once(make: Callable[[MorphableModel, int], _Layout]) -> Callable[[MorphableModel, int], _Layout]:
-    """Keeps the last two layouts; threads that ask for the same one at once wait for it."""
-    kept, making = functools.lru_cache(maxsize=2)(make), threading.Lock()
-
-    @functools.wraps(make)
-    def made(model: MorphableModel, size: int) -> _Layout:
-        with making:
-            return kept(model, size)
-
-    return made
-
-
-def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array], layout: _Layout) -> TexturedFace:
+def _bake(
+    reconstruction: Reconstruction,
+    vertices: Array,
+    posed: Sequence[Array],
+    size: int,
+    unwrapped: Callable[[MorphableModel], tuple[OutputSurface, Atlas]],
+    lay_out: Callable[[MorphableModel, int], _Layout],
+) -> TexturedFace:
     """Bakes the texture of a surface from photographs, each of which shows it with an expression of its own."""
     if not reconstruction.views:
         raise ValueError(f"{reconstruction.name}: expected at least one photograph to take colours from, got none")
-    surface, atlas, texels = layout.surface, layout.atlas, layout.texels
+    surface, atlas = unwrapped(reconstruction.face_model)
+    filled = useful_size(size, reconstruction.views, posed, vertices, surface.triangles, atlas)
+    layout = lay_out(reconstruction.face_model, filled)
+    inside = None if layout.inside is None else _inside(reconstruction.face_model, size)
+    texels = layout.texels
     opaque = np.concatenate((surface.triangles, layout.hiding))
     membrane = blending.Membrane(vertices, surface.triangles)
     texel_mm = float(np.sqrt(membrane.areas.sum() / len(texels.place)))
@@ -232,13 +232,12 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
     for number in taking_part:
         view, shown = reconstruction.views[number], posed[number]
         looks: list[bool] = []
-        if layout.inside is not None:
-            shown, looks = gaze.turned(view, layout.inside.head, layout.inside.eyes, shown)
+        if inside is not None:
+            shown, looks = gaze.turned(view, inside.head, inside.eyes, shown)
         caster = raycast.Raycaster(shown, opaque)
         samples.append(sampling.sample(view, caster, texels, texel_mm))
-        if layout.inside is not None:
-            skin = _skin_color(samples[-1])
-            within.append(inside_texture.sample(layout.inside, view, caster, looks, skin))
+        if inside is not None:
+            within.append(inside_texture.sample(inside, view, caster, looks, _skin_color(samples[-1])))
     if layout.mouth is not None:
         num_skin = len(surface.triangles) - surface.num_closing
         regions = texels.at_texels(np.stack((layout.mouth.lips, layout.mouth.cheeks), axis=1))
@@ -269,12 +268,10 @@ def _bake(reconstruction: Reconstruction, vertices: Array, posed: Sequence[Array
         surface.triangles,
         surface.num_closing,
         atlas,
-        texels.picture(_bytes(blended)),
-        texels.picture(_bytes(photographed[:, None]))[..., 0],
+        enlarged(texels.picture(_bytes(blended)), size),
+        enlarged(texels.picture(_bytes(photographed[:, None]))[..., 0], size),
         gains,
-        None
-        if layout.inside is None
-        else inside_texture.bake(layout.inside, within, _typical(factors, layers, texels)),
+        None if inside is None else inside_texture.bake(inside, within, _typical(factors, layers, texels)),
     )
 
 
@@ -326,20 +323,39 @@ def _balanced(layers: Sequence[blending.Layer], texels: Texels, normals: Array) 
     return balance.gains(colors, masses, normals).astype(np.float32)
 
 
-@_made_once
-def _face_layout(face_model: MorphableModel, size: int) -> _Layout:
+@made_once
+def _unwrapped_face(face_model: MorphableModel) -> tuple[OutputSurface, Atlas]:
     surface = output_surface(face_model)
-    return _laid_out(surface, unwrap(surface.template, surface.triangles), size, lips.mouth_of(face_model))
+    return surface, unwrap(surface.template, surface.triangles)
 
 
-@_made_once
-def _head_layout(face_model: MorphableModel, size: int) -> _Layout:
-    """The skin of a head on its own texture layout; of the other parts, those that are opaque hide it."""
+@made_once
+def _face_layout(face_model: MorphableModel, size: int) -> _Layout:
+    surface, atlas = _unwrapped_face(face_model)
+    return _laid_out(surface, atlas, size, lips.mouth_of(face_model))
+
+
+@made_once
+def _unwrapped_head(face_model: MorphableModel) -> tuple[OutputSurface, Atlas]:
+    """The skin of a head, on its own texture layout."""
     head = face_model.head
     assert head is not None
     skin = head_parts.triangles_of(head, head_parts.SKIN)
-    surface = OutputSurface(head.mean, head.triangles[skin], 0, None)
-    inside = inside_texture.lay_out(head, size)
+    return OutputSurface(head.mean, head.triangles[skin], 0, None), head_parts.skin_atlas(head)
+
+
+@made_once
+def _inside(face_model: MorphableModel, size: int) -> inside_texture.Layout | None:
+    return None if face_model.head is None else inside_texture.lay_out(face_model.head, size)
+
+
+@made_once
+def _head_layout(face_model: MorphableModel, size: int) -> _Layout:
+    """The skin of a head; of the other parts, those that are opaque hide it."""
+    head = face_model.head
+    assert head is not None
+    surface, atlas = _unwrapped_head(face_model)
+    inside = _inside(face_model, size)
     if inside is not None:
         hiding = [inside.tiled.triangles]
     else:
@@ -349,32 +365,14 @@ def _head_layout(face_model: MorphableModel, size: int) -> _Layout:
         whole = np.zeros((2, head.num_vertices), np.float32)
         whole[:, head.face_index] = mouth.lips, mouth.cheeks
         mouth = lips.Mouth(*whole)
-    return dataclasses.replace(_laid_out(surface, head_parts.skin_atlas(head), size, mouth, hiding), inside=inside)
+    return dataclasses.replace(_laid_out(surface, atlas, size, mouth, hiding), inside=inside)
 
 
 def _laid_out(
     surface: OutputSurface, atlas: Atlas, size: int, mouth: lips.Mouth | None, hiding: Sequence[Indices] = ()
 ) -> _Layout:
     texels = rasterise(surface, atlas, size)
-    mirrored = None if surface.symmetry is None else _mirrored_texels(surface.symmetry, atlas, texels)
+    mirrored = None if surface.symmetry is None else mirrored_texels(surface.symmetry, atlas, texels)
     others = np.concatenate((np.zeros((0, 3), np.int32), *hiding))
     skin = albedo.of(surface.triangles[: len(surface.triangles) - surface.num_closing], texels.num_vertices)
     return _Layout(surface, others, atlas, texels, shade_of(surface), mirrored, mouth, skin)
-
-
-def _mirrored_texels(symmetry: Indices, atlas: Atlas, texels: Texels) -> Indices:
-    """[T]: the texel that shows the mirror image of each texel, -1 where its corners lie in different charts."""
-    index = np.full(texels.size**2, -1, np.int32)
-    index[texels.place] = np.arange(len(texels.place), dtype=np.int32)
-    found = np.full(len(texels.place), -1, np.int32)
-    mirrored = symmetry[texels.corners]
-    for chart in range(int(atlas.chart.max()) + 1):
-        point = np.full(texels.num_vertices, -1, np.int64)
-        members = np.flatnonzero(atlas.chart == chart)
-        point[atlas.vertex[members]] = members
-        corners = point[mirrored]
-        mine = np.flatnonzero((corners >= 0).all(axis=1) & (found < 0))
-        place = np.einsum("tc,tck->tk", texels.barycentric[mine], atlas.uv[corners[mine]]) * texels.size
-        column, row = np.clip(place.astype(np.int64), 0, texels.size - 1).T
-        found[mine] = index[row * texels.size + column]
-    return found
