@@ -175,3 +175,13 @@ def test_the_avatars_parts_share_the_texture():
     assert parts["eyes"].material.image is parts["teeth"].material.image is _baked().inside.image
     assert parts["eyes"].uv[:, 1].max() <= 0.5
     assert parts["teeth"].uv[:, 1].min() >= 0.5
+
+
+def test_eyes_and_teeth_keep_their_texels_where_the_skin_is_enlarged(monkeypatch):
+    monkeypatch.setattr(texture, "useful_size", lambda size, *_: size // 2)
+    coarse, fine = texture.bake_head(_person(), SIZE), _baked()
+    assert coarse.image.shape == fine.image.shape
+    assert coarse.photographed.shape == fine.photographed.shape
+    np.testing.assert_array_equal(coarse.inside.photographed, fine.inside.photographed)
+    assert np.abs(coarse.inside.image.astype(int) - fine.inside.image).mean() < 1
+    assert not np.array_equal(coarse.image, fine.image)
