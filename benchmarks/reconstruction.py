@@ -151,6 +151,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     from tfface.reconstruction.loaded_model import LoadedModel
     from tfface.reconstruction.options import ReconstructionOptions
     from tfface.reconstruction.predictor import Crop
+    from tfface.reconstruction.reframing import reframed
 
     max_pixels = ReconstructionOptions.max_pixels
     path = pathlib.Path(options.image)
@@ -163,7 +164,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     pixels = photograph.read(path, max_pixels).pixels
     crop = Crop(seen.found[0].crop, seen.found[0].crop_intrinsics)
     calls = {
-        "whole": lambda: assemble(crop_faces(person, how), Models(model), 1),
+        "whole": lambda: assemble(reframed(crop_faces(person, how), Models(model)), Models(model), 1),
         "detector": functools.partial(find_faces, pixels, detector),
         "both": lambda: (find_faces(pixels, detector), model.predict([[crop] * model.num_views])),
     }

@@ -107,6 +107,27 @@ def face_camera(face: DetectedFace, intrinsics: npt.ArrayLike) -> CropCamera:
     return CropCamera(_towards(np.append(centre, 1.0)) @ turn, side)
 
 
+def camera_around(points: npt.ArrayLike, upright: npt.ArrayLike) -> CropCamera:
+    """The camera that frames known points as training does: the square around them, and a margin.
+
+    Args:
+      points: [Q, 3], mm, in the photograph's camera: `photographer.framing.framed_points` of a posed face.
+      upright: [3, 3], rotation from the photograph's camera frame to that of a camera before which the head is upright.
+
+    Returns:
+      The camera of the crop.
+
+    Raises:
+      ValueError: If a point is not before that camera.
+    """
+    given, turn = np.asarray(points, np.float64), np.asarray(upright, np.float64)
+    for _ in range(2):  # what a turn does to the square moves its centre, by little
+        low, high = _bounds(given, turn)
+        turn = _towards(np.append((low + high) / 2, 1.0)) @ turn
+    low, high = _bounds(given, turn)
+    return CropCamera(turn, float((high - low).max()) * (1 + PhotographySettings.margin))
+
+
 def take(photograph: Picture, intrinsics: npt.ArrayLike, crop: CropCamera, size: int) -> tuple[Picture, Array]:
     """The picture that a crop's camera takes, from the pixels of a photograph.
 
@@ -153,6 +174,14 @@ def _on_plane(rays: Array, turn: Array) -> Array:
     """Where rays [Q, 3] meet the plane z = 1 of a turned camera, [Q, 2]."""
     turned = rays @ turn.T
     return turned[:, :2] / turned[:, 2:]
+
+
+def _bounds(points: Array, turn: Array) -> tuple[Array, Array]:
+    """The least and the largest (x, y) of points [Q, 3] on the plane z = 1 of a turned camera."""
+    if not (points @ turn[2] > 0).all():
+        raise ValueError("points: expected them before the camera, some lie behind it")
+    on_plane = _on_plane(points, turn)
+    return on_plane.min(axis=0), on_plane.max(axis=0)
 
 
 def _down(points: Array) -> Array:

@@ -14,7 +14,7 @@ from tfface.data import selection
 from tfface.evaluation import view_selection
 from tfface.photographs.landmark_sources import SeenPoints
 from tfface.reconstruction.cropping import CroppedFace, PersonCrops
-from tfface.reconstruction.predictor import Crop, Prediction, Predictor
+from tfface.reconstruction.predictor import Crop, Prediction, Predictor, by_view
 from tfface.reconstruction.reconstructed_face import Reconstruction, View
 
 
@@ -118,7 +118,7 @@ def assemble(people: Sequence[PersonCrops], models: Models, average: int) -> lis
 
 def _by_multi_view(people: Sequence[PersonCrops], models: Models, average: int) -> list[_Estimate]:
     main = models.main
-    crops = [_crops(person) for person in people]
+    crops = [person.crops for person in people]
     yaws, first = _yaws(crops, models)
     sets: list[tuple[int, tuple[int, ...]]] = []
     known: dict[tuple[int, tuple[int, ...]], Prediction] = {}
@@ -144,46 +144,24 @@ def _by_multi_view(people: Sequence[PersonCrops], models: Models, average: int) 
 def _yaws(
     crops: Sequence[Sequence[Crop]], models: Models
 ) -> tuple[list[npt.NDArray[np.float64]], dict[int, Prediction] | None]:
-    """Estimated yaws of every person's crops, degrees; and, of those with at most N, the prediction as they were given.
-
-    Crops are shown to the model in the order given, N at a time; the last ones of a person are filled up with the
-    first, as a view's pose does not depend on the others.
-    """
+    """Estimated yaws of every person's crops, degrees; and each one's first prediction, of crops as they come."""
+    seen = by_view(models.single_view or models.main, crops)
+    quaternions = [np.array([one.quaternions[place] for one, place in of_person]) for of_person in seen]
+    yaws = [np.asarray(selection.yaws(of_person), np.float64) for of_person in quaternions]
     if models.single_view is not None:
-        predicted = models.single_view.predict([[crop] for of_person in crops for crop in of_person])
-        ends = np.cumsum([len(of_person) for of_person in crops])[:-1]
-        quaternions = np.array([one.quaternions[0] for one in predicted])
-        return [np.asarray(part, np.float64) for part in np.split(selection.yaws(quaternions), ends)], None
-    main = models.main
-    count = main.num_views
-    sets, owners = [], []
-    for index, of_person in enumerate(crops):
-        for begin in range(0, len(of_person), count):
-            part = list(of_person[begin : begin + count])
-            fill = 0 if main.takes_fewer else count - len(part)
-            sets.append(part + list(of_person[:fill]))
-            owners.append((index, len(part)))
-    yaws: list[list[float]] = [[] for _ in crops]
-    first: dict[int, Prediction] = {}
-    for (index, size), one in zip(owners, main.predict(sets), strict=True):
-        yaws[index] += selection.yaws(one.quaternions[:size]).tolist()
-        first.setdefault(index, one)
-    return [np.array(of_person) for of_person in yaws], first
+        return yaws, None
+    return yaws, {index: of_person[0][0] for index, of_person in enumerate(seen)}
 
 
 def _by_single_view(people: Sequence[PersonCrops], model: Predictor) -> list[_Estimate]:
     """The mean of a single view model's predictions for the photographs."""
-    crops = [_crops(person) for person in people]
+    crops = [person.crops for person in people]
     predicted = iter(model.predict([[crop] for of_person in crops for crop in of_person]))
     estimates = []
     for of_person in crops:
         alone = [next(predicted) for _ in of_person]
         estimates.append(_mean([((view,), one) for view, one in enumerate(alone)]))
     return estimates
-
-
-def _crops(person: PersonCrops) -> list[Crop]:
-    return [Crop(face.crop, face.crop_intrinsics) for face in person.found]
 
 
 def _mean(predictions: Sequence[tuple[tuple[int, ...], Prediction]]) -> _Estimate:

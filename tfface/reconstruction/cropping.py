@@ -17,6 +17,7 @@ from tfface.photographs.landmark_sources import LandmarkSource, SeenPoints
 from tfface.photographs.lens import FROM_CAMERAS, Lens
 from tfface.photographs.photograph import Photograph
 from tfface.reconstruction.input_files import Person
+from tfface.reconstruction.predictor import Crop
 
 Array = npt.NDArray[np.floating]
 
@@ -65,6 +66,11 @@ class PersonCrops:
     name: str
     found: tuple[CroppedFace, ...]
     faults: tuple[str, ...]
+
+    @property
+    def crops(self) -> list[Crop]:
+        """What a model sees of the faces."""
+        return [Crop(face.crop, face.crop_intrinsics) for face in self.found]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,14 @@ def _fit() -> Any:
     )
 
 
+def _reframe() -> Any:
+    return option(
+        ON,
+        "Ask the model once for each crop that the detector frames, and frame it anew around the answer.",
+        choices=(ON, OFF),
+    )
+
+
 def _landmark_source() -> Any:
     return option(
         AUTO,
@@ -115,6 +123,7 @@ class ReconstructionOptions(Options):
         choices=POSES,
     )
     texture_size: int = option(TEXTURE_SIZE, "Texels along each side of the texture.", lower=16, upper=8192)
+    reframe: str = _reframe()
     fit: str = _fit()
     landmark_source: str = _landmark_source()
     face_landmarker: str = _face_landmarker()
@@ -137,6 +146,7 @@ class PhotographEvaluationOptions(Options):
     identities: str = option("", "JSON file of who is on which photographs ({person: [paths]}).")
     fov: float = option(0.0, "Field of view along the diagonal in degrees; 0 asks the photograph.", lower=0, upper=180)
     batch_size: int = option(16, "Photographs at a time.", lower=1)
+    reframe: str = _reframe()
     fit: str = _fit()
     landmark_source: str = _landmark_source()
     face_landmarker: str = _face_landmarker()

@@ -22,7 +22,7 @@ from tfface.photographs import photograph
 from tfface.photographs.lens import open_lens
 from tfface.reconstruction.adjusting import Adjuster
 from tfface.reconstruction.cropping import LARGEST, CropSettings
-from tfface.reconstruction.options import OFF, PhotographEvaluationOptions, ReconstructionOptions
+from tfface.reconstruction.options import OFF, ON, PhotographEvaluationOptions, ReconstructionOptions
 from tfface.reconstruction.photograph_predictions import Kept, Predicted, predict
 from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.reconstruction_run import open_adjuster, open_detector
@@ -131,7 +131,7 @@ def _said(
 ) -> dict[str, dict[str, Predicted | str]]:
     """What each model says of each photograph, now or before."""
     paths, folder = engine.parse_models(options.models), Path(options.out) / "predictions"
-    settings = {"fov": options.fov, "detector": options.detector}
+    settings = {"fov": options.fov, "detector": options.detector, "reframe": options.reframe}
     kept = {
         name: Kept(
             folder / files.name_of(name),
@@ -156,9 +156,10 @@ def _said(
             frames=1,
         )
         done = len(photographs) - len(todo)
+        reframe = options.reframe == ON
         bar = tqdm(total=len(photographs), initial=done, desc="photographs", unit="photograph", disable=not progress)
         with bar:
-            for name, found in predict(todo, marked, models, how, options.batch_size, adjusters):
+            for name, found in predict(todo, marked, models, how, options.batch_size, adjusters, reframe=reframe):
                 for model, one in found.items():
                     kept[model].save(name, todo[name], marked.get(name), one)
                     said[model][name] = one

@@ -25,10 +25,11 @@ from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.cropping import CropSettings, PersonCrops
 from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.reconstructed_face import Reconstruction
+from tfface.reconstruction.reframing import reframed
 
 Array = npt.NDArray[np.floating]
 
-FORMAT = 5
+FORMAT = 6
 """Raised whenever what a file holds, or how it is made, changes, so that no old one is taken over."""
 _LEAST_OVERLAP = 0.1
 """Intersection over union with the box of the marked points, from which a found face is theirs."""
@@ -123,6 +124,8 @@ def predict(
     how: CropSettings,
     batch_size: int,
     adjusters: Mapping[str, Adjuster],
+    *,
+    reframe: bool,
 ) -> Iterator[tuple[str, dict[str, Predicted | str]]]:
     """Lets models predict from single photographs, each of a person of its own.
 
@@ -136,6 +139,7 @@ def predict(
       how: How faces are found and cropped; each model's crops have its own size.
       batch_size: Photographs at a time.
       adjusters: By name of the model, what adjusts its predictions to points.
+      reframe: Whether crops are framed anew by what the model sees in them, see `reframing`.
 
     Yields:
       Each photograph's name, and by model what it says, or why it cannot say anything.
@@ -145,7 +149,9 @@ def predict(
         for begin in range(0, len(names), batch_size):
             batch = names[begin : begin + batch_size]
             seen = list(pool.map(lambda name: _seen(photographs[name], annotations.get(name), how), batch))
-            by_model = {key: _by_model(seen, model, how, adjusters.get(key)) for key, model in models.items()}
+            by_model = {
+                key: _by_model(seen, model, how, adjusters.get(key), reframe=reframe) for key, model in models.items()
+            }
             for place, name in enumerate(batch):
                 yield name, {key: said[place] for key, said in by_model.items()}
 
@@ -194,12 +200,12 @@ def _overlap(one: Array, other: Array) -> float:
 
 
 def _by_model(
-    seen: Sequence[_Seen | str], model: Predictor, how: CropSettings, adjuster: Adjuster | None
+    seen: Sequence[_Seen | str], model: Predictor, how: CropSettings, adjuster: Adjuster | None, *, reframe: bool
 ) -> list[Predicted | str]:
     """What a model says of each photograph."""
     settings = dataclasses.replace(how, size=model.size, source=None if adjuster is None else adjuster.source)
     said: list[Predicted | str] = ["" if isinstance(one, _Seen) else one for one in seen]
-    people, places = [], []
+    people, marked, places = [], [], []
     for place, one in enumerate(seen):
         if isinstance(one, _Seen):
             try:
@@ -207,10 +213,13 @@ def _by_model(
             except ValueError as error:
                 said[place] = str(error).removeprefix(f"{one.shown.name}: ")
                 continue
-            people.append((PersonCrops(one.shown.name, (found,), ()), one.marked_px))
+            people.append(PersonCrops(one.shown.name, (found,), ()))
+            marked.append(one.marked_px)
             places.append(place)
-    made = assemble([person for person, _ in people], Models(model), 1)
-    for place, (crops, marked_px), person in zip(places, people, made, strict=True):
+    if reframe:
+        people = reframed(people, Models(model))
+    made = assemble(people, Models(model), 1)
+    for place, crops, marked_px, person in zip(places, people, marked, made, strict=True):
         if adjuster is not None and isinstance(person, Reconstruction):
             person = adjuster.adjusted(person, crops)
         said[place] = Predicted.of(person, marked_px) if isinstance(person, Reconstruction) else str(person)

@@ -90,6 +90,30 @@ def batches(sets: Sequence[Sequence[Crop]], size: int, predictor: Predictor) -> 
         yield sets[begin : begin + size]
 
 
+def by_view(model: Predictor, people: Sequence[Sequence[Crop]]) -> list[list[tuple[Prediction, int]]]:
+    """What a model says of every crop: an answer, and which of its views the crop is.
+
+    Crops are shown to the model in the order given, N at a time; the last ones of a person are filled up with the
+    first, as a view's pose does not depend on the others.
+    """
+    count = model.num_views
+    sets, sizes = [], []
+    for crops in people:
+        for begin in range(0, len(crops), count):
+            part = list(crops[begin : begin + count])
+            sizes.append(len(part))
+            sets.append(part if model.takes_fewer else (part + list(crops) * count)[:count])
+    answers = iter(zip(model.predict(sets), sizes, strict=True))
+    found: list[list[tuple[Prediction, int]]] = []
+    for crops in people:
+        of_person: list[tuple[Prediction, int]] = []
+        while len(of_person) < len(crops):
+            answer, size = next(answers)
+            of_person += [(answer, place) for place in range(size)]
+        found.append(of_person)
+    return found
+
+
 def unseen(batch: int, views: int) -> tuple[Array, Array]:
     """Inputs for views that are not there.
 

@@ -31,6 +31,7 @@ from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.progress import FINDING, LOADING, PREDICTING, TEXTURE, Progress, Watcher
 from tfface.reconstruction.progress import PAGE as PAGE_STEP
 from tfface.reconstruction.reconstructed_face import Reconstruction
+from tfface.reconstruction.reframing import reframed
 from tfface.reconstruction.results import DONE, FAILED, Result, Results, key_of
 from tfface.reconstruction.test_time_augmentation import with_test_time_augmentation
 
@@ -338,9 +339,14 @@ class _Run:
         self, seen: Sequence[tuple[Person, list[PersonCrops]]]
     ) -> list[tuple[bool, Person, PersonCrops, Reconstruction | None]]:
         """Whether it is the last of its person, the person, what was seen, and the reconstruction if there is one."""
-        flat = [(one is of_person[-1], person, one) for person, of_person in seen for one in of_person]
-        usable = [one for _, _, one in flat if one.found]
-        assembled = iter(assemble(usable, self._models, self._options.average))
+        people = [one for _, of_person in seen for one in of_person if one.found]
+        usable = reframed(people, self._models) if self._options.reframe == ON else people
+        framed, assembled = iter(usable), iter(assemble(usable, self._models, self._options.average))
+        flat = [
+            (one is of_person[-1], person, next(framed) if one.found else one)
+            for person, of_person in seen
+            for one in of_person
+        ]
         predicted: list[tuple[bool, Person, PersonCrops, Reconstruction | None]] = []
         for last, person, one in flat:
             made = next(assembled) if one.found else None

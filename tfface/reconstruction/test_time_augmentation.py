@@ -44,17 +44,22 @@ def with_test_time_augmentation(model: Predictor) -> Predictor:
     return Augmented(model, (coefficients[1:] - coefficients[0], coefficients[0]))
 
 
+def without(model: Predictor) -> Predictor:
+    """The predictor that is asked for a crop as it is."""
+    return model.asked if isinstance(model, Augmented) else model
+
+
 class Augmented:
     """A `Predictor` made of another; see there."""
 
     def __init__(self, model: Predictor, mirror: tuple[Array, Array] | None):
-        """Takes a model, and what a mirror makes of coefficients.
+        """Takes the model that is asked, and what a mirror makes of coefficients.
 
         Args:
           model: The model.
           mirror: (A [K, K], b [K]): coefficients c of a face are c @ A + b of its mirror image; None for no mirror.
         """
-        self._model, self._mirror = model, mirror
+        self.asked, self._mirror = model, mirror
         self.num_views, self.size, self.takes_fewer = model.num_views, model.size, model.takes_fewer
         self.face_model, self.surface = model.face_model, model.surface
         expressions, symmetry = model.face_model.expressions, model.face_model.symmetry
@@ -71,7 +76,7 @@ class Augmented:
             for window in WINDOWS
             for crops in versions
         ]
-        answers = self._model.predict([[cut for cut, _ in cuts] for cuts, _ in windows])
+        answers = self.asked.predict([[cut for cut, _ in cuts] for cuts, _ in windows])
         found = []
         for answer, (cuts, mirrored) in zip(answers, windows, strict=True):
             placed = self._placed(answer, [place for _, place in cuts])
