@@ -24,6 +24,7 @@ from table import Row, markdown
 from tqdm import tqdm
 
 from tfface import people, schema
+from tfface.evaluation.photograph_measures import EVERY, INNER
 from tfface.files import write_json
 from tfface.geometry import camera
 from tfface.people.photographer import SAMPLED, PhotographySettings, settings
@@ -96,9 +97,9 @@ def figures(folder: pathlib.Path, arguments: argparse.Namespace, reframe: str) -
         )
     )
     (told,) = json.loads((out / "photographs.json").read_text())["models"]
-    inner, every = told["landmarks"]["inner"], told["landmarks"]["all"]
+    inner, every = told[INNER], told[EVERY]
     return (
-        f"{told['measured']} found, inner {inner['median']:.2f} % (mean {inner['mean']:.2f}, p90 {inner['p90']:.2f}), "
+        f"{inner['count']} found, inner {inner['median']:.2f} % (mean {inner['mean']:.2f}, p90 {inner['p90']:.2f}), "
         f"all {every['median']:.2f} %, who is who {told['identity']['photographs']['auc']:.3f}"
     )
 

@@ -151,6 +151,7 @@ BENCHMARKS = (
     Benchmark("point errors", "point_errors.py", quick=("--subjects=8",), needs=("records",), takes=("model",)),
     Benchmark("true size", "true_size.py", quick=("--people=2",), takes=("model",)),
     Benchmark("detectors", "detectors.py", quick=("--people=40",)),
+    Benchmark("framing anew", "reframing.py", quick=("--people=6",)),
     Benchmark("unseen skin", "unseen_skin.py", quick=("--skins=1",)),
     Benchmark("ARMSE", "armse.py", quick=("--pairs=1",), rows=_armse),
     Benchmark(
