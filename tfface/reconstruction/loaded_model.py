@@ -40,7 +40,13 @@ class LoadedModel:
         self.face_model: MorphableModel = self._model.morphable_model
         self.surface = self._model.surface_points
         self._batch_size = batch_size
-        self._step = tf.function(self._model.__call__, reduce_retracing=True)
+        views = (None, self.num_views)
+        given = {
+            schema.IMAGES.key: tf.TensorSpec((*views, height, width, 3)),
+            schema.INTRINSICS.key: tf.TensorSpec((*views, 3, 3)),
+            schema.VIEW_MASK.key: tf.TensorSpec(views),
+        }
+        self._step = tf.function(self._model.__call__, [given], autograph=False)  # traced once for sets of any number
 
     def predict(self, sets: Sequence[Sequence[Crop]]) -> list[Prediction]:
         """See `Predictor`."""
