@@ -29,7 +29,7 @@ from tfface.reconstruction.reframing import reframed
 
 Array = npt.NDArray[np.floating]
 
-FORMAT = 6
+FORMAT = 7
 """Raised whenever what a file holds, or how it is made, changes, so that no old one is taken over."""
 _LEAST_OVERLAP = 0.1
 """Intersection over union with the box of the marked points, from which a found face is theirs."""
