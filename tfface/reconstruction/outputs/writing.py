@@ -76,10 +76,8 @@ def write(
         # Each waits for none but those before it, so that one thread is enough.
         baked = pool.submit(bake, reconstruction, texture_size)
         skin = None if reconstruction.face_model.head is None else pool.submit(bake_head, reconstruction, texture_size)
-        head = pool.submit(_write_avatar, reconstruction, baked, skin, folder, pose, USDZ in wanted)
-        writing = [] if skin is None else [pool.submit(_write_masks, skin, folder)]
         face = baked.result()
-        writing.append(pool.submit(_write_face, face, folder))
+        writing = [pool.submit(_write_face, face, folder)]
         if TURNTABLE in wanted:
             writing.append(pool.submit(_write_turntable, face, folder / TURNTABLE_FILE))
         for number, view in enumerate(reconstruction.views):
@@ -91,13 +89,17 @@ def write(
                 writing.append(pool.submit(_write_overlays, shown, view, folder / OVERLAYS, name, overlay_size))
             if MAPS in wanted:
                 writing.append(pool.submit(_write_maps, shown, view, folder / MAPS, name))
+        # Last, as they wait for the head's skin, which takes the longest.
+        head = pool.submit(_write_avatar, reconstruction, face, skin, folder, pose, USDZ in wanted)
+        if skin is not None:
+            writing.append(pool.submit(_write_masks, skin, folder))
         parts, paths = head.result()
         return Outputs(face, parts, (*paths, *(path for written_ones in writing for path in written_ones.result())))
 
 
 def _write_avatar(
     person: Reconstruction,
-    face: "concurrent.futures.Future[TexturedFace]",
+    face: TexturedFace,
     skin: "concurrent.futures.Future[TexturedFace] | None",
     folder: Path,
     pose: str,
@@ -108,8 +110,7 @@ def _write_avatar(
     Returns:
       The parts of a head, or none of a face alone; and the paths.
     """
-    textured = face.result()  # without a face, there is no avatar either
-    avatar = avatar_building.build(person, textured if skin is None else skin.result(), pose)
+    avatar = avatar_building.build(person, face if skin is None else skin.result(), pose)
     avatar_glb.write(avatar, folder / GLB)
     paths = [folder / GLB]
     if usdz:
