@@ -40,9 +40,10 @@ class BlueReader:
     num_views, size, takes_fewer, face_model, surface = 1, 32, False, FACE_MODEL, None
 
     def __init__(self):
-        self.asked, self.stops_at = 0, None
+        self.asked, self.stops_at, self.calls = 0, None, []
 
     def predict(self, sets):
+        self.calls.append(len(sets))
         photographs = len(sets) // len(WINDOWS)  # of each, so many crops
         if self.stops_at is not None and self.asked + photographs > self.stops_at:
             raise OSError("stopped")
@@ -183,6 +184,17 @@ def test_what_cannot_be_measured_is_named_and_the_report_says_so(model, photogra
     red, green, _ = np.moveaxis(np.asarray(Image.open(evaluated.files[3]).convert("RGB"), int), -1, 0)
     assert ((green > 180) & (red < 120)).sum() > 3 * 68  # three faces with marked points
     assert ((red > 230) & (green < 120)).sum() > 3 * 68
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_each_crop_is_looked_at_once_before_unless_that_is_off(model, photographs, tmp_path):
+    folder, marked = photographs
+    evaluate(tmp_path, folder, marked, batch_size=4, reframe="off")
+    windows = list(model.calls)
+    assert sum(windows) == len(WINDOWS) * 4
+    model.calls.clear()
+    evaluate(tmp_path, folder, marked, batch_size=4)  # another option: predicted anew
+    assert model.calls == [each for count in windows for each in (count // len(WINDOWS), count)]
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -121,6 +121,21 @@ def test_a_bad_photograph_does_not_stop_the_rest(people, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["anna", "carl", "results.jsonl"]
 
 
+def test_crops_are_framed_anew_unless_that_is_off(people, tmp_path, monkeypatch):
+    framed, reframed = [], reconstruction_run.reframed
+
+    def remembering(given, models):
+        framed.extend(one.name for one in given)
+        return reframed(given, models)
+
+    monkeypatch.setattr(reconstruction_run, "reframed", remembering)
+    reconstruct(tmp_path / "off", people, reframe="off")
+    assert framed == []
+    summary, _ = reconstruct(tmp_path / "on", people)
+    assert sorted(framed) == ["anna", "carl"]  # who have a face
+    assert summary.done == 2
+
+
 def test_what_is_done_is_not_done_again(people, tmp_path):
     """A second run takes over what is sound, and tries again what failed or changed; a line cut off is no line."""
     out = tmp_path / "out"

@@ -43,7 +43,7 @@ def reframed(people: Sequence[PersonCrops], models: Models) -> list[PersonCrops]
       OSError: If a server does not answer, or refuses.
     """
     model = without(models.single_view or models.main)
-    if any(name not in model.face_model.landmarks for name in schema.IBUG68):
+    if not people or any(name not in model.face_model.landmarks for name in schema.IBUG68):
         return list(people)
     answers = by_view(model, [person.crops for person in people])
     return [
