@@ -271,3 +271,12 @@ def test_the_entry_points_and_flagfiles_of_the_makefile_exist():
 def test_the_demo_says_where_its_results_are():
     (announced,) = re.findall(r"^DEMO := (\S+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert f"--output={announced}\n" in (ROOT / "configs" / "demo_evaluate.cfg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_pages_of_the_site_link_to_what_is_there_and_to_nothing_outside(page):
+    """Sphinx knows the pages of docs alone; `make docs` takes any other link for a fault."""
+    linked = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    files = [(page.parent / link).resolve() for link in linked if ":" not in link and not link.startswith("<")]
+    assert [file for file in files if not file.exists()] == []
+    assert [file for file in files if ROOT / "docs" not in file.parents] == []
