@@ -25,11 +25,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import itertools
 
 import numpy as np
+from photographed import posed_landmarks
 from PIL import Image
 from table import Row, markdown
 from tqdm import tqdm
 
-from tfface import people, schema
+from tfface import people
 from tfface.files import write_json
 from tfface.geometry import camera, rotation
 from tfface.people.photographer import SAMPLED, PhotographySettings, framing, settings
@@ -67,15 +68,10 @@ class Photograph:
 
 def photographs(source: people.PeopleSource, number: int) -> list[Photograph]:
     """Of one person of a source with expressions."""
-    marks = [source.template.landmarks[name] for name in schema.IBUG68]
-    expressions = source.template.expressions
-    assert expressions is not None
-    shape, taken = source.shape(number), []
-    for view in source.views(number):
-        assert view.expressions is not None
-        posed = shape[marks] + expressions.at(marks).displacement(view.expressions)
+    taken = []
+    for view, posed in posed_landmarks(source, number):
         pixels = np.asarray(Image.open(io.BytesIO(view.image)).convert("RGB"))
-        taken.append(Photograph(pixels, framing.framed_points(posed.astype(np.float64)), view))
+        taken.append(Photograph(pixels, framing.framed_points(posed), view))
     return taken
 
 

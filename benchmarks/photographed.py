@@ -78,3 +78,16 @@ def _reconstruction(source: PeopleSource, views: list[View]) -> Reconstruction:
     mean = template.vertices - template.vertices.mean(axis=0)
     model = MorphableModel(mean, mode, np.ones(1), template.triangles, dict(template.landmarks), template.symmetry)
     return Reconstruction("embedded", np.zeros(1, np.float32), shape - shape.mean(axis=0), model, tuple(views))
+
+
+def posed_landmarks(source: PeopleSource, number: int) -> list[tuple[people.View, np.ndarray]]:
+    """Each photograph of a person of a source with expressions, and the landmarks [68, 3] in it, mm, source frame."""
+    marks = [source.template.landmarks[name] for name in schema.IBUG68]
+    expressions = source.template.expressions
+    assert expressions is not None
+    neutral, moved = source.shape(number)[marks], expressions.at(marks)
+    found = []
+    for view in source.views(number):
+        assert view.expressions is not None
+        found.append((view, (neutral + moved.displacement(view.expressions)).astype(np.float64)))
+    return found

@@ -19,11 +19,11 @@ import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
+from photographed import posed_landmarks
 from table import Row, markdown
 from tqdm import tqdm
 
-from tfface import people, schema
+from tfface import people
 from tfface.evaluation.photograph_measures import EVERY, INNER
 from tfface.files import write_json
 from tfface.geometry import camera
@@ -38,17 +38,12 @@ _MARGIN = 0.9
 
 def photographs(source: people.PeopleSource, folder: pathlib.Path, number: int) -> dict[str, list[list[float]]]:
     """Writes those of one person; the true landmarks [68, 2] of each by its name, px."""
-    marks = [source.template.landmarks[name] for name in schema.IBUG68]
-    expressions = source.template.expressions
-    assert expressions is not None
-    shape, taken = source.shape(number), {}
-    for index, view in enumerate(source.views(number)):
-        assert view.expressions is not None
-        posed = shape[marks] + expressions.at(marks).displacement(view.expressions)
+    taken = {}
+    for index, (view, posed) in enumerate(posed_landmarks(source, number)):
         name = f"{number:04d}/{index}.jpg"
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(view.image)
-        px = camera.project_array(posed.astype(np.float64), view.quaternion, view.translation, view.intrinsics)
+        px = camera.project_array(posed, view.quaternion, view.translation, view.intrinsics)
         taken[name] = px.round(2).tolist()
     return taken
 
