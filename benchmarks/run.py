@@ -146,6 +146,12 @@ BENCHMARKS = (
         "memory.py",
         quick=("--image_size=32", "--batches", "4", "--vertices", "500"),
     ),
+    Benchmark(
+        "allocation",
+        "allocation.py",
+        quick=("--image_size=32", "--batch_size=4", "--num_vertices=500", "--rounds=2"),
+        takes=("model", "image"),
+    ),
     Benchmark("scale", "scale.py", quick=("--subjects", "50", "100", "--vertices=100"), takes=("folder",)),
     Benchmark("rendering", "rendering.py", quick=("--subjects=2",), rows=_rendering),
     Benchmark("point errors", "point_errors.py", quick=("--subjects=8",), needs=("records",), takes=("model",)),

@@ -22,6 +22,7 @@ LAYERS = {
     "partial_paths": 0,
     "options": 0,
     "fetching": 0,
+    "memory": 0,
     "quiet_start": 0,
     "starter": 0,
     "geometry": 1,

@@ -13,7 +13,7 @@ import types
 from absl import app
 from absl import logging as absl_logging
 
-from tfface import config
+from tfface import config, memory
 from tfface.serving.options import ServerOptions
 
 
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     """Serves until a signal comes."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    from tfface.serving import memory, server
+    from tfface.serving import server
     from tfface.serving.errors import ServingError
 
     def request_stop(number: int, frame: types.FrameType | None) -> None:

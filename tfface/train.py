@@ -12,7 +12,7 @@ import sys
 
 from absl import app, logging
 
-from tfface import config
+from tfface import config, memory
 from tfface.training.options import TrainingOptions
 
 
@@ -20,6 +20,7 @@ def main(argv: list[str]) -> None:
     """Runs the training that the flags describe."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    memory.keep_buffers()
     from tfface.training import interruption, training_run
 
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every checkpoint, amid the progress bar

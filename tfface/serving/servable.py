@@ -13,7 +13,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfface.serving import memory, tensors
+from tfface import memory
+from tfface.serving import tensors
 from tfface.serving.errors import failed_precondition, from_tensorflow
 
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
