@@ -117,6 +117,20 @@ def test_yaw_from_quaternion_ignores_the_sign_of_the_quaternion():
     np.testing.assert_allclose(rotation.yaw_from_quaternion(-q), yaw, atol=1e-12)
 
 
+def test_mean_of_rotations_lies_in_the_middle_whatever_their_signs():
+    """Of two, half of the way from one to the other, as SciPy has it."""
+    few = scipy.spatial.transform.Rotation.random(5, rng=0)
+    turned = few * scipy.spatial.transform.Rotation.from_rotvec([0.2, -0.1, 0.3])
+    first, second = few.as_quat(), turned.as_quat()
+    second[1::2] *= -1
+    mean = rotation.mean_quaternion([first, second])
+    half = few * scipy.spatial.transform.Rotation.from_rotvec([0.1, -0.05, 0.15])
+    assert rotation.angle_between(mean, half.as_quat()).max() < 1e-6
+    np.testing.assert_allclose(np.linalg.norm(mean, axis=-1), 1)
+    with pytest.raises(ValueError, match="quaternions"):
+        rotation.mean_quaternion(np.zeros((2, 3)))
+
+
 @pytest.mark.parametrize("degrees", [0, 1e-9, 1e-4, 1, 90, 179.9, 180])
 def test_angle_between_is_exact_from_tiny_to_half_turn(degrees):
     a = random_quaternions((10,))

@@ -9,7 +9,7 @@ from PIL import Image
 
 import tfface
 from tfface import models, schema, starter
-from tfface.data import symmetrise
+from tfface.face import mirror
 from tfface.geometry import camera
 from tfface.people import photographer
 from tfface.people.anthropometric import AnthropometricPeople
@@ -73,5 +73,5 @@ def test_mirror_images_of_a_photograph_are_of_the_mirrored_person(predictor):
     pixels = np.asarray(Image.open(io.BytesIO(view.image)).convert("RGB"))
     mirrored = Crop(np.ascontiguousarray(pixels[:, ::-1]), camera.flip_intrinsics(view.intrinsics, 64))
     one, other = (answer.vertices for answer in predictor.predict([[Crop(pixels, view.intrinsics)], [mirrored]]))
-    expected = symmetrise.mirror_vertices(other, predictor.face_model.symmetry)
+    expected = mirror.mirror_vertices(other, predictor.face_model.symmetry)
     assert np.linalg.norm(one - expected, axis=-1).max() < 0.5

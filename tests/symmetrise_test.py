@@ -7,6 +7,7 @@ import tiny_people
 
 from tfface import schema
 from tfface.data import symmetrise
+from tfface.face import mirror
 from tfface.geometry import camera, rotation
 
 SYMMETRY = tiny_people.template().symmetry
@@ -90,7 +91,7 @@ def test_tensors_and_arrays_agree_and_unmarked_scenes_stay():
 
 def test_mirrored_vertices_are_those_of_the_counterpart():
     vertices = np.random.default_rng(0).normal(size=(2, len(SYMMETRY), 3)).astype(np.float32)
-    mirrored = symmetrise.mirror_vertices(vertices, SYMMETRY)
+    mirrored = mirror.mirror_vertices(vertices, SYMMETRY)
     left, right = tiny_people.template().landmarks["eye_left_3"], tiny_people.template().landmarks["eye_right_0"]
     np.testing.assert_array_equal(mirrored[:, left], vertices[:, right] * np.float32([-1, 1, 1]))
 

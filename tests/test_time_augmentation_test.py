@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from tfface.data import symmetrise
+from tfface.face import mirror
 from tfface.face.surface_points import SurfacePoints
 from tfface.geometry import camera
 from tfface.reconstruction.predictor import Crop, Prediction
@@ -18,13 +18,13 @@ SIZE = 16
 
 def symmetric():
     """The tiny 3DMM with half of its modes symmetric, half of them antisymmetric."""
-    images = symmetrise.mirror_vertices(LOPSIDED.basis, LOPSIDED.symmetry)
+    images = mirror.mirror_vertices(LOPSIDED.basis, LOPSIDED.symmetry)
     modes = []
     for number, (mode, image) in enumerate(zip(LOPSIDED.basis, images, strict=True)):
         flat = (mode + (-1) ** number * image).ravel()
         flat -= sum(np.dot(flat, other) * other for other in modes)
         modes.append(flat / np.linalg.norm(flat))
-    mean = (LOPSIDED.mean + symmetrise.mirror_vertices(LOPSIDED.mean, LOPSIDED.symmetry)) / 2
+    mean = (LOPSIDED.mean + mirror.mirror_vertices(LOPSIDED.mean, LOPSIDED.symmetry)) / 2
     return dataclasses.replace(LOPSIDED, mean=mean, basis=np.reshape(modes, LOPSIDED.basis.shape))
 
 
@@ -78,7 +78,7 @@ def test_mirror_images_of_photographs_give_the_mirror_image_of_the_person(count)
     np.testing.assert_allclose(np.linalg.norm(one.quaternions, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(one.translations, moved, atol=1e-6)
     np.testing.assert_allclose(
-        one.vertices, symmetrise.mirror_vertices(other.vertices, FACE_MODEL.symmetry), rtol=1e-4, atol=1e-4
+        one.vertices, mirror.mirror_vertices(other.vertices, FACE_MODEL.symmetry), rtol=1e-4, atol=1e-4
     )
     points = other.points[::-1][:, [1, 0, 2]] * [-1, 1] + [SIZE, 0]
     np.testing.assert_allclose(one.points, points, atol=1e-5)

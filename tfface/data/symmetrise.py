@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfface import schema
+from tfface.face.mirror import mirror_vertices
 from tfface.geometry import camera
 
 _MIRRORED = (
@@ -24,23 +25,6 @@ _MIRRORED = (
     schema.DELTA_ROTATIONS,
 )
 """What a mirror changes."""
-
-
-def mirror_vertices(vertices: Any, symmetry: np.ndarray) -> Any:
-    """Mirrored shape: vertex i is the mirror image of the vertex that the mirror turns into i.
-
-    Args:
-      vertices: [..., P, 3], mm, model frame, an array or a tensor.
-      symmetry: [P], as in `face.MorphableModel`.
-
-    Returns:
-      [..., P, 3], of the same kind.
-    """
-    if isinstance(vertices, np.ndarray):
-        return vertices[..., symmetry, :] * np.array([-1, 1, 1], vertices.dtype)
-    import tensorflow as tf
-
-    return tf.gather(vertices, symmetry, axis=-2) * tf.constant([-1, 1, 1], vertices.dtype)
 
 
 def mirror_scene(

@@ -147,6 +147,13 @@ def blocks(figures: Mapping[str, Any], pictures: Sequence[document.Picture]) -> 
             "landmark fits' prior were chosen without the reported split."
         ),
     ]
+    if figures["options"]["mirrored"]:
+        made.append(
+            document.Paragraph(
+                "Each prediction is the mean of what the model says of the photographs and of their mirror images; "
+                "the error against the number of views is of the photographs alone."
+            )
+        )
     noted = [(row["name"], row["note"]) for row in figures["rows"] if row["note"] and row["paper_armse_mm"] is None]
     if noted:
         made.append(document.Heading("Rows that the paper does not have"))

@@ -1,18 +1,19 @@
 """Rows of single view models whose answer is adjusted to the points that they find in N views, as `reconstruct` does.
 
-The points come of the stored crops as they are, without test-time augmentation.
+The points come of the stored crops as they are, and with `--mirrored` of their mirror images.
 """
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from tfface import files, fitting, schema
-from tfface.evaluation import predict
+from tfface.evaluation import mirrored, predict
 from tfface.evaluation.engine import Evaluation, Protocol
 from tfface.evaluation.predictions import Predictions, Views
 from tfface.evaluation.rows import Row
@@ -21,6 +22,8 @@ from tfface.face.surface_points import SurfacePoints
 from tfface.models import FaceModel
 
 _SEEN = (schema.POINTS.key, schema.DEVIATIONS.key)
+
+_Answers = tuple[np.ndarray, ...]
 
 
 def counts_of(texts: Sequence[str]) -> list[int]:
@@ -63,37 +66,48 @@ def _seen(evaluation: Evaluation, name: str, model: FaceModel, views: Views) -> 
     """Coefficients and points of every view [S, V, 1], in px of the stored crops; now or before."""
     subjects = evaluation.subjects
     file = evaluation.output / "predictions" / f"{files.name_of(name)}_points.npz"
-    origin = subjects.origin(files.sha256(evaluation.paths[name]))
+    origin = subjects.origin_of_model(evaluation.paths[name])
     held = Predictions.load_made(file, origin, subjects.truth.subjects, lambda _: views)
     if held is not None:
         return held
     call = tf.function(model.__call__, reduce_retracing=True)
-    parts: dict[str, list[np.ndarray]] = {key: [] for key in (schema.COEFFICIENTS.key, *_SEEN)}
+    mirror = mirrored.mirror_of(model) if subjects.mirrored else None
+    parts: list[_Answers] = []
     title = f"points of {name}" if evaluation.progress else ""
     with tqdm(total=len(views), desc=title, unit="subject", disable=not title) as bar:
         for batch in subjects.batches(model.image_size):
-            images = tf.cast(batch[schema.IMAGES.key], tf.float32)
-            count, most = images.shape[:2]
-            given = {
-                schema.IMAGES.key: tf.reshape(images, (count * most, 1, *images.shape[2:])),
-                schema.INTRINSICS.key: tf.reshape(batch[schema.INTRINSICS.key], (count * most, 1, 3, 3)),
-            }
-            outputs = call(given)
-            for key, part in parts.items():
-                array = np.asarray(outputs[key])
-                part.append(array.reshape(count, most, *array.shape[1:]))
-            bar.update(count)
-    arrays = {key: np.concatenate(part).astype(np.float32) for key, part in parts.items()}
+            found = _asked(call, batch)
+            if mirror is not None:
+                coefficients, points, deviations = _asked(call, mirrored.image(batch))
+                turned = (mirror.coefficients(coefficients), *mirror.points(points, deviations, model.image_size[1]))
+                found = tuple(np.mean(pair, axis=0) for pair in zip(found, turned, strict=True))
+            parts.append(found)
+            bar.update(len(found[0]))
+    joined = (np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True))
+    coefficients, *points_of_views = joined
+    arrays = dict(zip(_SEEN, points_of_views, strict=True))
     # Points and deviations of the model's crops, in px of the stored ones.
     (height, width), stored = model.image_size, subjects.contents.image_size
     scale = np.array([stored[1] / width, stored[0] / height], np.float32)
     arrays[schema.POINTS.key] *= scale
     arrays[schema.DEVIATIONS.key] *= scale.mean()
-    coefficients = arrays.pop(schema.COEFFICIENTS.key)
     coefficients[views[..., 0] < 0] = np.nan
     predictions = Predictions(origin, subjects.truth.subjects, views, coefficients, arrays, model.name)
     predictions.save(file)
     return predictions
+
+
+def _asked(call: Callable[[Any], Any], batch: Mapping[str, Any]) -> _Answers:
+    """Coefficients [B, V, K], points [B, V, 1, Q, 2] and deviations [B, V, 1, Q] of every view, each alone."""
+    images = tf.cast(batch[schema.IMAGES.key], tf.float32)
+    count, most = images.shape[:2]
+    given = {
+        schema.IMAGES.key: tf.reshape(images, (count * most, 1, *images.shape[2:])),
+        schema.INTRINSICS.key: tf.reshape(batch[schema.INTRINSICS.key], (count * most, 1, 3, 3)),
+    }
+    outputs = call(given)
+    arrays = (np.asarray(outputs[key]) for key in (schema.COEFFICIENTS.key, *_SEEN))
+    return tuple(array.reshape(count, most, *array.shape[1:]) for array in arrays)
 
 
 def _row(evaluation: Evaluation, name: str, surface: SurfacePoints, seen: Predictions, views: Views) -> Row:

@@ -24,6 +24,10 @@ class EvaluationOptions(Options):
         (),
         "Numbers of views, as 1,3,5: with each, a row of every single view model that finds points, adjusted to these.",
     )
+    mirrored: bool = option(
+        False,
+        "Whether predictions are means over photographs and their mirror images, as those of tfface.reconstruct are.",
+    )
     split: str = option("test", "Split to evaluate on.", choices=SPLITS)
     examples: int = option(4, "Subjects in the picture.", lower=1, upper=32)
     batch_size: int = option(32, "Subjects and predictions at a time.", lower=1)
@@ -41,6 +45,10 @@ class StudyOptions(Options):
         "Models to study, as name=path (.keras); the first is the single view model that chooses the views."
     )
     output: str = required("Folder to write; what is there is kept.")
+    mirrored: bool = option(
+        False,
+        "Whether predictions are means over photographs and their mirror images, as those of tfface.reconstruct are.",
+    )
     split: str = option("test", "Split to evaluate on.", choices=SPLITS)
     averaged: Sequence[str] = option(
         ("MV Shape-Concat",),

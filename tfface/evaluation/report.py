@@ -98,7 +98,7 @@ def described(options: Options, results: "Results", seed: int | None = None) -> 
         "models": {
             name: {
                 "path": path,
-                "sha256": by_model[name].origin.model,
+                "sha256": by_model[name].origin.model.partition(",")[0],
                 "kind": by_model[name].kind,
                 "num_views": by_model[name].views.shape[2],
                 "predictions": by_model[name].views.shape[1],

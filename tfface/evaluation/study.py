@@ -81,7 +81,13 @@ def study(options: StudyOptions, *, progress: bool = True) -> Report:
         raise ValueError(f"averaged: expected names of models, got {', '.join(unknown)}")
     pairs = expression_pairs.parse(options.expression_pairs, paths)
     protocol = Table1(options)
-    subjects = Subjects.open(options.records, options.split, batch_size=options.batch_size, limit=options.limit)
+    subjects = Subjects.open(
+        options.records,
+        options.split,
+        batch_size=options.batch_size,
+        limit=options.limit,
+        mirrored=options.mirrored,
+    )
     with Evaluation.opened(
         subjects, paths, options.output, workers=options.workers, seed=options.seed, progress=progress
     ) as evaluation:

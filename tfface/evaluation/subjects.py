@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import numpy.typing as npt
 from tfface import files
 from tfface.data import manifest, pipeline
 from tfface.data.splits import SPLITS
-from tfface.evaluation import predict
+from tfface.evaluation import mirrored, predict
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.predict import EncodedViews
-from tfface.evaluation.predictions import ChooseViews, Origin, Predictions
+from tfface.evaluation.predictions import ChooseViews, Origin, Predictions, Views
 from tfface.face import MorphableModel
 from tfface.models import FaceModel
 from tfface.people import ict
@@ -33,6 +33,7 @@ class Subjects:
       contents: the manifest.
       face_model: the 3DMM.
       truth: of the S subjects.
+      mirrored: whether predictions are means over the photographs and their mirror images.
     """
 
     records: str
@@ -42,10 +43,15 @@ class Subjects:
     contents: manifest.Manifest
     face_model: MorphableModel
     truth: GroundTruth
-    _encoded: EncodedViews = dataclasses.field(default_factory=EncodedViews, repr=False)
+    mirrored: bool = False
+    _encoded: tuple[EncodedViews, EncodedViews] = dataclasses.field(
+        default_factory=lambda: (EncodedViews(), EncodedViews()), repr=False
+    )
 
     @classmethod
-    def open(cls, records: str, split: str, *, batch_size: int = 32, limit: int = 0) -> "Subjects":
+    def open(
+        cls, records: str, split: str, *, batch_size: int = 32, limit: int = 0, mirrored: bool = False
+    ) -> "Subjects":
         """Reads the ground truth of a split.
 
         Raises:
@@ -58,7 +64,7 @@ class Subjects:
             raise ValueError(f"{records}: the split {split!r} has no subjects")
         face_model = MorphableModel.load(Path(records) / manifest.FACE_MODEL_NAME)
         truth = GroundTruth.gather(_batches(records, split, batch_size, limit))
-        return cls(records, split, batch_size, limit, contents, face_model, truth)
+        return cls(records, split, batch_size, limit, contents, face_model, truth, mirrored)
 
     def batches(self, image_size: tuple[int, int] | None = None) -> Iterator[Mapping[str, Any]]:
         """All views of the subjects in order, by key of `schema.EXAMPLE`, [B, V, ...]."""
@@ -67,6 +73,10 @@ class Subjects:
     def origin(self, maker: str) -> Origin:
         """Where predictions for these subjects come from, if a model of this SHA-256, or else `maker`, makes them."""
         return Origin(maker, self.manifest_sha256, self.split, self.face_model.digest())
+
+    def origin_of_model(self, path: str) -> Origin:
+        """Where predictions come from that the model of this file makes."""
+        return self.origin(files.sha256(path) + (", with mirror images" if self.mirrored else ""))
 
     @functools.cached_property
     def manifest_sha256(self) -> str:
@@ -105,21 +115,35 @@ class Subjects:
           FileNotFoundError: If the model is not there.
           ValueError: If it does not belong to the records.
         """
-        file, origin = folder / f"{files.name_of(name)}.npz", self.origin(files.sha256(path))
+        file, origin = folder / f"{files.name_of(name)}.npz", self.origin_of_model(path)
         held = Predictions.load_made(file, origin, self.truth.subjects, choose)
         if held is not None:
             return held
         model = predict.open_model(path, self.face_model.digest())
-        predictions = predict.predict(
-            model,
-            self.batches(FaceModel(model).image_size),
-            choose(FaceModel(model).num_views),
-            self.truth.subjects,
-            origin,
-            encoded=self._encoded,
-            batch_size=self.batch_size,
-            progress=f"predict {name}" if progress else "",
-        )
+        size, views = FaceModel(model).image_size, choose(FaceModel(model).num_views)
+        title = f"predict {name}" if progress else ""
+
+        def predicted(
+            batches: Iterable[Mapping[str, Any]], views: Views, encoded: EncodedViews, title: str
+        ) -> Predictions:
+            return predict.predict(
+                model,
+                batches,
+                views,
+                self.truth.subjects,
+                origin,
+                encoded=encoded,
+                batch_size=self.batch_size,
+                progress=title,
+            )
+
+        plain, images = self._encoded
+        predictions = predicted(self.batches(size), views, plain, title)
+        if self.mirrored:
+            mirror = mirrored.mirror_of(FaceModel(model))
+            seen = map(mirrored.image, self.batches(size))
+            title = f"{title}, mirrored" if title else ""
+            predictions = mirrored.mean(predictions, predicted(seen, views[..., ::-1], images, title), mirror)
         predictions.save(file)
         return predictions
 

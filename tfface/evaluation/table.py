@@ -56,7 +56,7 @@ def evaluate(options: EvaluationOptions, *, progress: bool = True) -> Evaluated:
     paths = engine.models_at(options.models)
     counts = adjusted_rows.counts_of(options.adjusted_views)
     adjusted = adjusted_rows.protocol(counts, lambda evaluation: evaluation.subjects.truth.views)
-    subjects = Subjects.open(options.records, options.split, batch_size=options.batch_size)
+    subjects = Subjects.open(options.records, options.split, batch_size=options.batch_size, mirrored=options.mirrored)
     with Evaluation.opened(subjects, paths, options.output, seed=options.seed, progress=progress) as evaluation:
         results = evaluation.measured([engine.mean_face, by_true_yaw, adjusted])
     output = evaluation.output
@@ -103,11 +103,14 @@ def table(described_rows: Sequence[Mapping[str, Any]]) -> str:
 def _note(described: Mapping[str, Any]) -> str:
     records, yaws = described["records"], ", ".join(f"{yaw:g}" for yaw in schema.SELECTED_YAWS)
     left_out = "".join(f" Left out, {fault}." for fault in described["left_out"])
+    mirrored = (
+        " Predictions are means over photographs and their mirror images." if described["options"]["mirrored"] else ""
+    )
     return (
         f"{records['subjects']} subjects of the {records['split']} split, mean ± standard deviation over subjects. "
         f"ARMSE: 3DFAW-Video 2019, the truth cut at {described['truth_radius_mm']:g} mm of the nose tip; rows of one "
         "prediction a subject have it. Shapes: mean "
         f"distance of corresponding vertices ({described['area']['name']}) after the least-squares alignment named; "
         "share: of the mean face's error. Several views are those whose true yaws come nearest to "
-        f"{yaws} degrees (for three).{left_out}"
+        f"{yaws} degrees (for three).{mirrored}{left_out}"
     )

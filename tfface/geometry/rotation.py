@@ -212,3 +212,18 @@ def angle_between(quaternion_a: npt.ArrayLike, quaternion_b: npt.ArrayLike) -> A
     b = b / np.linalg.norm(b, axis=-1, keepdims=True)
     near, far = np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)
     return np.degrees(4 * np.arctan2(np.minimum(near, far), np.maximum(near, far)))
+
+
+def mean_quaternion(quaternions: npt.ArrayLike) -> Array:
+    """Mean of rotations that are near one another, the normalised sum; q and -q are one rotation.
+
+    Args:
+      quaternions: [R, ..., 4], the R rotations of each mean.
+
+    Returns:
+      [..., 4], unit quaternions in the hemisphere of the first.
+    """
+    quaternions = _checked("quaternions", quaternions, (4,))
+    signs = np.where((quaternions * quaternions[0]).sum(axis=-1, keepdims=True) < 0, -1, 1)
+    total = (signs * quaternions).sum(axis=0)
+    return total / np.linalg.norm(total, axis=-1, keepdims=True)

@@ -11,16 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tfface.data import symmetrise
-from tfface.geometry import camera
+from tfface.face.mirror import Mirror
+from tfface.geometry import camera, rotation
 from tfface.reconstruction.predictor import Array, Crop, Prediction, Predictor
 
 Place = tuple[tuple[float, float], float]
 """The corner (x, y) of a window in its crop, and its side, in sides of the crop."""
-
-_ASYMMETRY = 0.25
-"""mm, root mean square, by which the mirror image of a mode may miss the modes, for one standard deviation: a tenth of
-what networks err by. Half precision alone costs some modes 0.07 mm."""
 
 WINDOWS = ((0.0, 0.0, 1.0), (0.03, 0.03, 0.94), (-0.03, -0.03, 1.0))
 """Where crops are cut out of the given one, in its sides: how far the centre is moved, right and down, and the side.
@@ -32,16 +28,7 @@ def with_test_time_augmentation(model: Predictor) -> Predictor:
 
     A model has none if its 3DMM or its points have none, or if its 3DMM cannot say the mirror images of its own faces.
     """
-    face_model = model.face_model
-    if face_model.symmetry is None or (model.surface is not None and model.surface.mirror is None):
-        return Augmented(model, None)
-    faces = np.concatenate((face_model.mean[None], face_model.mean + face_model.scaled_basis))
-    images = symmetrise.mirror_vertices(faces, face_model.symmetry)
-    coefficients = face_model.encode(images)
-    missed = np.sqrt(np.mean(np.square(face_model.decode(coefficients) - images).sum(axis=-1), axis=-1))
-    if missed.max() > _ASYMMETRY:
-        return Augmented(model, None)
-    return Augmented(model, (coefficients[1:] - coefficients[0], coefficients[0]))
+    return Augmented(model, Mirror.of(model.face_model, model.surface))
 
 
 def without(model: Predictor) -> Predictor:
@@ -52,18 +39,11 @@ def without(model: Predictor) -> Predictor:
 class Augmented:
     """A `Predictor` made of another; see there."""
 
-    def __init__(self, model: Predictor, mirror: tuple[Array, Array] | None):
-        """Takes the model that is asked, and what a mirror makes of coefficients.
-
-        Args:
-          model: The model.
-          mirror: (A [K, K], b [K]): coefficients c of a face are c @ A + b of its mirror image; None for no mirror.
-        """
+    def __init__(self, model: Predictor, mirror: Mirror | None):
+        """Takes the model that is asked, and its mirror; None for no mirror images."""
         self.asked, self._mirror = model, mirror
         self.num_views, self.size, self.takes_fewer = model.num_views, model.size, model.takes_fewer
         self.face_model, self.surface = model.face_model, model.surface
-        expressions, symmetry = model.face_model.expressions, model.face_model.symmetry
-        self._weights = None if expressions is None or symmetry is None else expressions.mirror_matrix(symmetry)
 
     def predict(self, sets: Sequence[Sequence[Crop]]) -> list[Prediction]:
         """See `Predictor`; what is seen in the mirror goes to the model in the opposite order, as yaws change signs."""
@@ -91,19 +71,15 @@ class Augmented:
         points = self.size * corners[:, None] + sides[:, None, None] * one.points
         return dataclasses.replace(one, points=points, deviations=sides[:, None] * one.deviations)
 
-    def _mirrored(self, one: Prediction, mirror: tuple[Array, Array]) -> Prediction:
+    def _mirrored(self, one: Prediction, mirror: Mirror) -> Prediction:
         """What a model says of mirror images, of what they are images of."""
-        linear, constant = mirror
-        coefficients = (one.coefficients @ linear + constant).astype(np.float32)
-        quaternions, translations = camera.flip_pose(one.quaternions[::-1], one.translations[::-1])
-        expressions: Array | None = None
+        coefficients = mirror.coefficients(one.coefficients)
+        quaternions, translations = mirror.poses(one.quaternions[::-1], one.translations[::-1])
+        expressions = None if one.expressions is None else mirror.expressions(one.expressions[::-1])
         points: Array | None = None
         deviations: Array | None = None
-        if one.expressions is not None and self._weights is not None:
-            expressions = (one.expressions[::-1] @ self._weights).astype(np.float32)
-        if one.points is not None and one.deviations is not None and self.surface is not None:
-            points = np.array([self.size, 0], np.float32) + np.array([-1, 1], np.float32) * one.points[::-1]
-            points, deviations = points[:, self.surface.mirror], one.deviations[::-1, self.surface.mirror]
+        if one.points is not None and one.deviations is not None:
+            points, deviations = mirror.points(one.points[::-1], one.deviations[::-1], self.size)
         vertices = self.face_model.decode(coefficients)
         return Prediction(coefficients, vertices, quaternions, translations, expressions, points, deviations)
 
@@ -113,11 +89,7 @@ def _mean(answers: Sequence[Prediction]) -> Prediction:
         key: None if first is None else np.mean([getattr(one, key) for one in answers], axis=0, dtype=np.float32)
         for key, first in vars(answers[0]).items()
     }
-    # q and -q are one rotation; of some that are near one another, the normalised sum lies in the middle.
-    first = answers[0].quaternions
-    signs = (np.where((one.quaternions * first).sum(axis=-1, keepdims=True) < 0, -1, 1) for one in answers)
-    total = sum(sign * one.quaternions for sign, one in zip(signs, answers, strict=True))
-    means["quaternions"] = (total / np.linalg.norm(total, axis=-1, keepdims=True)).astype(np.float32)
+    means["quaternions"] = rotation.mean_quaternion([one.quaternions for one in answers]).astype(np.float32)
     return Prediction(**means)
 
 
