@@ -74,6 +74,15 @@ def test_a_surface_of_another_topology_has_no_model():
     assert (same != mesh.topology_digest(np.array([[0, 1, 2], [1, 3, 0]]))).any()
 
 
+def test_a_damaged_file_is_named(tmp_path, monkeypatch):
+    damaged = tmp_path / "albedo.npz"
+    damaged.write_bytes(albedo._PATH.read_bytes()[:300_000])
+    monkeypatch.setattr(albedo, "_PATH", damaged)
+    albedo._file.cache_clear()
+    with pytest.raises(ValueError, match=r"albedo\.npz: not an archive of arrays"):
+        albedo.of(np.array([[0, 1, 2]]), 3)
+
+
 def test_the_package_knows_ict_facekits_face_and_head(ict_facekit_dir):
     face = import_model(ict_facekit_dir)
     on_face = albedo.of(face.triangles, len(face.mean))

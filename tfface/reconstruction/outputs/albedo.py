@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tfface import files
 from tfface.geometry import colours, mesh
 
 Array = npt.NDArray[np.floating]
@@ -105,6 +106,10 @@ def of(triangles: Indices, num_vertices: int) -> AlbedoModel | None:
     Args:
       triangles: [F, 3], of the skin alone.
       num_vertices: P; vertices that the triangles do not use have the cheeks' colour.
+
+    Raises:
+      OSError: If the package's file cannot be read.
+      ValueError: naming it, if it is damaged.
     """
     arrays = _file()
     digests = arrays["topologies"]
@@ -122,8 +127,7 @@ def from_arrays(arrays: Mapping[str, npt.NDArray], num_vertices: int) -> AlbedoM
 
 @functools.lru_cache(maxsize=1)
 def _file() -> dict[str, npt.NDArray]:
-    with np.load(_PATH, allow_pickle=False) as arrays:
-        return dict(arrays)
+    return files.read_arrays(_PATH)
 
 
 def _encoded(log: Array) -> Array:
