@@ -66,13 +66,13 @@ class StageTrainer:
             optimizer.build(variables)
         # Neither has control flow on tensors; to have their sources translated would take longer than to trace them.
         self._step = tf.function(self._distributed_step, autograph=False)
-        self._measure = tf.function(self._distributed_measure, autograph=False)
+        self._measure: Callable[[Any], dict[str, tf.Tensor]] | None = None
 
     def step(self, batch: Any) -> float:
         """One step on a distributed batch; the mean loss over it, before the step."""
         return float(self._step(batch))
 
-    def distributed(self, part: Callable[[Worker], tf.data.Dataset]) -> Iterable[Any]:
+    def distributed(self, part: Callable[[Worker], tf.data.Dataset]) -> Any:
         """Batches for the strategy's replicas, of which each worker reads its own part and nothing else."""
 
         def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -83,8 +83,10 @@ class StageTrainer:
 
         return self.strategy.distribute_datasets_from_function(of_worker)
 
-    def validate(self, batches: Iterable[Any]) -> dict[str, float]:
-        """The measures of `objectives.measures` over all distributed batches."""
+    def validate(self, batches: Iterable[Any], spec: Any) -> dict[str, float]:
+        """The measures of `objectives.measures` over all distributed batches, which are of this `element_spec`."""
+        if self._measure is None:  # traced once for batches of any number: the last has fewer
+            self._measure = tf.function(self._distributed_measure, input_signature=[spec], autograph=False)
         sums: dict[str, float] = {}
         for batch in batches:
             for key, value in self._measure(batch).items():
@@ -182,10 +184,10 @@ def measure_solved(trainer: StageTrainer, stage: Stage, batches: StageBatches, s
     _validate(trainer, trainer.distributed(batches.validation), stage, session)
 
 
-def _validate(trainer: StageTrainer, held_out: Iterable[Any], stage: Stage, session: Session) -> None:
+def _validate(trainer: StageTrainer, held_out: Any, stage: Stage, session: Session) -> None:
     """Measures, tells, and keeps the model if it is the best so far."""
     options, position = session.options, session.position
-    measured = trainer.validate(pipeline.naming_faults(held_out, options.records, "validation"))
+    measured = trainer.validate(pipeline.naming_faults(held_out, options.records, "validation"), held_out.element_spec)
     training_loss = float(position.training_loss.numpy())
     known = {} if math.isnan(training_loss) else {"training_loss": training_loss}
     session.logger.validation(int(position.total_steps.numpy()), str(stage), {**known, **measured})
