@@ -1,6 +1,7 @@
 """The precision that suits the machine: what is timed, who decides, and that a run keeps to it."""
 
 import json
+import time
 
 import keras
 import numpy as np
@@ -33,6 +34,15 @@ def _train(records: str, output, **changes) -> str:
     options = {"encoder_weights": "none", "encoder_output": "block3_pool", "hidden_units": 8, "batch_size": 4}
     options |= {"pictures": 0, "stages": ("heads:2:1e-3",), "dropout": 0.3}
     return training_run.train(TrainingOptions(records=records, output=str(output), **{**options, **changes}))
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="a GPU is timed by the clock")
+def test_what_other_programs_take_meanwhile_does_not_count():
+    def waits() -> tf.Tensor:
+        time.sleep(0.2)
+        return tf.constant(0.0)
+
+    assert precision._timed(waits) < 0.1
 
 
 def test_every_stage_is_timed_in_every_candidate(monkeypatch):

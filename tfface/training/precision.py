@@ -1,10 +1,13 @@
 """Which precision the convolutions of a run compute in, where that is left to the machine.
 
-In bfloat16 a processor with AMX, or an AMD EPYC, is about twice as fast as in float32; one that has AVX-512's bfloat16
-without AMX is slower. Both are therefore timed, on the encoder of the run, cut as its stages cut it. float16 is no
-candidate: its gradients would need scaling. On a GPU the same two are timed, float32 being TF32 where the GPU has it.
+In bfloat16 a processor with AMX, or an AMD EPYC that has bfloat16, is about twice as fast as in float32; an Intel one
+that has AVX-512's bfloat16 without AMX is slower, and so is any without. Both are therefore timed, on the encoder of
+the run, cut as its stages cut it: by the processors' time, as another program that comes or goes would decide
+otherwise. float16 is no candidate: its gradients would need scaling. On a GPU the same two are timed, by the clock,
+float32 being TF32 where the GPU has it.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -44,7 +47,7 @@ Build = Callable[[str], keras.Model]
 
 
 def estimate(architecture: encoders.Encoder, build: Build, work: Work) -> dict[str, float]:
-    """Seconds that the convolutions of a run take here, by candidate."""
+    """Seconds that the convolutions of a run take here, if they have its processors to themselves, by candidate."""
     found = {}
     for policy in CANDIDATES:
         encoder = build(policy)
@@ -136,11 +139,13 @@ def _training_pass(network: keras.Model, inputs: tf.Tensor) -> Callable[[], Any]
 
 
 def _timed(call: Callable[[], Any]) -> float:
-    """Seconds of the fastest call."""
+    """Seconds of the fastest call; of the processors' time, if they do the work, those that they take together."""
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    clock, share = (time.perf_counter, 1.0) if on_gpu else (time.process_time, 1.0 / len(os.sched_getaffinity(0)))
     call().numpy()
     best, begun, calls = float("inf"), time.perf_counter(), 0
     while calls < 2 or time.perf_counter() - begun < _LEAST_SECONDS:
-        started = time.perf_counter()
+        started = clock()
         call().numpy()
-        best, calls = min(best, time.perf_counter() - started), calls + 1
+        best, calls = min(best, share * (clock() - started)), calls + 1
     return best
