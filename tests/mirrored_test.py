@@ -9,8 +9,8 @@ import test_time_augmentation_test
 import tiny
 
 from tfface.data import manifest, preparation
-from tfface.evaluation import mirrored, table
-from tfface.evaluation.options import EvaluationOptions
+from tfface.evaluation import measuring, mirrored, study, table
+from tfface.evaluation.options import EvaluationOptions, StudyOptions
 from tfface.face import MorphableModel
 from tfface.geometry import rotation
 from tfface.models import FaceModel
@@ -78,6 +78,31 @@ def test_an_evaluation_with_mirror_images_is_kept_apart_from_one_without(records
     for name, row in without.items():
         assert np.abs(row.coefficients - with_images[name].coefficients).max() > 1e-4, name
         np.testing.assert_array_equal(row.coefficients, again[name].coefficients, err_msg=name)
+
+
+def test_a_study_with_mirror_images_says_so(records, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfface.face.mirror._ASYMMETRY", 5.0)
+    monkeypatch.setattr(measuring, "pool", tiny.serial_pool)
+    face = MorphableModel.load(records / manifest.FACE_MODEL_NAME)
+    built = {"SV": tiny.build("single_view", face=face), "MV Shape-Concat": tiny.build("shape_only", face=face)}
+    paths = tiny.saved(tmp_path, {name: tiny.randomized(model) for name, model in built.items()})
+    rows = {}
+    for of_mirror in (False, True):
+        options = StudyOptions(
+            records=str(records),
+            models=[f"{name}={path}" for name, path in paths.items()],
+            output=str(tmp_path / f"study{of_mirror}"),
+            landmark_fits=(),
+            examples=1,
+            mirrored=of_mirror,
+        )
+        report = study.study(options, progress=False)
+        assert ("of their mirror images" in report.files[0].read_text("utf-8")) == of_mirror
+        rows[of_mirror] = {row["name"]: row["measures"]["similarity_mm"]["mean"] for row in report.content["rows"]}
+    assert {"SV Frontal", "MV Shape-Concat", "MV Shape-Concat Mean"} <= rows[True].keys()
+    for name in rows[True].keys() - {"3DMM Mean", "3DMM Floor"}:
+        assert rows[True][name] != rows[False][name], name
+    assert rows[True]["3DMM Mean"] == rows[False]["3DMM Mean"]
 
 
 def test_a_model_without_mirror_images_is_refused():
