@@ -14,14 +14,13 @@ import multiprocessing
 import os
 import pathlib
 import tempfile
-import time
 from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from peak import peak_megabytes
 from table import Ratio, Row, markdown
-from timing import Spent, in_turn
+from timing import Spent, in_turn, spent
 
 NAME = "allocation"
 _COPIES = 5
@@ -84,9 +83,7 @@ class _Process:
 
     @classmethod
     def _spent(cls) -> Spent:
-        wall, processor = time.perf_counter(), time.process_time()
-        cls._call()
-        return Spent(time.perf_counter() - wall, time.process_time() - processor)
+        return spent(cls._call)
 
     def call(self) -> Spent:
         """What the call took there."""

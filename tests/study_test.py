@@ -79,7 +79,7 @@ def finished(records, paths, tmp_path_factory) -> study.Report:
     predict, predicted = subjects.predict.predict, []
 
     def predicting(*arguments, **named):
-        predicted.append(arguments[4].model)
+        predicted.append(named["origin"].model)
         return predict(*arguments, **named)
 
     def stopping(measurer, name, *arguments):

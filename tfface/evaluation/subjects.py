@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tfface.data.splits import SPLITS
 from tfface.evaluation import mirrored, predict
 from tfface.evaluation.ground_truth import GroundTruth
 from tfface.evaluation.predict import EncodedViews
-from tfface.evaluation.predictions import ChooseViews, Origin, Predictions, Views
+from tfface.evaluation.predictions import ChooseViews, Origin, Predictions
 from tfface.face import MorphableModel
 from tfface.models import FaceModel
 from tfface.people import ict
@@ -113,37 +113,27 @@ class Subjects:
 
         Raises:
           FileNotFoundError: If the model is not there.
-          ValueError: If it does not belong to the records.
+          ValueError: If it does not belong to the records, or mirror images are asked for and its 3DMM has none.
         """
         file, origin = folder / f"{files.name_of(name)}.npz", self.origin_of_model(path)
         held = Predictions.load_made(file, origin, self.truth.subjects, choose)
         if held is not None:
             return held
         model = predict.open_model(path, self.face_model.digest())
-        size, views = FaceModel(model).image_size, choose(FaceModel(model).num_views)
-        title = f"predict {name}" if progress else ""
-
-        def predicted(
-            batches: Iterable[Mapping[str, Any]], views: Views, encoded: EncodedViews, title: str
-        ) -> Predictions:
-            return predict.predict(
-                model,
-                batches,
-                views,
-                self.truth.subjects,
-                origin,
-                encoded=encoded,
-                batch_size=self.batch_size,
-                progress=title,
-            )
-
+        opened = FaceModel(model)
+        mirror = mirrored.mirror_of(opened) if self.mirrored else None  # what has none is refused before the work
+        views, title = choose(opened.num_views), f"predict {name}" if progress else ""
+        ask = functools.partial(
+            predict.predict, model, subjects=self.truth.subjects, origin=origin, batch_size=self.batch_size
+        )
         plain, images = self._encoded
-        predictions = predicted(self.batches(size), views, plain, title)
-        if self.mirrored:
-            mirror = mirrored.mirror_of(FaceModel(model))
-            seen = map(mirrored.image, self.batches(size))
+        predictions = ask(self.batches(opened.image_size), views, encoded=plain, progress=title)
+        if mirror is not None:
+            seen = map(mirrored.image, self.batches(opened.image_size))
             title = f"{title}, mirrored" if title else ""
-            predictions = mirrored.mean(predictions, predicted(seen, views[..., ::-1], images, title), mirror)
+            predictions = mirrored.mean(
+                predictions, ask(seen, views[..., ::-1], encoded=images, progress=title), mirror
+            )
         predictions.save(file)
         return predictions
 
