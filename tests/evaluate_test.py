@@ -154,7 +154,7 @@ def test_predictions_are_made_again_only_if_the_model_changed(evaluated, records
     made = []
     monkeypatch.setattr(figures, "draw", lambda *_, **__: None)  # seen in other tests, and slow
     original = subjects.predict.predict
-    monkeypatch.setattr(subjects.predict, "predict", lambda *a, **k: made.append(a[4].model) or original(*a, **k))
+    monkeypatch.setattr(subjects.predict, "predict", lambda *a, **k: made.append(k["origin"].model) or original(*a, **k))
     monkeypatch.setattr(measuring, "pool", tiny.serial_pool)
     measured = []
     measure = measuring.Measurer._measured
