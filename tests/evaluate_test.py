@@ -153,8 +153,8 @@ def test_predictions_are_made_again_only_if_the_model_changed(evaluated, records
     paths = {name: shutil.copy(path, tmp_path / path.name) for name, path in paths.items()}
     made = []
     monkeypatch.setattr(figures, "draw", lambda *_, **__: None)  # seen in other tests, and slow
-    original = subjects.predict.predict
-    monkeypatch.setattr(subjects.predict, "predict", lambda *a, **k: made.append(k["origin"].model) or original(*a, **k))
+    predict = subjects.predict.predict
+    monkeypatch.setattr(subjects.predict, "predict", lambda *a, **k: made.append(k["origin"].model) or predict(*a, **k))
     monkeypatch.setattr(measuring, "pool", tiny.serial_pool)
     measured = []
     measure = measuring.Measurer._measured
