@@ -7,11 +7,12 @@ from tfface.training import stages
 
 
 def test_parse():
-    assert stages.parse(["ridge", "heads:10:1e-3", " block5:20 ", "all:5"], 1e-4) == [
+    assert stages.parse(["ridge", "heads:10:1e-3", " block5:20 ", "all:5", "merge"], 1e-4) == [
         stages.Stage("heads", 0, 0.0),
         stages.Stage("heads", 10, 1e-3),
         stages.Stage("block5", 20, 1e-4),
         stages.Stage("all", 5, 1e-4),
+        stages.Stage("heads", 0, 0.0, merges=True),
     ]
 
 

@@ -124,13 +124,28 @@ def is_trained(block: keras.Model) -> bool:
     return bool(np.any(block.get_layer(_CHANGE).get_weights()[0]))
 
 
+def takes_fewer(block: keras.Model) -> bool:
+    """Whether a merge block takes fewer views than it is built for."""
+    return MERGES[_kind(block)].takes_fewer
+
+
+def before_change(block: keras.Model) -> keras.Model:
+    """From coefficients and mask to what the change is computed from, ``[B, A]``, and the average it is added to."""
+    average, _ = block.get_layer("merged").input
+    return keras.Model(block.inputs, [block.get_layer("hidden").input, average])
+
+
+def _kind(block: keras.Model) -> str:
+    return next(kind for kind in MERGES if block_name(kind) == block.name)
+
+
 def widened(block: keras.Model, num_views: int) -> keras.Model | None:
     """A merge block for another number of views, with its weights; None if it takes a fixed number only.
 
     Returns:
       A model from ``[B, num_views, K]`` and a mask ``[B, num_views]`` to ``[B, K]``.
     """
-    kind = next(kind for kind in MERGES if block_name(kind) == block.name)
+    kind = _kind(block)
     if not MERGES[kind].takes_fewer:
         return None
     wide = merge_block(kind, num_views, block.output_shape[-1], block.get_layer("hidden").units)

@@ -38,12 +38,12 @@ def reset_normalisation(mlp: keras.Model) -> None:
 
 
 def set_linear(mlp: keras.Model, kernel: np.ndarray, bias: np.ndarray, deviation: np.ndarray) -> None:
-    """Makes an MLP the map ``x kernel + bias`` of its standardised features; its other hidden units stay silent.
+    """Makes an MLP the map ``x kernel + bias`` of what its hidden layer sees; its other hidden units stay silent.
 
     Two hidden units hold one output, as ``relu(u) - relu(-u) = u``.
 
     Args:
-      mlp: The MLP.
+      mlp: The MLP, or a merge block, whose change of the average is then that map.
       kernel: ``[D, units]``.
       bias: ``[units]``.
       deviation: ``[units]``, of the map's outputs; the hidden units are scaled to it.
@@ -51,7 +51,7 @@ def set_linear(mlp: keras.Model, kernel: np.ndarray, bias: np.ndarray, deviation
     Raises:
       ValueError: If the hidden layer has fewer than two units an output.
     """
-    _, hidden, output = layers(mlp)
+    hidden, output = mlp.get_layer(_HIDDEN), mlp.get_layer(_OUTPUT)
     units = kernel.shape[1]
     if hidden.units < 2 * units:
         raise ValueError(

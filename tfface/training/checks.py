@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from tfface.models import encoders, point_head
-from tfface.training import stages
+from tfface.models import encoders, kinds, point_head
+from tfface.training import merging, stages
 from tfface.training import strategy as strategies
 from tfface.training.examples import Examples
 from tfface.training.options import EXPRESSIONS_AUTO, EXPRESSIONS_POSED, POINTS_ON, TrainingOptions
@@ -46,7 +46,7 @@ def check_posed(options: TrainingOptions, examples: Examples) -> None:
 
 def check_ridge(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
     """Refuses heads that cannot be solved in closed form."""
-    solved = [index for index, stage in enumerate(plan) if stage.solved]
+    solved = [index for index, stage in enumerate(plan) if stage.solved and not stage.merges]
     if any(solved) and options.model_kind != "single_view":
         raise ValueError(
             "stages: the heads of a model of several views are solved before its merge block is trained: ridge "
@@ -61,3 +61,28 @@ def check_ridge(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
         )
     if strategies.worker(options.strategy)[1] > 1:
         raise ValueError("head_start, stages: ridge is solved on one machine, it does not go with several workers")
+
+
+def check_merge(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
+    """Refuses a merge block that cannot be solved in closed form."""
+    if not any(stage.merges for stage in plan):
+        return
+    if options.model_kind == kinds.SINGLE_VIEW:
+        raise ValueError(
+            f"stages: {stages.MERGE} expects a model of several views, got model_kind={options.model_kind}"
+        )
+    if kinds.MERGES[options.merge].takes_fewer:
+        fixed = ", ".join(name for name, kind in kinds.MERGES.items() if not kind.takes_fewer)
+        raise ValueError(
+            f"stages: {stages.MERGE} solves for {options.num_views} views and no fewer: merge of {fixed} expected, got "
+            f"{options.merge}"
+        )
+    if strategies.worker(options.strategy)[1] > 1:
+        raise ValueError(f"stages: {stages.MERGE} is solved on one machine, it does not go with several workers")
+
+
+def check_people_to_merge_by(plan: Sequence[stages.Stage], examples: Examples) -> None:
+    """Refuses, before anything is trained, a validation split too small to solve a merge block on."""
+    count = examples.num_held_out
+    if any(stage.merges for stage in plan) and count < merging.FOLDS:
+        raise ValueError(f"stages: {stages.MERGE} expects at least {merging.FOLDS} validation subjects, got {count}")

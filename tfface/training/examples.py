@@ -123,6 +123,11 @@ class Examples:
         """(height, width) of the crops, px."""
         return self.manifest.image_size
 
+    @property
+    def num_held_out(self) -> int:
+        """Validation subjects."""
+        return self._inspected["validation"].subjects
+
     def batches_a_round(self, variants: int) -> int:
         """Training batches that show every subject, on an average, once in each of its copies."""
         copies = variants * (2 if self._mirror else 1)
@@ -232,6 +237,15 @@ class Examples:
         variants, posing = variants if split == "train" else 1, {"posing": self.posing}
         cache = self._cache(split, frozen, cache_dir, variants, mirror, posing)
         return cache.single_views(_SINGLE_VIEWS_SUBJECTS, posed)
+
+    def held_out_choices(
+        self, frozen: Frozen, cache_dir: str, rounds: int, posed: bool = False
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Validation subjects in `rounds` choices of N views each, drawn as for training; after `cached`."""
+        held_out = self._cache("validation", frozen, cache_dir, 1, False, {"posing": self.posing if posed else None})
+        count = rounds * max(self._inspected["validation"].subjects // self._batch_size, 1)
+        batches = held_out.stream(self._num_views, self._batch_size, self._seed, 0).take(count)
+        return iter(batches.as_numpy_iterator())
 
     def _cache(
         self, split: str, frozen: Frozen, cache_dir: str, variants: int, mirror: bool, together: Mapping[str, Any]

@@ -10,24 +10,27 @@ from tfface.training.options import SCHEDULES
 
 RIDGE = "ridge"
 """A stage that solves the heads anew, in closed form, on what the encoder has become."""
+MERGE = "merge"
+"""A stage that solves the merge block in closed form, on people whom the network was not trained on."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """``part:steps[:learning_rate]`` of ``--stages``, or ``ridge``: the heads are solved, without a step."""
+    """``part:steps[:learning_rate]`` of ``--stages``, or, without a step, ``ridge`` or ``merge``: these are solved."""
 
     part: str
     steps: int
     learning_rate: float
+    merges: bool = False
 
     @property
     def solved(self) -> bool:
-        """Whether its part, the heads, is set to a ridge regression instead of being trained."""
+        """Whether the heads, or of these the merge block, are set in closed form instead of being trained."""
         return self.steps == 0
 
     def __str__(self) -> str:
         if self.solved:
-            return RIDGE
+            return MERGE if self.merges else RIDGE
         return f"{self.part}:{self.steps}:{self.learning_rate:g}"
 
 
@@ -35,18 +38,18 @@ def parse(texts: Sequence[str], learning_rate: float) -> list[Stage]:
     """Reads the values of ``--stages``.
 
     Raises:
-      ValueError: If one is neither ``part:steps[:learning_rate]`` nor ``ridge``.
+      ValueError: If one is neither ``part:steps[:learning_rate]`` nor ``ridge`` or ``merge``.
     """
     parts, stages = encoders.parts(), []
     for text in texts:
-        if text.strip() == RIDGE:
-            stages.append(Stage(encoders.HEADS, 0, 0.0))
+        if text.strip() in (RIDGE, MERGE):
+            stages.append(Stage(encoders.HEADS, 0, 0.0, merges=text.strip() == MERGE))
             continue
         fields = text.strip().split(":")
         try:
             part, steps, rate = fields[0], int(fields[1]), float(fields[2]) if len(fields) > 2 else learning_rate
         except (IndexError, ValueError):
-            raise ValueError(f"stages: expected part:steps[:learning_rate] or {RIDGE}, got {text!r}") from None
+            raise ValueError(f"stages: expected part:steps[:learning_rate], {RIDGE} or {MERGE}, got {text!r}") from None
         if part not in parts or len(fields) > 3 or steps < 1 or not rate > 0:
             raise ValueError(
                 f"stages: expected part:steps[:learning_rate] with a part of {', '.join(parts)}, at least one step "

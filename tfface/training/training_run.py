@@ -18,7 +18,7 @@ from tfface import files, models, starter
 from tfface.data.record_streams import Worker
 from tfface.face.surface_points import SurfacePoints
 from tfface.models import FaceModel, encoders
-from tfface.training import checks, interruption, loop, objectives, precision, ridge, stages
+from tfface.training import checks, interruption, loop, merging, objectives, precision, ridge, stages
 from tfface.training import strategy as strategies
 from tfface.training.checkpoints import Checkpoints
 from tfface.training.examples import Examples, Frozen, StageBatches
@@ -52,6 +52,7 @@ def train(options: TrainingOptions, flagfile: str = "") -> str:
     """
     plan = stages.parse(options.stages, options.learning_rate)
     checks.check_ridge(options, plan)
+    checks.check_merge(options, plan)
     worker = strategies.worker(options.strategy)
     run = RunDirectory(options.output, chief=worker[0] == 0)
     with run.held(), interruption.StopRequest() as stop:
@@ -99,6 +100,7 @@ def _train(
         checks.held_to_posed(options),
     )
     checks.check_points(options, plan, examples)
+    checks.check_people_to_merge_by(plan, examples)
     checks.check_posed(options, examples)
     if options.average_with and not options.initialize_from:
         raise ValueError("average_with: expected --initialize_from beside it, of which and this the mean is taken")
@@ -300,8 +302,11 @@ def _run_stage(index: int, session: Session) -> None:
                 barrier=functools.partial(strategies.barrier, session.strategy),
                 stop=session.stop,
             )
-            if stage.solved or (options.head_start == "ridge" and int(position.total_steps.numpy()) == 0):
+            ridge_start = options.head_start == "ridge" and int(position.total_steps.numpy()) == 0
+            if ridge_start or (stage.solved and not stage.merges):
                 _solve_heads(frozen, batches, session)
+            if stage.merges:
+                _solve_merge(frozen, session)
         schedule = stages.learning_rate(stage.learning_rate, stage.steps, options.warmup_steps, options.schedule)
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
@@ -379,3 +384,15 @@ def _solve_heads(frozen: Frozen, batches: StageBatches, session: Session) -> Non
         )
     told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in explained.items())
     tqdm.write(f"ridge regression explains of the variance on the validation split: {told}")
+
+
+def _solve_merge(frozen: Frozen, session: Session) -> None:
+    """Sets the merge block to the best linear map of what the views say, measured on the validation split."""
+    examples, model, posed = session.examples, FaceModel(session.model), checks.held_to_posed(session.options)
+    held_out = examples.held_out_choices(frozen, session.cache_dir, merging.ROUNDS, posed)
+    before, after = merging.solve(model.regressor, map(objectives.as_mean_posed, held_out) if posed else held_out)
+    kept = "" if after > before else ", so that it stays as it is"
+    tqdm.write(
+        f"merge block: explains {100 * before:.1f} % of the variance on the validation split, in closed form "
+        f"{100 * after:.1f} % of people who are left out{kept}"
+    )
