@@ -1,5 +1,8 @@
 """Rows of models that are adjusted to their points: from exact points comes the truth, and nothing is done twice."""
 
+import pathlib
+import shutil
+
 import faults_data_test
 import in_process
 import numpy as np
@@ -14,6 +17,7 @@ from tfface.evaluation import adjusted_rows, table
 from tfface.evaluation.options import EvaluationOptions
 from tfface.evaluation.predictions import Predictions
 from tfface.face import MorphableModel
+from tfface.fitting import Reliability, reliability
 from tfface.geometry import camera
 
 
@@ -81,6 +85,22 @@ def test_exact_points_give_the_true_shape(records, path, tmp_path, monkeypatch):
     adjusted = results.by_name["SV Adjusted 3"].values["rigid_mm"]
     assert adjusted.mean() < np.mean(floor) + 0.25 * results.mean_face.values["rigid_mm"].mean()
     assert results.by_name["SV Adjusted 3"].values["rotation_deg"].mean() < 2
+
+
+def test_the_file_beside_the_model_tells_how_far_its_estimates_are_believed(records, path, tmp_path):
+    model = shutil.copy(path, tmp_path / "face.keras")
+    plain = evaluated(records, model, tmp_path / "out", "2").rows[-1].predictions.coefficients
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(40, 4))
+    said = 0.5 * truth[:, None] + 0.2 * rng.normal(size=(40, 2, 4))
+    Reliability.measured(truth, said).save(reliability.file_beside(model))
+    joined = evaluated(records, model, tmp_path / "out", "2").rows[-1].predictions.coefficients
+    assert np.abs(joined - plain).max() > 1e-3
+    again = evaluated(records, model, tmp_path / "out", "2").rows[-1].predictions.coefficients
+    np.testing.assert_array_equal(again, joined)
+    pathlib.Path(reliability.file_beside(model)).write_text("damaged")
+    with pytest.raises(ValueError, match=r"face\.reliability\.npz"):
+        evaluated(records, model, tmp_path / "out", "2")
 
 
 class FewViews(posed_people.PosedPeople):

@@ -8,6 +8,7 @@ import small_face
 
 from tfface.face import Expressions
 from tfface.face.surface_points import SurfacePoints
+from tfface.fitting import IdentityPrior
 from tfface.geometry import camera, rotation
 from tfface.photographs import face_crop, face_landmarker, mediapipe_landmarks
 from tfface.photographs.detector import DetectedFace
@@ -111,6 +112,15 @@ def test_the_network_s_own_points_are_taken_where_it_has_any():
     made = Adjuster(NETWORK, None).adjusted(dataclasses.replace(network, views=views, surface=SURFACE), crops)
     assert made.fit.source == NETWORK
     assert np.abs(made.coefficients - CODE).max() < 0.1
+
+
+def test_what_the_network_knows_of_the_person_holds_against_points():
+    network, crops = person(PLAIN, [0, 1, 2, 3])
+    sure = IdentityPrior(np.full(4, 0.3), 1e9 * np.eye(4))
+    held = Adjuster(MEDIAPIPE, Finder()).adjusted(dataclasses.replace(network, prior=sure), crops)
+    np.testing.assert_allclose(held.coefficients, 0.3, atol=0.01)
+    free = Adjuster(MEDIAPIPE, Finder()).adjusted(network, crops)
+    assert np.abs(free.coefficients - CODE).max() < 0.05
 
 
 def test_the_file_tells_how_sure_everything_is_and_more_photographs_are_surer():

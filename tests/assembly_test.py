@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
+from tfface import fitting
 from tfface.geometry import camera, rotation
 from tfface.photographs import face_crop
 from tfface.photographs.detector import DetectedFace
@@ -182,3 +183,21 @@ def test_models_that_do_not_go_together_are_refused():
         assemble([], Models(main), 0)
     with pytest.raises(ValueError, match="crops: expected 3 to 3 of a person, got 1"):
         main.predict([[dataclasses.replace(person("a", [0]).found[0])]])
+
+
+def test_estimates_of_photographs_are_joined_by_how_reliable_they_are():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(50, 4))
+    measured = fitting.Reliability.measured(truth, 0.5 * truth[:, None] + 0.3 * rng.normal(size=(50, 3, 4)))
+    oracle = Oracle({0: 10.0, 1: -10.0, 2: 0.0}, 1)
+    (made,) = assemble([person("a", [0, 1, 2])], Models(oracle, reliability=measured), 1)
+    estimates = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [2, 0, 0, 0]])
+    known = measured.prior(estimates)
+    np.testing.assert_allclose(made.coefficients, known.mean, rtol=1e-5)
+    np.testing.assert_allclose(made.vertices, FACE_MODEL.decode(made.coefficients), rtol=1e-5)
+    np.testing.assert_array_equal(made.prior.precision, known.precision)
+    assert made.coefficients[0] > 1.2 * estimates[:, 0].mean()
+    assert assemble([person("a", [0, 1, 2])], Models(oracle), 1)[0].prior is None
+    # A model of several views answers for all of them at once, and is no such network.
+    (several,) = assemble([person("a", [0, 1, 2])], Models(Oracle({0: 10.0, 1: -10.0, 2: 0.0}, 3), oracle, measured), 1)
+    assert several.prior is None

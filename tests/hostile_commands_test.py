@@ -75,6 +75,7 @@ def _options(name: str, path: pathlib.Path, folder: pathlib.Path) -> dict[str, o
     named, images = {"models": (f"A={path}",)}, {"images": (photographs,)}
     quick = {"batch_size": 4, "encoder_dtype": "float32"}  # precisions are not timed
     return {
+        "calibrate_estimates": {"model": str(path), "records": records},
         "app": {"model": str(path), "folder": str(folder / "people"), "port": 0},
         "build_model": {"scans": str(folder / "scans"), "template": str(path)},
         "evaluate": {"records": records, **named},
@@ -113,7 +114,7 @@ def _said(name: str, options: dict[str, object], output: pathlib.Path, monkeypat
 
 
 OF_MODELS = ("app", "evaluate", "evaluate_photographs", "export", "reconstruct", "reconstruct --server", "shrink")
-OF_MODELS += ("study", "train")
+OF_MODELS += ("study", "train", "calibrate_estimates")
 OF_FACES = ("build_model", "import_model", "prepare", "reconstruct --server", "rig", "train --encoder_weights")
 
 

@@ -15,7 +15,7 @@ from tfface.people.people_source import HeadSource, PeopleSource
 CHUNK = 16
 """Subjects that a worker process gives at a time."""
 
-_EXPRESSIONS_AGREE = 0.01
+_EXPRESSIONS_AGREE = 0.05
 """mm, by which the deltas of a 3DMM that is given may differ from the people's."""
 
 

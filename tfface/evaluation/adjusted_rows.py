@@ -19,6 +19,7 @@ from tfface.evaluation.predictions import Predictions, Views
 from tfface.evaluation.rows import Row
 from tfface.evaluation.view_selection import ViewChoice
 from tfface.face.surface_points import SurfacePoints
+from tfface.fitting import reliability
 from tfface.models import FaceModel
 
 _SEEN = (schema.POINTS.key, schema.DEVIATIONS.key)
@@ -113,14 +114,16 @@ def _asked(call: Callable[[Any], Any], batch: Mapping[str, Any]) -> _Answers:
 def _row(evaluation: Evaluation, name: str, surface: SurfacePoints, seen: Predictions, views: Views) -> Row:
     """The row from the given views [S, N], now or before."""
     subjects, count = evaluation.subjects, views.shape[1]
+    known = reliability.beside(evaluation.paths[name], subjects.face_model.num_modes)
+    measured = reliability.sha256_beside(evaluation.paths[name])
     file = evaluation.output / "predictions" / f"{files.name_of(name)}_adjusted_{count}.npz"
     told = {"adjusted": seen.origin.model, "settings": dataclasses.asdict(fitting.NETWORK_POINTS)}
-    origin = subjects.origin(json.dumps({**told, "error_variance": fitting.NETWORK_ERROR_VARIANCE}, sort_keys=True))
+    origin = subjects.origin(json.dumps({**told, "reliability": measured}, sort_keys=True))
     predictions = Predictions.load_made(file, origin, subjects.truth.subjects, lambda _: views[:, None])
     if predictions is None:
         title = f"adjust {name}, {count} views" if evaluation.progress else ""
         adjusted = [
-            _adjusted(evaluation, surface, seen, subject, views[subject])
+            _adjusted(evaluation, surface, seen, known, subject, views[subject])
             for subject in tqdm(range(len(views)), desc=title, unit="subject", disable=not title)
         ]
         coefficients, *of_views = (np.stack(arrays).astype(np.float32) for arrays in zip(*adjusted, strict=True))
@@ -130,18 +133,22 @@ def _row(evaluation: Evaluation, name: str, surface: SurfacePoints, seen: Predic
             origin, subjects.truth.subjects, views[:, None], coefficients[:, None], per_view, "adjusted"
         )
         predictions.save(file)
-    note = f"{name}, its mean over {count} views adjusted to the points that it finds in them"
+    note = f"{name}, what it says of {count} views together, adjusted to the points that it finds in them"
     return Row(f"{name} Adjusted {count}", name, predictions, note)
 
 
 def _adjusted(
-    evaluation: Evaluation, surface: SurfacePoints, seen: Predictions, subject: int, views: Views
+    evaluation: Evaluation,
+    surface: SurfacePoints,
+    seen: Predictions,
+    known: fitting.Reliability | None,
+    subject: int,
+    views: Views,
 ) -> tuple[np.ndarray, ...]:
     """Coefficients [K], and quaternions, translations and expressions of N views, NaN where there is none."""
     there = views >= 0
     chosen = views[there]
     face_model, truth = evaluation.subjects.face_model, evaluation.subjects.truth
-    estimate = seen.coefficients[subject, chosen].mean(axis=0)
     points, deviations = (seen.per_view[key][subject, chosen, 0] for key in _SEEN)
     found = fitting.adjust(
         points,
@@ -149,7 +156,7 @@ def _adjusted(
         truth.intrinsics[subject, chosen],
         face_model,
         surface,
-        fitting.IdentityPrior.of_estimate(estimate, fitting.NETWORK_ERROR_VARIANCE * np.eye(face_model.num_modes)),
+        fitting.identity_prior(seen.coefficients[subject, chosen], known),
         settings=fitting.NETWORK_POINTS,
     )
     of_views = []

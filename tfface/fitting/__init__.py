@@ -2,6 +2,7 @@
 
 from tfface.fitting.adjustment import Adjustment, Start, adjust
 from tfface.fitting.priors import NETWORK_ERROR_VARIANCE, IdentityPrior
+from tfface.fitting.reliability import Reliability, identity_prior
 from tfface.fitting.rig import Placement, Rig, place
 from tfface.fitting.settings import NETWORK_POINTS, Settings
 from tfface.fitting.surface_points import SurfacePoints
@@ -12,10 +13,12 @@ __all__ = [
     "Adjustment",
     "IdentityPrior",
     "Placement",
+    "Reliability",
     "Rig",
     "Settings",
     "Start",
     "SurfacePoints",
     "adjust",
+    "identity_prior",
     "place",
 ]

@@ -73,9 +73,7 @@ class Adjuster:
             np.stack([face.intrinsics for face, _ in seen]) if rig is None else rig,
             face_model,
             self._surface(person),
-            fitting.IdentityPrior.of_estimate(
-                person.coefficients, fitting.NETWORK_ERROR_VARIANCE * np.eye(face_model.num_modes)
-            ),
+            person.prior or fitting.identity_prior(person.coefficients[None], None),
             settings=fitting.NETWORK_POINTS if self.source is None else fitting.Settings(),
         )
         return _reconstruction(person, [face for face, _ in seen], found, self.name)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tfface import fitting
 from tfface.data import selection
 from tfface.evaluation import view_selection
 from tfface.photographs.landmark_sources import SeenPoints
@@ -26,6 +27,8 @@ class Models:
       main: Single view or multi view.
       single_view: Estimates yaws for a multi view model, and stands in where a person has one photograph or too few for
         it; may be missing.
+      reliability: Of the estimates of whichever of them is asked for photographs one by one; None if nobody has
+        measured it.
 
     Raises:
       ValueError: If the second is not of a single view, or they do not share 3DMM or size of crops.
@@ -33,6 +36,7 @@ class Models:
 
     main: Predictor
     single_view: Predictor | None = None
+    reliability: fitting.Reliability | None = None
 
     def __post_init__(self) -> None:
         other = self.single_view
@@ -58,11 +62,12 @@ class _Seen:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Estimate:
-    """Coefficients [K], vertices [P, 3] and what is seen by the number of a photograph."""
+    """Coefficients [K], how sure they are, vertices [P, 3], and what is seen by the number of a photograph."""
 
     coefficients: npt.NDArray[np.float32]
     vertices: npt.NDArray[np.float32]
     views: dict[int, _Seen]
+    prior: fitting.IdentityPrior | None = None
 
 
 def assemble(people: Sequence[PersonCrops], models: Models, average: int) -> list[Reconstruction | ValueError]:
@@ -71,7 +76,7 @@ def assemble(people: Sequence[PersonCrops], models: Models, average: int) -> lis
     A model of N views sees the N photographs in the order of their yaw, or, of more than N, those whose yaws come
     closest to the targets of `selection`. With `average` above 1, as many different choices of N are predicted, the
     closest first, and their coefficients averaged (section 4.3). A single view model predicts each photograph alone,
-    and their coefficients are averaged.
+    and their coefficients are joined by how reliable they are, or averaged where nobody has measured that.
 
     Args:
       people: What their files show, at least one face each.
@@ -109,7 +114,7 @@ def assemble(people: Sequence[PersonCrops], models: Models, average: int) -> lis
         found = _by_multi_view([people[index] for index in by_main], models, average)
         estimates.update(zip(by_main, found, strict=True))
     if by_single and single is not None:
-        found = _by_single_view([people[index] for index in by_single], single)
+        found = _by_single_view([people[index] for index in by_single], single, models.reliability)
         estimates.update(zip(by_single, found, strict=True))
     for index, estimate in estimates.items():
         results[index] = _reconstruction(people[index], estimate, main)
@@ -153,14 +158,22 @@ def _yaws(
     return yaws, {index: of_person[0][0] for index, of_person in enumerate(seen)}
 
 
-def _by_single_view(people: Sequence[PersonCrops], model: Predictor) -> list[_Estimate]:
-    """The mean of a single view model's predictions for the photographs."""
+def _by_single_view(
+    people: Sequence[PersonCrops], model: Predictor, reliability: fitting.Reliability | None
+) -> list[_Estimate]:
+    """What a single view model's predictions for the photographs say together."""
     crops = [person.crops for person in people]
     predicted = iter(model.predict([[crop] for of_person in crops for crop in of_person]))
     estimates = []
     for of_person in crops:
         alone = [next(predicted) for _ in of_person]
-        estimates.append(_mean([((view,), one) for view, one in enumerate(alone)]))
+        estimate = _mean([((view,), one) for view, one in enumerate(alone)])
+        if reliability is not None:
+            prior = reliability.prior(np.stack([one.coefficients for one in alone]))
+            coefficients = prior.mean.astype(np.float32)
+            vertices = model.face_model.decode(coefficients)
+            estimate = dataclasses.replace(estimate, coefficients=coefficients, vertices=vertices, prior=prior)
+        estimates.append(estimate)
     return estimates
 
 
@@ -191,6 +204,7 @@ def _reconstruction(person: PersonCrops, estimate: _Estimate, main: Predictor) -
         tuple(view for view, _ in views),
         np.stack(weights) if weights else None,
         surface=main.surface,
+        prior=estimate.prior,
     )
 
 

@@ -18,9 +18,11 @@ from tfface.drawing import document, landmark_pictures
 from tfface.evaluation import annotations, engine, photograph_measures, photograph_report, report
 from tfface.evaluation.annotations import Annotation
 from tfface.evaluation.photograph_measures import EVERY, INNER
+from tfface.fitting import reliability
 from tfface.photographs import photograph
 from tfface.photographs.lens import open_lens
 from tfface.reconstruction.adjusting import Adjuster
+from tfface.reconstruction.assembly import Models
 from tfface.reconstruction.cropping import LARGEST, CropSettings
 from tfface.reconstruction.options import OFF, ON, PhotographEvaluationOptions, ReconstructionOptions
 from tfface.reconstruction.photograph_predictions import Kept, Predicted, predict
@@ -72,8 +74,8 @@ def evaluate(options: PhotographEvaluationOptions, *, progress: bool = True) -> 
     with files.held(output, "out"), photograph.without_pillows_limit():
         models = {name: _opened(name, path, options.batch_size) for name, path in paths.items()}
         opened = {
-            name: open_adjuster(options.fit, options.landmark_source, options.face_landmarker, model)
-            for name, model in models.items()
+            name: open_adjuster(options.fit, options.landmark_source, options.face_landmarker, own.main)
+            for name, own in models.items()
         }
         adjusters = {name: one for name, one in opened.items() if isinstance(one, Adjuster)}
         said = _said({name: folder / name for name in names}, marked, models, adjusters, options, progress)
@@ -97,7 +99,7 @@ def evaluate(options: PhotographEvaluationOptions, *, progress: bool = True) -> 
         pictures = {}
         for one in described["models"]:
             path = output / f"worst_{files.name_of(one['name'])}.png"
-            if _draw_worst(path, one, said[one["name"]], models[one["name"]], folder):
+            if _draw_worst(path, one, said[one["name"]], models[one["name"]].main, folder):
                 pictures[one["name"]] = path
         return _written(output, described, pictures)
 
@@ -109,7 +111,7 @@ def _fit(opened: Adjuster | str | None) -> str:
     return f"{OFF}: {opened}" if isinstance(opened, str) else opened.name
 
 
-def _opened(name: str, path: str, batch_size: int) -> Predictor:
+def _opened(name: str, path: str, batch_size: int) -> Models:
     from tfface.reconstruction.loaded_model import LoadedModel
 
     model = LoadedModel(path, batch_size)
@@ -118,13 +120,14 @@ def _opened(name: str, path: str, batch_size: int) -> Predictor:
     lacking = [landmark for landmark in schema.IBUG68 if landmark not in model.face_model.landmarks]
     if lacking:
         raise ValueError(f"models: {name}: its 3DMM lacks {len(lacking)} of 68 landmarks, the first is {lacking[0]}")
-    return with_test_time_augmentation(model)
+    known = reliability.beside(path, model.face_model.num_modes) if model.num_views == 1 else None
+    return Models(with_test_time_augmentation(model), reliability=known)
 
 
 def _said(
     photographs: Mapping[str, Path],
     marked: Mapping[str, Annotation],
-    models: Mapping[str, Predictor],
+    models: Mapping[str, Models],
     adjusters: Mapping[str, Adjuster],
     options: PhotographEvaluationOptions,
     progress: bool,
@@ -135,7 +138,12 @@ def _said(
     kept = {
         name: Kept(
             folder / files.name_of(name),
-            {"model": files.sha256(paths[name]), **settings, "fit": adjusters[name].name if name in adjusters else OFF},
+            {
+                "model": files.sha256(paths[name]),
+                "reliability": reliability.sha256_beside(paths[name]),
+                **settings,
+                "fit": adjusters[name].name if name in adjusters else OFF,
+            },
         )
         for name in models
     }
@@ -148,7 +156,7 @@ def _said(
     todo = {name: path for name, path in photographs.items() if any(name not in own for own in said.values())}
     if todo:
         how = CropSettings(
-            max(model.size for model in models.values()),
+            max(own.main.size for own in models.values()),
             open_detector(options.detector, options.face_landmarker),
             open_lens("", options.fov),
             LARGEST,

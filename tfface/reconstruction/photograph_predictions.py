@@ -23,13 +23,12 @@ from tfface.reconstruction import cropping
 from tfface.reconstruction.adjusting import Adjuster
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.cropping import CropSettings, PersonCrops
-from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.reconstructed_face import Reconstruction
 from tfface.reconstruction.reframing import reframed
 
 Array = npt.NDArray[np.floating]
 
-FORMAT = 7
+FORMAT = 8
 """Raised whenever what a file holds, or how it is made, changes, so that no old one is taken over."""
 _LEAST_OVERLAP = 0.1
 """Intersection over union with the box of the marked points, from which a found face is theirs."""
@@ -120,7 +119,7 @@ class Kept:
 def predict(
     photographs: Mapping[str, Path],
     annotations: Mapping[str, Annotation],
-    models: Mapping[str, Predictor],
+    models: Mapping[str, Models],
     how: CropSettings,
     batch_size: int,
     adjusters: Mapping[str, Adjuster],
@@ -150,7 +149,7 @@ def predict(
             batch = names[begin : begin + batch_size]
             seen = list(pool.map(lambda name: _seen(photographs[name], annotations.get(name), how), batch))
             by_model = {
-                key: _by_model(seen, model, how, adjusters.get(key), reframe=reframe) for key, model in models.items()
+                key: _by_model(seen, own, how, adjusters.get(key), reframe=reframe) for key, own in models.items()
             }
             for place, name in enumerate(batch):
                 yield name, {key: said[place] for key, said in by_model.items()}
@@ -200,10 +199,10 @@ def _overlap(one: Array, other: Array) -> float:
 
 
 def _by_model(
-    seen: Sequence[_Seen | str], model: Predictor, how: CropSettings, adjuster: Adjuster | None, *, reframe: bool
+    seen: Sequence[_Seen | str], models: Models, how: CropSettings, adjuster: Adjuster | None, *, reframe: bool
 ) -> list[Predicted | str]:
     """What a model says of each photograph."""
-    settings = dataclasses.replace(how, size=model.size, source=None if adjuster is None else adjuster.source)
+    settings = dataclasses.replace(how, size=models.main.size, source=None if adjuster is None else adjuster.source)
     said: list[Predicted | str] = ["" if isinstance(one, _Seen) else one for one in seen]
     people, marked, places = [], [], []
     for place, one in enumerate(seen):
@@ -217,8 +216,8 @@ def _by_model(
             marked.append(one.marked_px)
             places.append(place)
     if reframe:
-        people = reframed(people, Models(model))
-    made = assemble(people, Models(model), 1)
+        people = reframed(people, models)
+    made = assemble(people, models, 1)
     for place, crops, marked_px, person in zip(places, people, marked, made, strict=True):
         if adjuster is not None and isinstance(person, Reconstruction):
             person = adjuster.adjusted(person, crops)

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfface.face import MorphableModel
 from tfface.face.surface_points import SurfacePoints
+from tfface.fitting import IdentityPrior
 from tfface.photographs.cameras import PosedCamera
 from tfface.photographs.landmark_sources import SeenPoints
 from tfface.reconstruction.scale import Scale
@@ -112,6 +113,8 @@ class Reconstruction:
       scene: Where the person is among given cameras; None if none were given.
       surface: Where the views' points lie on the 3DMM; None of a model that finds none.
       fit: How the person was adjusted to points; None if that was not done.
+      prior: What the network knows of the coefficients before any point is seen; None if nobody has measured how far it
+        is to be believed.
     """
 
     name: str
@@ -124,6 +127,7 @@ class Reconstruction:
     scene: SceneFrame | None = None
     surface: SurfacePoints | None = None
     fit: Fit | None = None
+    prior: IdentityPrior | None = None
 
     @property
     def size(self) -> float:

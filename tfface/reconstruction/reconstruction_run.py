@@ -17,6 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tfface import files, starter
+from tfface.fitting import reliability
 from tfface.photographs import face_landmarker, photograph
 from tfface.photographs.detector import Detector, shared_mtcnn
 from tfface.photographs.lens import open_lens
@@ -276,7 +277,9 @@ def open_models(options: ReconstructionOptions, stack: contextlib.ExitStack) -> 
         main = with_test_time_augmentation(stack.enter_context(served))
     else:
         main = opened(str(options.model))
-    return Models(main, opened(options.single_view_model) if options.single_view_model else None)
+    alone = options.single_view_model or (str(options.face_model if options.server else options.model))
+    known = reliability.beside(alone, main.face_model.num_modes)
+    return Models(main, opened(options.single_view_model) if options.single_view_model else None, known)
 
 
 class _Run:

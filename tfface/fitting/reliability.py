@@ -1,0 +1,187 @@
+"""How far a network's estimates of a person are to be believed, and what several of them say together.
+
+A network that has learnt to err little says less than it sees: its estimate from one photograph lies between the mean
+face and the person. The mean of N estimates therefore stays too near to the mean face, however many there are, though
+their errors partly cancel. With the second moments of estimates and truth, measured on people whom the network was not
+trained on, the person is the linear least-mean-square estimate from all N, with the covariance of its error (Kay,
+"Fundamentals of Statistical Signal Processing: Estimation Theory", 1993, section 12.3):
+
+    z = mean(z) + C G (p - mean(p)),   cov = cov(z) - C G C^T,
+    C = cov(z, p_i),   G = (cov(p_i, p_j) + (cov(p_i) - cov(p_i, p_j)) / N)^-1
+
+where p is the mean of the estimates p_i. What photographs of one person get wrong alike, cov(p_i, p_j), stays.
+"""
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfface import files
+from tfface.fitting.priors import NETWORK_ERROR_VARIANCE, IdentityPrior
+
+Array = npt.NDArray[np.floating]
+
+SUFFIX = ".reliability.npz"
+"""Of the file that lies beside a model's, in place of its own suffix."""
+SHRINKAGE = 0.5
+_LEAST_VARIANCE = 0.01
+"""Of the person's along any direction, however many photographs there are."""
+_MAX_BYTES = 1 << 26
+_MATRICES = "truth", "with_truth", "alone", "together"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reliability:
+    """Moments of a network's estimates of identity, one of each photograph, and of the true coefficients.
+
+    Attributes:
+      estimate_mean: ``[K]``, of the estimates.
+      truth_mean: ``[K]``.
+      truth: ``[K, K]``, covariance of the truth.
+      with_truth: ``[K, K]``, covariance of an estimate (rows) with the truth (columns).
+      alone: ``[K, K]``, covariance of the estimates.
+      together: ``[K, K]``, covariance of the estimates from two photographs of a person.
+      people: Whom they were measured on.
+    """
+
+    estimate_mean: Array
+    truth_mean: Array
+    truth: Array
+    with_truth: Array
+    alone: Array
+    together: Array
+    people: int
+
+    @classmethod
+    def measured(cls, truth: npt.ArrayLike, estimates: npt.ArrayLike, shrinkage: float = SHRINKAGE) -> "Reliability":
+        """Measures on people whom the network was not trained on.
+
+        Args:
+          truth: ``[M, K]``, true coefficients.
+          estimates: ``[M, V, K]``, of each photograph; NaN where a person has no more. Some have two.
+          shrinkage: 0 keeps the covariances between different coefficients, 1 drops them: few people give noisy ones.
+
+        Raises:
+          ValueError: If shapes do not agree, or nobody has two photographs.
+        """
+        true, said = np.asarray(truth, np.float64), np.asarray(estimates, np.float64)
+        if true.ndim != 2 or said.ndim != 3 or said.shape[::2] != true.shape:
+            raise ValueError(
+                f"estimates: expected the shape [M, V, K] beside a truth [M, K], got {list(said.shape)} beside "
+                f"{list(true.shape)}"
+            )
+        there: npt.NDArray[np.bool_] = np.asarray(np.isfinite(said).all(axis=-1))
+        counts = there.sum(axis=1)
+        if not (counts >= 2).any():
+            raise ValueError("estimates: expected people with two photographs or more, got none")
+        truth_mean, estimate_mean = true[counts > 0].mean(axis=0), said[there].mean(axis=0)
+        centred = np.where(there[..., None], said - estimate_mean, 0)
+        person, several = np.flatnonzero(counts), np.flatnonzero(counts >= 2)
+        sums = centred.sum(axis=1)
+        deviation = true[person] - truth_mean
+        own = np.einsum("mvk,mvl,m->kl", centred[several], centred[several], 1 / (counts * (counts - 1.0))[several])
+        pairs = np.einsum("mk,ml,m->kl", sums[several], sums[several], 1 / (counts * (counts - 1.0))[several]) - own
+        mask = (1 - shrinkage) * np.ones((true.shape[1],) * 2) + shrinkage * np.eye(true.shape[1])
+        return cls(
+            estimate_mean,
+            truth_mean,
+            mask * (deviation.T @ deviation) / len(person),
+            mask * ((sums[person] / counts[person, None]).T @ deviation) / len(person),
+            mask * np.einsum("mvk,mvl,m->kl", centred[person], centred[person], 1 / counts[person]) / len(person),
+            mask * pairs / len(several),
+            len(person),
+        )
+
+    def prior(self, estimates: npt.ArrayLike) -> IdentityPrior:
+        """The person that N estimates ``[N, K]`` speak of, one of each photograph.
+
+        Raises:
+          ValueError: If there are none, or of another number of coefficients.
+        """
+        said = np.asarray(estimates, np.float64)
+        if said.ndim != 2 or not len(said) or said.shape[1] != len(self.truth_mean):
+            raise ValueError(f"estimates: expected the shape [N, {len(self.truth_mean)}], got {list(said.shape)}")
+        of_mean = self.together + (self.alone - self.together) / len(said)
+        gain = np.linalg.solve(of_mean, self.with_truth).T
+        covariance = self.truth - gain @ self.with_truth
+        # Moments of few people may deny that anything is left unknown in some direction.
+        variances, directions = np.linalg.eigh((covariance + covariance.T) / 2)
+        covariance = (directions * np.maximum(variances, _LEAST_VARIANCE)) @ directions.T
+        mean = self.truth_mean + gain @ (said.mean(axis=0) - self.estimate_mean)
+        return IdentityPrior.of_estimate(mean, covariance)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the moments in half precision, as a NumPy archive."""
+        content: dict[str, Any] = {"people": np.array(self.people)}
+        for name in ("estimate_mean", "truth_mean", *_MATRICES):
+            content[name] = np.asarray(getattr(self, name), np.float16)
+        with files.written(path) as beside:
+            np.savez(beside, **content)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Reliability":
+        """Reads a file of `save`.
+
+        Raises:
+          FileNotFoundError: If there is none.
+          ValueError: naming the file, if it holds something else.
+        """
+        arrays = files.read_arrays(path, _MAX_BYTES)
+        try:
+            people = int(arrays.pop("people"))
+            count = len(arrays["truth_mean"])
+            shapes = dict.fromkeys(_MATRICES, (count, count)) | {"estimate_mean": (count,), "truth_mean": (count,)}
+            read = {name: arrays[name].astype(np.float64) for name in shapes}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: expected moments of a network's estimates: {error!r}") from error
+        for name, shape in shapes.items():
+            if read[name].shape != shape or not np.isfinite(read[name]).all():
+                raise ValueError(
+                    f"{path}: {name}: expected finite numbers of the shape {list(shape)}, got {list(read[name].shape)}"
+                )
+        return cls(**read, people=people)
+
+
+def file_beside(model: str | os.PathLike[str]) -> str:
+    """Where the moments of a model's estimates lie: ``face.keras`` has ``face.reliability.npz`` beside it."""
+    return os.path.splitext(os.fspath(model))[0] + SUFFIX
+
+
+def sha256_beside(model: str | os.PathLike[str]) -> str | None:
+    """Of that file; None if there is none."""
+    path = file_beside(model)
+    return files.sha256(path) if os.path.exists(path) else None
+
+
+def beside(model: str | os.PathLike[str], num_modes: int) -> Reliability | None:
+    """What was measured of a model's estimates; None if nobody has.
+
+    Args:
+      model: Path of the model's file.
+      num_modes: K, of its 3DMM.
+
+    Raises:
+      ValueError: naming the file beside it, if that holds something else, or is of another number of coefficients.
+    """
+    path = file_beside(model)
+    if not os.path.exists(path):
+        return None
+    read = Reliability.load(path)
+    if len(read.truth_mean) != num_modes:
+        raise ValueError(f"{path}: of {len(read.truth_mean)} coefficients, but the model has {num_modes}")
+    return read
+
+
+def identity_prior(estimates: npt.ArrayLike, reliability: Reliability | None) -> IdentityPrior:
+    """What a network's estimates ``[N, K]``, one of each photograph, say of the person.
+
+    Where nobody has measured how reliable they are, it is their mean, each coefficient with the variance
+    `NETWORK_ERROR_VARIANCE`.
+    """
+    if reliability is not None:
+        return reliability.prior(estimates)
+    mean = np.mean(np.asarray(estimates, np.float64), axis=0)
+    return IdentityPrior.of_estimate(mean, NETWORK_ERROR_VARIANCE * np.eye(len(mean)))
