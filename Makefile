@@ -53,11 +53,17 @@ demo: $(INSTALLED)  ## synthetic people, training, evaluation: table and picture
 	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/demo_evaluate.cfg
 	@echo "Table: $(DEMO)/table.md    Picture: $(DEMO)/examples.png"
 
-model: $(MODEL)/starter.keras  ## the package's model, runs/model/starter.keras, from nothing: about 4 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
+model: $(MODEL)/starter.keras $(MODEL)/starter.reliability.npz  ## the package's model, runs/model/starter.keras, and its reliability, from nothing: about 4 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
 	@cat $<.sha256
 
 $(MODEL)/starter.keras: $(MODEL)/training/starter/last.keras
 	"$(BIN)/python" -m tfface.shrink --model=$< --prune=1e-4 --out=$@
+
+# On the validation split of the people that its heads have learnt from, with the 3DMM in the model's half precision.
+$(MODEL)/starter.reliability.npz: $(MODEL)/starter.keras
+	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_people.cfg $(ICT) --only_splits=validation \
+	  --face_model=$< --output=$(MODEL)/held_out
+	"$(BIN)/python" -m tfface.calibrate_estimates --model=$< --records=$(MODEL)/held_out
 
 $(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/both/manifest.json
 	"$(BIN)/python" -m tfface.train --flagfile=$<
