@@ -67,6 +67,6 @@ class Settings:
 
 
 NETWORK_POINTS = Settings(identity_points=4.0, common_error=1.0)
-"""Of the points of the very network whose estimate is the prior: they come of the same features and err with it, and what
-they tell of the identity has mostly been said. Chosen among 20, 8, 4 and 3 points and common errors of 0.3, 0.6 and 1 on
-the validation split of rendered people."""
+"""Of the points of the very network whose estimate is the prior: they come of the same features and err with it, and
+what they tell of the identity has mostly been said. Chosen among 20, 8, 4 and 3 points and common errors of 0.3, 0.6
+and 1 on the validation split of rendered people."""
