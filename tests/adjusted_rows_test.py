@@ -94,8 +94,17 @@ def test_the_file_beside_the_model_tells_how_far_its_estimates_are_believed(reco
     truth = rng.normal(size=(40, 4))
     said = 0.5 * truth[:, None] + 0.2 * rng.normal(size=(40, 2, 4))
     Reliability.measured(truth, said).save(reliability.file_beside(model))
-    joined = evaluated(records, model, tmp_path / "out", "2").rows[-1].predictions.coefficients
+    results = evaluated(records, model, tmp_path / "out", "2")
+    assert [row.name for row in results.measured][-2:] == ["SV Joined 2", "SV Adjusted 2"]
+    joined = results.rows[-1].predictions.coefficients
     assert np.abs(joined - plain).max() > 1e-3
+    said, row = results.by_name["SV"], results.rows[-2].predictions
+    assert said.model == "SV"
+    assert row.quaternions is None
+    known = reliability.beside(model, 4)
+    seen = Predictions.load(tmp_path / "out" / "predictions" / "SV_points.npz").coefficients
+    for own, views, coefficients in zip(seen, row.views[:, 0], row.coefficients[:, 0], strict=True):
+        np.testing.assert_allclose(coefficients, known.prior(own[views]).mean, rtol=1e-5, atol=1e-6)
     again = evaluated(records, model, tmp_path / "out", "2").rows[-1].predictions.coefficients
     np.testing.assert_array_equal(again, joined)
     pathlib.Path(reliability.file_beside(model)).write_text("damaged")

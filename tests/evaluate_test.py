@@ -253,3 +253,14 @@ def test_the_entry_point_says_what_is_wrong(monkeypatch):
 def test_help_does_not_wait_for_heavy_imports():
     code = "import sys, tfface.evaluate; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_floor_is_the_best_that_the_3dmm_can_say(records, paths, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: None)
+    monkeypatch.setattr(measuring, "pool", tiny.serial_pool)
+    given = dataclasses.replace(options(records, {"SV": paths["SV"]}, tmp_path), floor=True)
+    results = table.evaluate(given, progress=False).results
+    assert [row.name for row in results.measured][:2] == ["3DMM Mean", "3DMM Floor"]
+    floor = results.by_name["3DMM Floor"].values["rigid_mm"].mean()
+    assert floor < 0.99 * results.mean_face.values["rigid_mm"].mean()
+    assert floor < results.by_name["SV"].values["rigid_mm"].mean()

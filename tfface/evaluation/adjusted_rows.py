@@ -55,7 +55,12 @@ def protocol(counts: Sequence[int], choose: Callable[[Evaluation], ViewChoice]) 
             model = FaceModel(predict.open_model(path, face_model.digest()))
             if model.num_views == 1 and model.surface_points is not None:
                 seen = _seen(evaluation, name, model, choice.every())
-                rows += [_row(evaluation, name, model.surface_points, seen, choice.nearest(n)[:, 0]) for n in counts]
+                for count in counts:
+                    nearest = choice.nearest(count)[:, 0]
+                    rows += [
+                        *_joined(evaluation, name, seen, nearest),
+                        _row(evaluation, name, model.surface_points, seen, nearest),
+                    ]
         if not rows:
             raise ValueError("adjusted_views: expected a single view model that finds points among the models")
         return rows
@@ -109,6 +114,26 @@ def _asked(call: Callable[[Any], Any], batch: Mapping[str, Any]) -> _Answers:
     outputs = call(given)
     arrays = (np.asarray(outputs[key]) for key in (schema.COEFFICIENTS.key, *_SEEN))
     return tuple(array.reshape(count, most, *array.shape[1:]) for array in arrays)
+
+
+def _joined(evaluation: Evaluation, name: str, seen: Predictions, views: Views) -> list[Row]:
+    """The row of what a model of known reliability says of the views [S, N] together, without points."""
+    subjects, count = evaluation.subjects, views.shape[1]
+    known = reliability.beside(evaluation.paths[name], subjects.face_model.num_modes)
+    if known is None:
+        return []
+    told = {"joined": seen.origin.model, "reliability": reliability.sha256_beside(evaluation.paths[name])}
+    said = [
+        known.prior(of_views[chosen[chosen >= 0]]).mean
+        for of_views, chosen in zip(seen.coefficients, views, strict=True)
+    ]
+    predictions = Predictions(
+        subjects.origin(json.dumps(told, sort_keys=True)),
+        subjects.truth.subjects,
+        views[:, None],
+        np.stack(said).astype(np.float32)[:, None],
+    )
+    return [Row(f"{name} Joined {count}", name, predictions, f"{name}, what it says of {count} views together")]
 
 
 def _row(evaluation: Evaluation, name: str, surface: SurfacePoints, seen: Predictions, views: Views) -> Row:

@@ -177,6 +177,11 @@ def mean_face(evaluation: Evaluation) -> list[Row]:
     return [rows.mean_face(evaluation.subjects)]
 
 
+def floor(evaluation: Evaluation) -> list[Row]:
+    """The protocol of the best that the 3DMM can say of the true shapes."""
+    return [rows.floor(evaluation.subjects)]
+
+
 def views_of_others(by_model: Mapping[str, Predictions], default: int) -> list[int]:
     """Numbers of views of the models that take several, ascending; `default` if there is none."""
     return sorted({count for found in by_model.values() if (count := found.views.shape[2]) > 1}) or [default]

@@ -22,12 +22,14 @@ class EvaluationOptions(Options):
     output: str = required("Folder to write; predictions that are there are kept.")
     adjusted_views: Sequence[str] = option(
         (),
-        "Numbers of views, as 1,3,5: with each, a row of every single view model that finds points, adjusted to these.",
+        "Numbers of views, as 1,3,5: with each, a row of every single view model that finds points, adjusted to these; "
+        "and, where its reliability lies beside it, one of what it says of these views without the points.",
     )
     mirrored: bool = option(
         False,
         "Whether predictions are means over photographs and their mirror images, as those of tfface.reconstruct are.",
     )
+    floor: bool = option(False, "Whether there is a row of the best that the 3DMM can say of the true shapes.")
     split: str = option("test", "Split to evaluate on.", choices=SPLITS)
     examples: int = option(4, "Subjects in the picture.", lower=1, upper=32)
     batch_size: int = option(32, "Subjects and predictions at a time.", lower=1)

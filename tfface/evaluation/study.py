@@ -93,7 +93,7 @@ def study(options: StudyOptions, *, progress: bool = True) -> Report:
     ) as evaluation:
         if evaluation.left_out:
             raise ValueError(f"{options.records}: {'; '.join(evaluation.left_out)}")
-        protocols = [engine.mean_face, _floor, protocol.models, protocol.adjusted, protocol.landmarks]
+        protocols = [engine.mean_face, engine.floor, protocol.models, protocol.adjusted, protocol.landmarks]
         results = evaluation.measured(protocols, table1.in_order)
         curves = view_counts.curves(evaluation, _many_views(options, subjects)) if options.many_views else None
     compared = expression_pairs.compare(results, pairs)
@@ -168,10 +168,6 @@ def choice_of_views(evaluation: Evaluation) -> ViewChoice:
         return evaluation.subjects.truth.views.every()
 
     return view_selection.estimated(evaluation.predicted(single, every))
-
-
-def _floor(evaluation: Evaluation) -> list[Row]:
-    return [rows.floor(evaluation.subjects)]
 
 
 def _written(

@@ -58,7 +58,8 @@ def evaluate(options: EvaluationOptions, *, progress: bool = True) -> Evaluated:
     adjusted = adjusted_rows.protocol(counts, lambda evaluation: evaluation.subjects.truth.views)
     subjects = Subjects.open(options.records, options.split, batch_size=options.batch_size, mirrored=options.mirrored)
     with Evaluation.opened(subjects, paths, options.output, seed=options.seed, progress=progress) as evaluation:
-        results = evaluation.measured([engine.mean_face, by_true_yaw, adjusted])
+        without = [engine.mean_face, engine.floor] if options.floor else [engine.mean_face]
+        results = evaluation.measured([*without, by_true_yaw, adjusted])
     output = evaluation.output
     described = {"format": FORMAT, **report.described(options, results)}
     shown = table(described["rows"])
