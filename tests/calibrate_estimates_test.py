@@ -1,6 +1,7 @@
 """How reliable a model's estimates are is measured as `tfface.reconstruct` asks it, and found beside the model."""
 
 import contextlib
+import pathlib
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import serving_tiny
 import tiny
 import tiny_people
 
-from tfface import calibrate_estimates, config
+from tfface import calibrate_estimates, config, shrink
 from tfface.data import manifest
 from tfface.evaluation.subjects import Subjects
 from tfface.face import MorphableModel
@@ -90,3 +91,18 @@ def test_people_with_one_photograph_each_tell_too_little(tmp_path):
     with pytest.raises(ValueError, match="expected people with two photographs or more"):
         estimate_reliability.measure(path, folder, "test", progress=False)
     assert not (tmp_path / "SV.reliability.npz").exists()
+
+
+def test_a_shrunk_model_takes_the_file_with_it(path, tmp_path, monkeypatch, capsys):
+    model = tmp_path / "whole.keras"
+    model.write_bytes(pathlib.Path(path).read_bytes())
+    options = {"model": str(model), "out": str(tmp_path / "small.keras")}
+    monkeypatch.setattr(config, "values", lambda group: group(**options))
+    shrink.main(["shrink"])
+    assert not (tmp_path / "small.reliability.npz").exists()
+    rng = np.random.default_rng(0)
+    known = Reliability.measured(rng.normal(size=(20, 4)), rng.normal(size=(20, 2, 4)))
+    known.save(reliability.file_beside(model))
+    shrink.main(["shrink"])
+    assert (tmp_path / "small.reliability.npz").read_bytes() == (tmp_path / "whole.reliability.npz").read_bytes()
+    assert "SHA-256" in capsys.readouterr().out

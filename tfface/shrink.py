@@ -2,8 +2,9 @@ r"""Makes a trained model small: removes hidden units that do nothing, and store
 
     python -m tfface.shrink --model=runs/single_view/best.keras --out=runs/single_view/small.keras
 
-It opens and predicts like any other. How much its predictions differ from the model's is told for random pictures. Its
-SHA-256 stands beside it, in small.keras.sha256, as `sha256sum --check` reads it and --model wants it of an address.
+It opens and predicts like any other. How much its predictions differ from the model's is told for random pictures. The
+file of its reliability, if there is one, goes with it. Its SHA-256 stands beside it, in small.keras.sha256, as
+`sha256sum --check` reads it and --model wants it of an address.
 """
 
 import dataclasses
@@ -37,7 +38,8 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     import tfface
     from tfface import fetching, schema
-    from tfface.models import shrinking
+    from tfface.fitting import reliability
+    from tfface.models import FaceModel, shrinking
     from tfface.serving import parity
 
     try:
@@ -49,6 +51,9 @@ def main(argv: list[str]) -> None:
         whole, small = (parity.predict(one, crops, intrinsics) for one in (model, tfface.load(given.out)))
         differences = parity.differences(small, whole)
         checksum = fetching.write_checksum(given.out)
+        known = reliability.beside(starter.file_of(given.model), FaceModel(model).morphable_model.num_modes)
+        if known is not None:
+            known.save(reliability.file_beside(given.out))
     except (ValueError, OSError) as error:
         config.fail(ShrinkingOptions, error)
     for name, difference in differences.items():
