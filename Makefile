@@ -100,7 +100,7 @@ $(TABLE1)/points_people/manifest.json: | $(INSTALLED)
 $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras): $(TABLE1)/%/last.keras: configs/table1_%.cfg | $(TABLE1)/people/manifest.json
 	"$(BIN)/python" -m tfface.train --flagfile=$<
 
-$(patsubst %,$(TABLE1)/%/last.keras,$(filter mv_%,$(TABLE1_MODELS))): | $(TABLE1)/single_view/last.keras
+$(patsubst %,$(TABLE1)/%/last.keras,$(filter-out single_view,$(TABLE1_MODELS))): | $(TABLE1)/single_view/last.keras
 $(TABLE1)/mv_shape_concat/last.keras: | $(TABLE1)/mv_concat/last.keras
 
 test: lint typecheck unit  ## everything that must pass before a commit lands
