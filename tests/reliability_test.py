@@ -125,7 +125,7 @@ def test_a_file_lies_beside_the_model_and_holds_the_same(tmp_path):
         reliability.beside(model, 5)
 
 
-@pytest.mark.parametrize("harm", ["text", "lacks", "shape", "finite"])
+@pytest.mark.parametrize("harm", ["text", "lacks", "shape", "finite", "singular"])
 def test_a_damaged_file_is_named(tmp_path, harm):
     path = tmp_path / "face.reliability.npz"
     Reliability.measured(*Network().people(30, 2)).save(path)
@@ -138,6 +138,10 @@ def test_a_damaged_file_is_named(tmp_path, harm):
             del arrays["together"]
         elif harm == "shape":
             arrays["alone"] = arrays["alone"][:2]
+        elif harm == "singular":
+            arrays["alone"][0] = arrays["alone"][1]
+            arrays["alone"][:, 0] = arrays["alone"][:, 1]
+            arrays["alone"][0, 0] = -1
         else:
             arrays["truth"][0, 0] = np.inf
         np.savez(path, **arrays)

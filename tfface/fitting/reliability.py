@@ -142,6 +142,9 @@ class Reliability:
                 raise ValueError(
                     f"{path}: {name}: expected finite numbers of the shape {list(shape)}, got {list(read[name].shape)}"
                 )
+        least = np.linalg.eigvalsh(read["alone"])[:1]
+        if not (least > 0).all():
+            raise ValueError(f"{path}: alone: expected a covariance of positive variances, got one of {least[0]:.3g}")
         return cls(**read, people=people)
 
 
