@@ -223,6 +223,14 @@ def test_what_cannot_be_evaluated_is_named(records, paths, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_two_do_not_write_one_folder(records, paths, tmp_path):
+    with (
+        files.held(tmp_path, "output"),
+        pytest.raises(ValueError, match=rf"output: {tmp_path} is in use by another run"),
+    ):
+        table.evaluate(options(records, paths, tmp_path), progress=False)
+
+
 def test_the_area_is_the_narrow_face_for_ict_people_alone():
     area, name = subjects.area_of("ict")
     assert (area[0], area[-1], len(area)) == (0, 6705, 6706)

@@ -230,9 +230,13 @@ def test_a_folder_is_held_by_one(tmp_path):
     message = rf"output: {folder} is in use by another run \(process {os.getpid()} on"
     with files.held(folder, "output"), pytest.raises(ValueError, match=message):
         files.held(folder, "output").__enter__()
-    assert not list(folder.iterdir())
+    assert folder.parent.exists()
+    assert not folder.exists(), "it was made for a run that wrote nothing"
+    with files.held(folder, "output"):
+        (folder / "written").write_text("")
     with files.held(folder, "output"):
         pass
+    assert [path.name for path in folder.iterdir()] == ["written"]
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"output: .*file cannot be written to"):
         files.held(tmp_path / "file", "output").__enter__()

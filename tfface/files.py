@@ -126,6 +126,8 @@ def cache_folder() -> Path:
 def held(folder: str | os.PathLike[str], option: str) -> Iterator[None]:
     """Holds a folder for this process: makes it, and locks it until the end, however the process ends.
 
+    A folder that was made for this, and in which nothing was written, is removed again.
+
     Args:
       folder: that no other process may write meanwhile.
       option: that names it, for messages.
@@ -135,6 +137,7 @@ def held(folder: str | os.PathLike[str], option: str) -> Iterator[None]:
       OSError: naming the folder, if it cannot be written to.
     """
     folder = Path(folder)
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -151,6 +154,8 @@ def held(folder: str | os.PathLike[str], option: str) -> Iterator[None]:
             yield
         finally:
             (folder / _LOCK).unlink(missing_ok=True)
+            if is_new and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 class _HeldError(Exception):

@@ -58,7 +58,7 @@ class Evaluation:
         seed: int = 0,
         progress: bool = True,
     ) -> Iterator["Evaluation"]:
-        """Opens an evaluation and the processes that measure, which end with it.
+        """Opens an evaluation and the processes that measure, which end with it; its folder is held until then.
 
         Args:
           subjects: who is reconstructed.
@@ -67,6 +67,10 @@ class Evaluation:
           workers: processes that measure; 0 for one a core.
           seed: of everything random.
           progress: whether to show progress bars.
+
+        Raises:
+          ValueError: If another process holds the folder.
+          OSError: naming the folder, if it cannot be written to.
         """
         face_model, area = subjects.face_model, subjects.area
         faults = {name: measures.REGISTRY[name].lacking(face_model) for name in measures.OF_PAIRS}
@@ -75,7 +79,7 @@ class Evaluation:
             logging.warning("left out, %s", fault)
         names = [name for name in measures.OF_PAIRS if not faults[name]]
         folder = Path(output) / "measures"
-        with measuring.pool(face_model, area, workers) as run:
+        with files.held(output, "output"), measuring.pool(face_model, area, workers) as run:
             measurer = Measurer(face_model, area, subjects.truth, names, folder, run, progress)
             yield cls(subjects, paths, Path(output), measurer, left_out, seed, progress)
 
