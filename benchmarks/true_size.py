@@ -36,7 +36,7 @@ from tfface.people.photographer import PhotographySettings
 from tfface.photographs import face_landmarker
 from tfface.photographs.detector import shared_mtcnn
 from tfface.photographs.lens import Lens
-from tfface.reconstruction import adjusting, irises, reconstruction_run, scale, scene
+from tfface.reconstruction import adjusting, irises, reconstruction_run, refining, scale, scene
 from tfface.reconstruction.assembly import assemble
 from tfface.reconstruction.cropping import CropSettings, PersonCrops, crop_faces
 from tfface.reconstruction.input_files import Person
@@ -138,7 +138,7 @@ class Sizes:
         if by_irises is not None:
             yield IRISES, plain.scaled(by_irises)
         for what, known in ((PUPILS, scale.parse(f"pupils:{pupils}")), (OBJECT, card)):
-            yield what, reconstruction_run.Sizes(None, known).applied(plain)
+            yield what, refining.Sizes(None, known).applied(plain)
         cameras = scene.open_cameras(str(folder / capture_files.VIEWS), 0.0)
         assert cameras is not None
         yield CAMERAS, scene.placed(self.seen(folder, cameras)[0], cameras)

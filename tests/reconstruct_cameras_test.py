@@ -99,6 +99,12 @@ def test_a_known_unit_tells_the_size(tmp_path):
     assert content(tmp_path / "one")["scale"]["from"] == "population"
 
 
+def test_poses_are_refined_in_the_adjustment_alone(tmp_path):
+    root = folder(tmp_path / "in", around(), "colmap")
+    with pytest.raises(ValueError, match="camera_poses: they are refined in the adjustment, expected fit=on, got off"):
+        reconstruct(tmp_path / "out", root / "0.png", cameras=str(root), camera_poses="refined", fit="off")
+
+
 def test_a_measured_distance_tells_the_size(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(picture((40, 20, 40))).save(path)

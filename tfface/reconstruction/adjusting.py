@@ -20,13 +20,11 @@ from tfface.photographs.landmark_sources import AUTO, MEDIAPIPE, NETWORK, Landma
 from tfface.reconstruction import scene
 from tfface.reconstruction.assembly import view_of
 from tfface.reconstruction.cropping import CroppedFace, PersonCrops
+from tfface.reconstruction.options import HELD
 from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.reconstructed_face import Fit, PoseDeviation, Reconstruction, View
 
 Array = npt.NDArray[np.floating]
-
-_ONE_PLACE = 1e-6
-"""Of the cameras' distance from the origin of their scene."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,10 +34,12 @@ class Adjuster:
     Attributes:
       name: Of the landmark source, one of `landmark_sources.SOURCES`.
       source: Looks for points in photographs; None if the network gives its own.
+      camera_poses: Whether poses of given cameras are `HELD` or `REFINED`.
     """
 
     name: str
     source: LandmarkSource | None
+    camera_poses: str = HELD
 
     def adjusted(self, person: Reconstruction, crops: PersonCrops) -> Reconstruction:
         """The person after adjustment, with every photograph that shows points; the same without any.
@@ -63,10 +63,7 @@ class Adjuster:
             return person
         face_model = person.face_model
         shots = [(face.given, face.photograph.pixels, face.photograph.orientation, face.intrinsics) for face, _ in seen]
-        rig = scene.rig_of(shots)
-        # Cameras at one place do not tell how the poses hang together in depth: each is then found by itself.
-        if rig is not None and rig.spread <= _ONE_PLACE * np.abs(rig.translations).max():
-            rig = None
+        rig = scene.adjustable_rig(shots, self.camera_poses)
         found = fitting.adjust(
             np.stack([points.points for _, points in seen]),
             np.stack([points.deviations for _, points in seen]),

@@ -12,6 +12,7 @@ MESH, OVERLAYS, TURNTABLE, MAPS, PAGE, USDZ = OUTPUTS = ("mesh", "overlays", "tu
 photograph; a page to look at; the avatar as USDZ."""
 
 ON, OFF = "on", "off"
+HELD, REFINED = "held", "refined"
 MTCNN, MEDIAPIPE = DETECTORS = ("mtcnn", "mediapipe")
 """What finds faces: the extra `reconstruct`, or `mediapipe`, which is ten times as fast and for large faces."""
 
@@ -91,7 +92,10 @@ class ReconstructionOptions(Options):
     cameras: str = option(
         "",
         "Cameras of the photographs with their poses: a folder of COLMAP's (text or binary), nerfstudio's "
-        "transforms.json or views.json. Distortion is undone, poses are held, the face goes out in their frame too.",
+        "transforms.json or views.json. Distortion is undone, and the face goes out in their frame too.",
+    )
+    camera_poses: str = option(
+        HELD, "Whether the cameras' poses are held, or refined in the adjustment.", choices=(HELD, REFINED)
     )
     scene_unit: float = option(
         0.0, "Millimetres in the unit of the cameras' scene, which then tell the size; 0 if nobody knows.", lower=0

@@ -86,12 +86,14 @@ class SceneFrame:
       rotation: ``[3, 3]``.
       translation: ``[3]``, scene's units.
       cameras: Which of `cameras.FORMATS` the cameras were in.
+      poses: Of the cameras, ``held`` as they were given, or ``refined`` in the adjustment.
     """
 
     scale: float
     rotation: np.ndarray
     translation: np.ndarray
     cameras: str
+    poses: str
 
     def apply(self, points: np.ndarray) -> np.ndarray:
         """Points ``[..., 3]`` of the model frame, mm, in the scene."""

@@ -26,12 +26,13 @@ from tfface.reconstruction.adjusting import Adjuster
 from tfface.reconstruction.assembly import Models, assemble
 from tfface.reconstruction.cropping import ALL, CropSettings, PersonCrops, crop_faces
 from tfface.reconstruction.input_files import Person, find_people
-from tfface.reconstruction.options import MEDIAPIPE, ON, PAGE, USDZ, ReconstructionOptions
+from tfface.reconstruction.options import MEDIAPIPE, OFF, ON, PAGE, REFINED, USDZ, ReconstructionOptions
 from tfface.reconstruction.outputs import avatar_usd
 from tfface.reconstruction.predictor import Predictor
 from tfface.reconstruction.progress import FINDING, LOADING, PREDICTING, TEXTURE, Progress, Watcher
 from tfface.reconstruction.progress import PAGE as PAGE_STEP
 from tfface.reconstruction.reconstructed_face import Reconstruction
+from tfface.reconstruction.refining import Refiner, Sizes
 from tfface.reconstruction.reframing import reframed
 from tfface.reconstruction.results import DONE, FAILED, Result, Results, key_of
 from tfface.reconstruction.test_time_augmentation import with_test_time_augmentation
@@ -107,7 +108,10 @@ def reconstruct(
     if options.cameras and (options.intrinsics or options.fov):
         raise ValueError("cameras: expected them, or intrinsics or fov, got both")
     lens = open_lens(options.intrinsics, options.fov)
-    sizes = Sizes(scene.open_cameras(options.cameras, options.scene_unit), scale.parse(options.scale))
+    if options.camera_poses == REFINED and options.fit == OFF:
+        raise ValueError("camera_poses: they are refined in the adjustment, expected fit=on, got off")
+    given = scene.open_cameras(options.cameras, options.scene_unit, options.camera_poses)
+    sizes = Sizes(given, scale.parse(options.scale))
     settings = _settings(options)
     keys = {person.name: key_of(person, settings) for person in people}
     output = Path(options.out)
@@ -127,10 +131,11 @@ def reconstruct(
             detector = open_detector(options.detector, options.face_landmarker)
             if models is None:
                 models = open_models(options, stack)
-            given = None if sizes.cameras is None else sizes.cameras.cameras
             opened = open_adjuster(options.fit, options.landmark_source, options.face_landmarker, models.main)
             unfitted = opened if isinstance(opened, str) else ""
-            adjuster = opened if isinstance(opened, Adjuster) else None
+            adjuster = None
+            if isinstance(opened, Adjuster):
+                adjuster = dataclasses.replace(opened, camera_poses=options.camera_poses)
             how = CropSettings(
                 models.main.size,
                 detector,
@@ -138,7 +143,7 @@ def reconstruct(
                 options.face,
                 options.max_pixels,
                 options.frames,
-                given,
+                None if given is None else given.cameras,
                 None if watcher is None else watcher.face,
                 None if adjuster is None else adjuster.source,
             )
@@ -151,60 +156,6 @@ def reconstruct(
                 results.add(result)
                 made.append(result)
     return Summary((*results.kept, *made), len(results.kept), unfitted)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sizes:
-    """What is known of where and how large people are.
-
-    Attributes:
-      cameras: Of the photographs; None if none were given.
-      length: On a face, or of an object beside it; None if none was measured.
-    """
-
-    cameras: scene.GivenCameras | None
-    length: scale.KnownLength | scale.KnownObject | None
-
-    def applied(self, person: Reconstruction) -> Reconstruction:
-        """The person in the poses of the cameras, and as large as what is known best says.
-
-        Raises:
-          ValueError: As `scene.placed`, `scale.of_length` and `scale.of_object`; if no photograph of the person shows
-            the object.
-        """
-        if self.cameras is not None:
-            person = scene.placed(person, self.cameras)
-        if person.scale is None and isinstance(self.length, scale.KnownLength):
-            person = person.scaled(scale.of_length(self.length, person.vertices, person.face_model))
-        elif person.scale is None and isinstance(self.length, scale.KnownObject):
-            shown = [view for view in person.views if Path(view.name).name == self.length.photograph]
-            if len(shown) != 1:
-                raise ValueError(f"{person.name}: scale: {len(shown)} photographs are called {self.length.photograph}")
-            view = shown[0]
-            size_hw = view.pixels.shape[0], view.pixels.shape[1]
-            person = person.scaled(scale.of_object(self.length, size_hw, view.intrinsics, view.translation))
-        return person
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Refiner:
-    """What follows the network: adjustment to points, then size and place.
-
-    Attributes:
-      adjuster: To points; None if that is not wanted or cannot be.
-      sizes: What is known of size and place.
-    """
-
-    adjuster: Adjuster | None
-    sizes: Sizes
-
-    def refined(self, person: Reconstruction, crops: PersonCrops) -> Reconstruction:
-        """The person after both.
-
-        Raises:
-          ValueError: As `Adjuster.adjusted` and `Sizes.applied`.
-        """
-        return self.sizes.applied(person if self.adjuster is None else self.adjuster.adjusted(person, crops))
 
 
 def open_adjuster(fit: str, source: str, bundle: str, model: Predictor) -> Adjuster | str | None:

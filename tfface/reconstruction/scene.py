@@ -13,14 +13,19 @@ from tfface.geometry import mesh, rotation
 from tfface.photographs import cameras
 from tfface.photographs.cameras import CameraSet, PosedCamera
 from tfface.reconstruction import scale
+from tfface.reconstruction.options import HELD, REFINED
 from tfface.reconstruction.outputs.output_mesh import output_surface
-from tfface.reconstruction.reconstructed_face import Reconstruction, SceneFrame
+from tfface.reconstruction.reconstructed_face import Reconstruction, SceneFrame, View
 
 Array = npt.NDArray[np.floating]
 
 FOLDER, FACE, FRAME = "scene", "face.ply", "scene.json"
 _POINTS = 200
 """Of the face, by which it is placed among the cameras."""
+_TURN_DEVIATION, _SHIFT_DEVIATION = 1.0, 10.0
+"""Degrees and mm about and along each axis: what poses that are refined err by."""
+_ONE_PLACE = 1e-6
+"""Of the cameras' distance from the origin of their scene."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,32 +36,37 @@ class GivenCameras:
       cameras: As read.
       how: Which of `cameras.FORMATS` they were in.
       unit_mm: Millimetres in the scene's unit of length; None if nobody knows.
+      poses: `HELD`, or `REFINED` in the adjustment.
     """
 
     cameras: CameraSet
     how: str
     unit_mm: float | None
+    poses: str = HELD
 
 
-def open_cameras(path: str, unit_mm: float) -> GivenCameras | None:
+def open_cameras(path: str, unit_mm: float, poses: str = HELD) -> GivenCameras | None:
     """What the options say; None if they name no cameras.
 
     Args:
       path: Of `cameras.read`; empty for none.
       unit_mm: Millimetres in the scene's unit of length; 0 if the file tells, or nobody knows.
+      poses: `HELD` or `REFINED`.
 
     Raises:
       OSError: If a file cannot be read.
-      ValueError: If it holds no cameras, or the unit is given without cameras or against what the file says.
+      ValueError: If it holds no cameras, or the unit is given against what the file says, or anything without cameras.
     """
     if not path:
         if unit_mm:
             raise ValueError("scene_unit: expected it with cameras, got none")
+        if poses != HELD:
+            raise ValueError(f"camera_poses: expected {poses} with cameras, got none")
         return None
     read, how = cameras.read(Path(path))
     if unit_mm and read.unit_mm not in (None, unit_mm):
         raise ValueError(f"scene_unit: {path} is in units of {read.unit_mm:g} mm, got {unit_mm:g}")
-    return GivenCameras(read, how, read.unit_mm or unit_mm or None)
+    return GivenCameras(read, how, read.unit_mm or unit_mm or None, poses)
 
 
 def stamps(path: str) -> list[list[int]]:
@@ -66,12 +76,12 @@ def stamps(path: str) -> list[list[int]]:
     return [[file.stat().st_size, file.stat().st_mtime_ns] for file in cameras.located(Path(path))[0]]
 
 
-def rig_of(shots: Sequence[tuple[PosedCamera | None, np.ndarray, int, np.ndarray]]) -> fitting.Rig | None:
-    """The rig of photographs, if each has a camera.
+Shot = tuple[PosedCamera | None, np.ndarray, int, np.ndarray]
+"""Of a photograph, the camera as it was given, the upright pixels, the EXIF orientation, and K [3, 3] of the pixels."""
 
-    Args:
-      shots: Of each, the camera as it was given, the upright pixels, the EXIF orientation, and K [3, 3] of the pixels.
-    """
+
+def rig_of(shots: Sequence[Shot]) -> fitting.Rig | None:
+    """The rig of photographs, if each has a camera."""
     upright = [
         camera.upright((pixels.shape[0], pixels.shape[1]), orientation)
         for camera, pixels, orientation, _ in shots
@@ -86,10 +96,28 @@ def rig_of(shots: Sequence[tuple[PosedCamera | None, np.ndarray, int, np.ndarray
     )
 
 
-def placed(person: Reconstruction, given: GivenCameras) -> Reconstruction:
-    """A person in the poses of the given cameras, which stay as they are.
+def adjustable_rig(shots: Sequence[Shot], poses: str) -> fitting.Rig | None:
+    """The rig by which photographs are adjusted; None if one has no camera, or the cameras are at one place.
 
-    Where the unit of their scene is known, it tells how large the person is.
+    Those do not tell how the poses hang together in depth: each is then found by itself.
+
+    Args:
+      shots: The photographs.
+      poses: `HELD` or `REFINED`.
+    """
+    rig = rig_of(shots)
+    if rig is None or rig.spread <= _ONE_PLACE * np.abs(rig.translations).max():
+        return None
+    if poses == HELD:
+        return rig
+    return dataclasses.replace(rig, turn_deviation=_TURN_DEVIATION, shift_deviation=_SHIFT_DEVIATION)
+
+
+def placed(person: Reconstruction, given: GivenCameras) -> Reconstruction:
+    """A person among the given cameras, whose poses stay as they are, or are those of the adjustment.
+
+    Where the unit of their scene is known, it tells how large the person is. Poses are refined where the person was
+    adjusted to a photograph in `adjustable_rig`; the others are held.
 
     Args:
       person: Whose photographs each have a camera.
@@ -98,7 +126,8 @@ def placed(person: Reconstruction, given: GivenCameras) -> Reconstruction:
     Raises:
       ValueError: If the cameras do not tell the unit of their scene and it is not known.
     """
-    rig = rig_of([(view.camera, view.pixels, view.orientation, view.intrinsics) for view in person.views])
+    shots = [(view.camera, view.pixels, view.orientation, view.intrinsics) for view in person.views]
+    rig = rig_of(shots)
     if rig is None:
         raise ValueError(f"{person.name}: expected a camera for every photograph")
     step = max(1, len(person.vertices) // _POINTS)
@@ -114,13 +143,27 @@ def placed(person: Reconstruction, given: GivenCameras) -> Reconstruction:
     size = person.scale
     if given.unit_mm is not None and np.isfinite(found.scale_deviation):
         size = scale.Scale(scale.CAMERAS, float(in_scene.scale) * given.unit_mm, found.scale_deviation)
-    # The model's millimetres become true ones; the photographs stay as they are.
+    refines = given.poses == REFINED and adjustable_rig(shots, REFINED) is not None
+    poses = REFINED if refines and any(view.deviation is not None for view in person.views) else HELD
+    frame = SceneFrame(float(in_scene.scale), in_scene.rotation, in_scene.translation, given.how, poses)
     views = [
-        dataclasses.replace(view, quaternion=quaternion, translation=translation)
+        _with_refined_camera(view, frame)
+        if refines and view.deviation is not None
+        else dataclasses.replace(view, quaternion=quaternion, translation=translation)
         for view, quaternion, translation in zip(person.views, found.quaternions, found.translations, strict=True)
     ]
-    frame = SceneFrame(float(in_scene.scale), in_scene.rotation, in_scene.translation, given.how)
+    # The model's millimetres become true ones; the photographs stay as they are.
     return dataclasses.replace(person, views=tuple(views), scene=frame).scaled(size)
+
+
+def _with_refined_camera(view: View, frame: SceneFrame) -> View:
+    """The view with the camera, of the stored photograph, that sees the scene as the view sees the face."""
+    assert view.camera is not None
+    # x_cam = R_v x_model + t_v in mm, and x_scene = s R x_model + T; the camera is in the scene's unit, s a mm.
+    turn = rotation.matrix_from_quaternion(np.asarray(view.quaternion, np.float64)) @ frame.rotation.T
+    shift = frame.scale * np.asarray(view.translation, np.float64) - turn @ frame.translation
+    camera = view.camera.stored_pose(rotation.quaternion_from_matrix(turn), shift, view.orientation)
+    return dataclasses.replace(view, camera=camera)
 
 
 def write(person: Reconstruction, folder: Path) -> None:
@@ -148,4 +191,5 @@ def content(frame: SceneFrame) -> dict[str, object]:
         "quaternion": np.asarray(rotation.quaternion_from_matrix(frame.rotation), np.float64).tolist(),
         "translation": np.asarray(frame.translation, np.float64).tolist(),
         "cameras": frame.cameras,
+        "poses": frame.poses,
     }
