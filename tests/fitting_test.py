@@ -92,12 +92,6 @@ def test_surface_points_are_weighted_means_of_vertices(face_model, surface):
         np.testing.assert_allclose(points[row], expected, rtol=1e-6)
 
 
-def test_landmarks_are_surface_points(face_model):
-    found = fitting.SurfacePoints.of_landmarks(face_model, ["eye_right_0", "chin", "nose_ridge_3"])
-    assert found.names == ("eye_right_0", "nose_ridge_3")
-    np.testing.assert_array_equal(found.of(face_model.mean), face_model.mean[[8, 5]])
-
-
 def test_the_jacobian_is_that_of_finite_differences(face_model, surface):
     person = _person(face_model, surface, 1)
     linear = LinearPoints.restrict(face_model, surface)

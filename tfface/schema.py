@@ -77,7 +77,6 @@ DETAIL = Field(
 )
 SUBJECT = Field("subject", ("B",), "string", "-", "-", "Subject id; a mirrored subject keeps its id.")
 
-MODEL_INPUTS = (IMAGES, INTRINSICS, VIEW_MASK)
 MODEL_OUTPUTS = (COEFFICIENTS, VERTICES, QUATERNIONS, TRANSLATIONS, EXPRESSIONS, POSED, POINTS, DEVIATIONS)
 """What a model says, as a dict by key; one without a head for it has no such key."""
 EXAMPLE = (SUBJECT, IMAGES, INTRINSICS, VIEW_MASK, VERTICES, QUATERNIONS, TRANSLATIONS)

@@ -22,10 +22,6 @@ class History:
     steps: tuple[int, ...]
     errors: tuple[float, ...]
 
-    def first_below(self, error: float) -> int | None:
-        """The first validated step with at most this error, None if there is none."""
-        return next((step for step, value in zip(self.steps, self.errors, strict=True) if value <= error), None)
-
 
 def histories(paths: Mapping[str, str]) -> dict[str, History]:
     """The histories of those models that lie in the folder of their run.

@@ -67,12 +67,6 @@ class SurfacePoints:
         return len(self.names)
 
     @classmethod
-    def of_landmarks(cls, face_model: MorphableModel, names: Sequence[str]) -> "SurfacePoints":
-        """Those of the named landmarks that a 3DMM has, in the order of `names`."""
-        found = tuple(name for name in names if name in face_model.landmarks)
-        return cls(found, *_at_vertices([face_model.landmarks[name] for name in found]))
-
-    @classmethod
     def spread(cls, face_model: MorphableModel, count: int = NUM_SPREAD) -> "SurfacePoints":
         """The landmarks of a 3DMM and points spread evenly over its face: what a network looks for.
 

@@ -19,7 +19,6 @@ from tfface.serving.errors import failed_precondition, from_tensorflow
 
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 DEFAULT_SIGNATURE = "serving_default"
-PREDICT_METHOD = "tensorflow/serving/predict"
 _INITIALIZER = "__saved_model_init_op"
 _MOST_CALLABLES = 8
 _VARIABLES = ("VarHandleOp", "VariableV2")

@@ -82,11 +82,6 @@ def agree(
     return choices[int(tf.argmin(summed))]
 
 
-def policy_of(computed: str) -> str | None:
-    """The candidate that computes in a dtype, such as ``bfloat16``."""
-    return next((policy for policy in CANDIDATES if keras.DTypePolicy(policy).compute_dtype == computed), None)
-
-
 def tell(chosen: str, seconds: dict[str, float], deterministic: bool) -> None:
     """Prints what was chosen, and why."""
     why = ", ".join(f"{name} {taken:.3g} s" for name, taken in seconds.items()) or "as this run began"

@@ -6,9 +6,6 @@ from tfface.people.head import relief
 from tfface.people.head.half import Half
 from tfface.people.photographer.head_model import Part
 
-IRIS_RADIUS = 5.9
-"""mm. Horizontal visible iris diameter 11.8."""
-
 _POLAR = np.radians([9.0, 19.0, 28.9, 38.0, 48.0, 60.0, 74.0, 90.0, 108.0])
 _NUM_IRIS_RINGS = 3
 _CARUNCLE_DEPTH = 5.0  # mm before the centre of the eyeball.

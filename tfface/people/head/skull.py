@@ -48,9 +48,6 @@ _SECTION_AT_ARC = CubicSpline(_ARC, _SECTIONS, bc_type="natural")
 _FINE_ARC = np.linspace(0.0, _ARC[-1], 2000)
 _FINE_HEIGHT = _SECTION_AT_ARC(_FINE_ARC)[:, 0]
 
-ARC_LENGTH = float(_ARC[-1])
-"""mm. Length of the front midline of the loft, from the vertex of the head to the end of the neck."""
-
 
 def arc_at_height(height: np.ndarray) -> np.ndarray:
     """Where along the front midline of the loft a height lies.
