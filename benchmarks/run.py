@@ -156,6 +156,7 @@ BENCHMARKS = (
     Benchmark("rendering", "rendering.py", quick=("--subjects=2",), rows=_rendering),
     Benchmark("point errors", "point_errors.py", quick=("--subjects=8",), needs=("records",), takes=("model",)),
     Benchmark("true size", "true_size.py", quick=("--people=2",), takes=("model",)),
+    Benchmark("poses of cameras", "camera_poses.py", quick=("--people=1",), takes=("model",)),
     Benchmark("detectors", "detectors.py", quick=("--people=40",)),
     Benchmark("framing anew", "reframing.py", quick=("--people=6",)),
     Benchmark("unseen skin", "unseen_skin.py", quick=("--skins=1",)),

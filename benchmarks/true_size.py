@@ -40,7 +40,7 @@ from tfface.reconstruction import adjusting, irises, reconstruction_run, refinin
 from tfface.reconstruction.assembly import assemble
 from tfface.reconstruction.cropping import CropSettings, PersonCrops, crop_faces
 from tfface.reconstruction.input_files import Person
-from tfface.reconstruction.options import ReconstructionOptions
+from tfface.reconstruction.options import HELD, ReconstructionOptions
 from tfface.reconstruction.reconstructed_face import Reconstruction
 
 SEEDS = {"validation": 5150, "test": 4242}  # of people whom no model was trained on
@@ -113,7 +113,7 @@ class Sizes:
         self._adjuster = adjuster
 
     def seen(self, folder: pathlib.Path, cameras: scene.GivenCameras | None) -> tuple[Reconstruction, PersonCrops]:
-        """The person of a folder as the network and its points have them.
+        """The person of a folder as the network and its points have them, in the cameras' poses if there are any.
 
         Raises:
           ValueError: If a photograph shows no face.
@@ -126,7 +126,8 @@ class Sizes:
         (found,) = assemble([crops], self._models, 1)
         if isinstance(found, ValueError):
             raise found
-        return self._adjuster.adjusted(found, crops), crops
+        poses = HELD if cameras is None else cameras.poses
+        return dataclasses.replace(self._adjuster, camera_poses=poses).adjusted(found, crops), crops
 
     def told(
         self, folder: pathlib.Path, pupils: float, card: scale.KnownObject
