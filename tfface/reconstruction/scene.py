@@ -24,8 +24,8 @@ _POINTS = 200
 """Of the face, by which it is placed among the cameras."""
 _TURN_DEVIATION, _SHIFT_DEVIATION = 0.3, 3.0
 """Degrees and mm about and along each axis, of poses that are refined. For errors of about 1 degree and 10 mm: points
-of a photograph err together, and its pose is about a third as sure as the adjustment takes it (chosen among 1, 0.3 and 0.1
-degrees on five people, seed 778 of benchmarks/camera_poses.py)."""
+of a photograph err together, and its pose is about a third as sure as the adjustment takes it (chosen among 1, 0.3
+and 0.1 degrees on five people, seed 778 of benchmarks/camera_poses.py)."""
 _ONE_PLACE = 1e-6
 """Of the cameras' distance from the origin of their scene."""
 
