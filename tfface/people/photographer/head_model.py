@@ -22,7 +22,7 @@ class Part(enum.IntEnum):
     HAIR = 4
     """A volume of hair. Never in a `HeadModel`: the photographer puts it on."""
     CLOTH = 5
-    """A cap. Never in a `HeadModel` either."""
+    """Caps and clothes. Never in a `HeadModel` either."""
     GUMS = 6
     """Gums and tongue."""
     TEETH = 7

@@ -50,13 +50,14 @@ def sample_occluders(head: HeadModel, vertices: Array, skin: Array, rng: np.rand
     return worn
 
 
-def _colour(rng: np.random.Generator, low: float = -4.5, high: float = -0.7) -> Array:
+def colour(rng: np.random.Generator, low: float = -4.5, high: float = -0.7) -> Array:
     """Between black and bright, between grey and coloured, [3]."""
     tint = 1 + rng.uniform(0, 0.9) ** 2 * (rng.dirichlet(np.ones(3)) * 3 - 1)
     return (np.exp(rng.uniform(low, high)) * tint).astype(np.float32)
 
 
-def _piece(solids: list[Solid], colour: Array) -> Headwear:
+def piece(solids: list[Solid], colour: Array) -> Headwear:
+    """Solids of one colour ``[3]``, linear RGB, as one piece."""
     first = np.cumsum([0, *(len(vertices) for vertices, _ in solids[:-1])])
     vertices = np.concatenate([vertices for vertices, _ in solids]).astype(np.float32)
     triangles = np.concatenate([triangles + start for (_, triangles), start in zip(solids, first, strict=True)])
@@ -128,9 +129,9 @@ def _glasses(marks: npt.NDArray[np.floating], rng: np.random.Generator) -> list[
     bridge = np.stack((ends[0], (ends[0] + ends[1]) / 2 - (0, 2, 0), ends[1]))
     bridge[:, 2] = plane - 1
     frame.append(tube(bridge, thickness))
-    worn = [_piece(frame, _colour(rng))]
+    worn = [piece(frame, colour(rng))]
     if rng.random() < 0.2:
-        worn.append(_piece(lenses, _colour(rng, -5.0, -2.5)))
+        worn.append(piece(lenses, colour(rng, -5.0, -2.5)))
     return worn
 
 
@@ -167,7 +168,7 @@ def _scarf(head: HeadModel, vertices: Array, rng: np.random.Generator) -> Headwe
         headwear.skin_of(grid, vertices),
         headwear.lift(heights - top + wave, thick, 1.2),
         Part.CLOTH,
-        _colour(rng),
+        colour(rng),
     )
 
 
@@ -180,19 +181,19 @@ def _held(marks: npt.NDArray[np.floating], skin: Array, rng: np.random.Generator
     outward = (anchor - axis) * (1, 0, 1)
     outward /= np.linalg.norm(outward)
     if rng.random() < 0.6:
-        return [_piece(_hand(anchor, outward, rng), skin * np.float32(rng.uniform(0.7, 1.2)))]
+        return [piece(_hand(anchor, outward, rng), skin * np.float32(rng.uniform(0.7, 1.2)))]
     place = anchor + rng.uniform(20, 70) * outward + rng.normal(0, 12, 3)
     kind = rng.integers(3)
     if kind == 0:
         size = np.diag((rng.uniform(32, 40), rng.uniform(60, 80), 4.0))
-        return [_piece([_box(place, size @ _tilt(rng))], _colour(rng, -5.0, -1.5))]
+        return [piece([_box(place, size @ _tilt(rng))], colour(rng, -5.0, -1.5))]
     if kind == 1:
         place[1] += 35
         up = np.array([0, -rng.uniform(35, 55), 0]) @ _tilt(rng)
-        return [_piece([tube(np.stack((place - up, place + up)), rng.uniform(30, 42), sides=16)], _colour(rng))]
+        return [piece([tube(np.stack((place - up, place + up)), rng.uniform(30, 42), sides=16)], colour(rng))]
     down = np.array([0, 1.0, 0]) @ _tilt(rng) + 0.5 * outward
     ball = ellipsoid(place, np.eye(3) * rng.uniform(18, 28))
-    return [_piece([ball, tube(np.stack((place, place + 120 * down)), 12.0, sides=10)], _colour(rng, -4.5, -2.0))]
+    return [piece([ball, tube(np.stack((place, place + 120 * down)), 12.0, sides=10)], colour(rng, -4.5, -2.0))]
 
 
 def _tilt(rng: np.random.Generator) -> npt.NDArray[np.floating]:

@@ -13,6 +13,7 @@ from tfface.people.people_source import View
 from tfface.people.photographer import (
     appearance,
     background,
+    clothing,
     framing,
     hair,
     headwear,
@@ -78,6 +79,8 @@ def photograph(
         worn = []  # A shell of hair is seen below a cap alone.
     if settings.occluders == "varied":
         worn += occluders.sample_occluders(head, vertices, _skin_colour(unrolled, look), rng.spawn(1)[0])
+    if assets is not None:
+        worn += clothing.sample_clothes(head, vertices, _skin_colour(unrolled, look), rng.spawn(1)[0])
     moves = head.expressions is not None and settings.expressions == SAMPLED
     sitter = shading.Sitter.dressed(head, unrolled, look, worn)
     if look.hair_style is not None and not capped:
