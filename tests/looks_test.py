@@ -98,6 +98,20 @@ def test_photographs_of_dressed_people_repeat_and_have_the_same_truth(assets):
     assert first.image != taken(VARIED, None).image
 
 
+def test_who_looks_real_is_dressed_and_who_is_painted_is_not(assets, monkeypatch):
+    """A picture changes with the clothes if there are any."""
+    head = egg.head()
+    settings = dataclasses.replace(VARIED, margin=0.8)
+
+    def taken(given: str | None) -> bytes:
+        return photographer.photograph(head, head.template_vertices, settings, np.random.default_rng(5), given)[0].image
+
+    real, painted = taken(assets), taken(None)
+    monkeypatch.setattr(photographer.photographer.clothing, "sample_clothes", lambda *_: [])
+    assert taken(assets) != real
+    assert taken(None) == painted
+
+
 def test_hair_follows_the_head_and_hides_what_lies_behind(assets):
     (style,) = wardrobe.wardrobe(assets).hair
     template = egg.head().template_vertices
