@@ -26,8 +26,8 @@ _ABOVE_RIM = 10.0
 """mm above the rim of the head's skin where the body's begins, inside the neck."""
 _CLIMB = 25.0
 """mm above where the body begins, up to where garments may climb to lie over the head's own skin."""
-_BELOW_CHIN = 8.0
-"""mm, up to where they may climb in front."""
+_FRONT = 0.5
+"""Cosine of the azimuth up to which the neck counts as its front."""
 _CLEARANCE = 7.0
 """mm more between garments and the head's own skin, whose triangles may reach through theirs."""
 _LEVELS = np.concatenate((np.linspace(0, 1, 15), np.linspace(1, 2, 7)[1:]))
@@ -117,9 +117,9 @@ class _Body:
         """Points raised so that they lie over the head's own skin, which flares towards the shoulders."""
         around = points - self.centre
         flare = self.flare(around[..., 0], around[..., 2]) - above - np.where(above > 0, _CLEARANCE, 0)
-        # In front it would reach the underside of the jaw.
-        highest = np.where(around[..., 2] < 0, self.chin + _BELOW_CHIN - self.centre[1], -np.inf)
-        around[..., 1] = np.fmin(around[..., 1], np.maximum(flare, highest))
+        # In front the skin hardly flares, and above there is the jaw.
+        behind = around[..., 2] > -_FRONT * np.hypot(around[..., 0], around[..., 2])
+        around[..., 1] = np.where(behind, np.fmin(around[..., 1], flare), around[..., 1])
         return self.centre + around
 
     def skin(self) -> occluders.Solid:
