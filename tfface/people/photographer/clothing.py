@@ -73,13 +73,13 @@ class _Body:
         ring = skin[np.argmin(np.abs(heights - (vertices[:, 1].max() - _ABOVE_RIM)))]
         centre = (ring.min(axis=0) + ring.max(axis=0)) / 2
         azimuth = np.linspace(-np.pi, np.pi, len(ring))
-        radius = _radius(ring - centre, azimuth)
+        smooth = scipy.ndimage.gaussian_filter1d(_radius(ring - centre, azimuth)[:-1], 1.5, mode="wrap")
         around = vertices[np.unique(head.triangles[head.part == Part.SKIN])].astype(np.float64) - centre
         lowest = around[around[:, 1] > -_CLIMB]
         size = float(rng.normal(1, 0.08))
         return cls(
             azimuth,
-            scipy.ndimage.gaussian_filter1d(radius, 1.5, mode="wrap"),
+            np.append(smooth, smooth[0]),
             centre,
             float(vertices[head.landmarks[schema.IBUG68[8]], 1]),
             195 * size,
