@@ -10,6 +10,7 @@ import tfface
 from tfface import schema
 from tfface.data import preprocess
 from tfface.face import MorphableModel
+from tfface.face.surface_points import SurfacePoints
 from tfface.models import FaceModel
 from tfface.reconstruction.predictor import Crop, Prediction, batches, predictions, unseen
 
@@ -72,16 +73,21 @@ class LoadedModel:
         return found
 
 
-def open_face_model(path: str) -> MorphableModel:
+def open_face_model(path: str) -> tuple[MorphableModel, SurfacePoints | None]:
     """Opens a 3DMM: its own file, or the one that a model (``.keras``) carries.
+
+    Returns:
+      The 3DMM, and where a model's points lie on it: those that this model finds, or that one of this 3DMM would find.
 
     Raises:
       FileNotFoundError: If there is no such file.
       ValueError: naming the file, if it is neither.
     """
     if os.path.splitext(path)[1] != ".keras":
-        return MorphableModel.load(path)
-    return _opened(path).morphable_model
+        face_model = MorphableModel.load(path)
+        return face_model, SurfacePoints.spread(face_model)
+    model = _opened(path)
+    return model.morphable_model, model.surface_points
 
 
 def _opened(path: str) -> FaceModel:

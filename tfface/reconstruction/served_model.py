@@ -14,6 +14,7 @@ from tfface.reconstruction.predictor import Crop, Prediction, batches, predictio
 from tfface.serving import client
 
 _ASKED = (schema.COEFFICIENTS, schema.VERTICES, schema.QUATERNIONS, schema.TRANSLATIONS, schema.EXPRESSIONS)
+_OF_POINTS = (schema.POINTS, schema.DEVIATIONS)
 _TOO_MANY = "is larger than maximum input batch size"
 """What a server says, TensorFlow Serving too, of more examples than it takes in one request."""
 _SAME_FACE_MM = 0.05
@@ -29,17 +30,18 @@ class ServedModel:
         Args:
           address: ``host:port`` of gRPC.
           model: The model's name there.
-          face_model: Path of the model's 3DMM, which a server does not send: face_model.h5 of its records, or a
-            ``.keras`` file with it.
+          face_model: Path of the model's 3DMM, which a server does not send, nor where points lie on it: face_model.h5
+            of its records, or a ``.keras`` file with it.
           batch_size: Sets a request.
 
         Raises:
           FileNotFoundError: If there is no such 3DMM.
-          ValueError: If the 3DMM cannot be read, or the model predicts no poses, or not from square crops.
+          ValueError: If the 3DMM cannot be read, or the model predicts no poses, or not from square crops, or finds
+            other points than a model of this 3DMM.
           OSError: If the server does not answer.
         """
         self._address, self._batch_size = address, batch_size
-        self.face_model = open_face_model(face_model)
+        self.face_model, surface = open_face_model(face_model)
         self._client = client.Client(address, model=model)
         try:
             signature = self._client.signatures()["tensors"]
@@ -53,8 +55,16 @@ class ServedModel:
             raise ValueError(f"server {address}: model {model}: expected one of square crops that predicts poses")
         self.num_views, self.size = int(views), int(height)
         self.takes_fewer = schema.VIEW_MASK.key in inputs
-        self.surface: SurfacePoints | None = None  # a server does not tell where its points lie
-        self._outputs = [field.key for field in _ASKED if field.key in signature.outputs]
+        self.surface: SurfacePoints | None = None
+        if schema.POINTS.key in signature.outputs:
+            count = int(signature.outputs[schema.POINTS.key].tensor_shape.dim[-2].size)
+            if surface is None or len(surface) != count:
+                self._client.close()
+                lie = "no points" if surface is None else f"{len(surface)} points"
+                raise ValueError(f"face_model: {face_model} has {lie}, server {address}'s model finds {count}")
+            self.surface = surface
+        asked = _ASKED if self.surface is None else _ASKED + _OF_POINTS
+        self._outputs = [field.key for field in asked if field.key in signature.outputs]
 
     def __enter__(self) -> "ServedModel":
         return self
@@ -95,6 +105,14 @@ class ServedModel:
                 raise self._failure(error) from error
             half = len(batch) // 2
             return self._answered(batch[:half]) + self._answered(batch[half:])
+        if self.surface is not None:
+            # A server tells points in px of what was sent, a `Prediction` in those of crops of the model's size.
+            scale = np.ones(intrinsics.shape[:2], np.float32)
+            for row, crops in enumerate(batch):
+                scale[row, : len(crops)] = [self.size / crop.pixels.shape[0] for crop in crops]
+            points, deviations = (outputs[field.key] for field in _OF_POINTS)
+            outputs[schema.POINTS.key] = scale[..., None, None] * points
+            outputs[schema.DEVIATIONS.key] = scale[..., None] * deviations
         return predictions(batch, outputs)
 
     def _check_face_model(self, prediction: Prediction) -> None:

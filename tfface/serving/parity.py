@@ -149,6 +149,10 @@ def check_servable(servable: Servable, model: keras.Model) -> dict[str, float]:
             inputs = {key: feeds[key] for key in definition.inputs}
             found = servable.run(name, inputs, list(definition.outputs))
             expected = predict(model, crops, np.asarray(crop_intrinsics))
+            if resized and schema.POINTS.key in expected:  # told in px of what was sent
+                scale = np.array(size[::-1], np.float32) / np.array(pictures.shape[-2:-4:-1], np.float32)
+                for key, factor in ((schema.POINTS.key, scale), (schema.DEVIATIONS.key, np.sqrt(scale.prod()))):
+                    expected[key] = (expected[key] / factor).astype(np.float32)
             for key, value in compare(f"{name}, batch {batch}", model, found, expected).items():
                 largest[key] = max(largest.get(key, 0.0), value)
     return largest
