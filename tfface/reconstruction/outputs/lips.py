@@ -76,11 +76,8 @@ def without_teeth(samples: Samples, texels: Texels, regions: Array, num_skin: in
     dark = smoothstep(*_DARK, lips[:, 0] / max(float(cheeks[0]), 1e-3))
     # As a share around each vertex: single texels neither count, nor are the rims of teeth left over.
     seen = samples.seen[on_lips]
-    other = np.stack((np.maximum(white, dark), np.ones_like(dark)), axis=1)
-    sums = texels.at_vertices(other, seen)
-    around = texels.at_texels(sums[:, :1] / np.maximum(sums[:, 1:], 1e-9), seen)[:, 0]
     kept = np.ones_like(samples.trust)
-    kept[on_lips] = 1 - lip[on_lips] * smoothstep(*_SURROUNDED, around)
+    kept[on_lips] = 1 - lip[on_lips] * smoothstep(*_SURROUNDED, texels.around(np.maximum(white, dark), seen))
     return dataclasses.replace(samples, weights=samples.weights * kept, trust=samples.trust * kept)
 
 

@@ -50,6 +50,11 @@ class Texels:
         """
         return (self._matrix(chosen).T @ values.astype(np.float32, copy=False)).astype(np.float64)
 
+    def around(self, values: Array, chosen: Indices) -> Array:
+        """[T'] float32: at texels `chosen` [T'], means of values [T'] of those of them that share their vertices."""
+        sums = self.at_vertices(np.stack((values, np.ones_like(values)), axis=1), chosen)
+        return self.at_texels(sums[:, :1] / np.maximum(sums[:, 1:], 1e-9), chosen)[:, 0]
+
     @functools.cached_property
     def share(self) -> Array:
         """[P] float64: the texels of each vertex, by which its sums become means; above 0."""

@@ -10,7 +10,17 @@ import numpy.typing as npt
 from tfface.face import MorphableModel
 from tfface.geometry import mesh, raycast
 from tfface.reconstruction.options import TEXTURE_SIZE
-from tfface.reconstruction.outputs import albedo, balance, blending, gaze, head_parts, inside_texture, lips, sampling
+from tfface.reconstruction.outputs import (
+    albedo,
+    balance,
+    blending,
+    gaze,
+    head_parts,
+    inside_texture,
+    lips,
+    sampling,
+    throat,
+)
 from tfface.reconstruction.outputs.made_once import made_once
 from tfface.reconstruction.outputs.output_mesh import OutputSurface, output_surface, shade_of
 from tfface.reconstruction.outputs.texels import Texels, mirrored_texels, rasterise
@@ -186,6 +196,7 @@ class _Layout:
       mirrored: ``[T]``, each texel's mirror image, or None.
       mouth: Where the lips are, or None if the 3DMM's landmarks do not tell.
       skin: What its skin is like, if the package's model knows this surface.
+      throat: ``[P]``, see `throat.throat_of`.
       inside: Of what hides parts of the surface, if it has a texture of its own.
     """
 
@@ -197,6 +208,7 @@ class _Layout:
     mirrored: Indices | None
     mouth: lips.Mouth | None
     skin: albedo.AlbedoModel | None
+    throat: Array | None
     inside: inside_texture.Layout | None = None
 
 
@@ -242,6 +254,9 @@ def _bake(
         num_skin = len(surface.triangles) - surface.num_closing
         regions = texels.at_texels(np.stack((layout.mouth.lips, layout.mouth.cheeks), axis=1))
         samples = [lips.without_teeth(sample, texels, regions, num_skin) for sample in samples]
+        if layout.throat is not None:
+            regions = texels.at_texels(np.stack((layout.throat, layout.mouth.cheeks), axis=1))
+            samples = [throat.without_clothes(sample, texels, regions) for sample in samples]
     finest = max(sample.resolution for sample in samples)
     if finest == 0:
         names = ", ".join(view.name for view in reconstruction.views)
@@ -332,7 +347,8 @@ def _unwrapped_face(face_model: MorphableModel) -> tuple[OutputSurface, Atlas]:
 @made_once
 def _face_layout(face_model: MorphableModel, size: int) -> _Layout:
     surface, atlas = _unwrapped_face(face_model)
-    return _laid_out(surface, atlas, size, lips.mouth_of(face_model))
+    below = throat.throat_of(face_model, surface.template)
+    return _laid_out(surface, atlas, size, (lips.mouth_of(face_model), below))
 
 
 @made_once
@@ -365,14 +381,20 @@ def _head_layout(face_model: MorphableModel, size: int) -> _Layout:
         whole = np.zeros((2, head.num_vertices), np.float32)
         whole[:, head.face_index] = mouth.lips, mouth.cheeks
         mouth = lips.Mouth(*whole)
-    return dataclasses.replace(_laid_out(surface, atlas, size, mouth, hiding), inside=inside)
+    below = throat.throat_of(face_model, head.mean)
+    return dataclasses.replace(_laid_out(surface, atlas, size, (mouth, below), hiding), inside=inside)
 
 
 def _laid_out(
-    surface: OutputSurface, atlas: Atlas, size: int, mouth: lips.Mouth | None, hiding: Sequence[Indices] = ()
+    surface: OutputSurface,
+    atlas: Atlas,
+    size: int,
+    regions: tuple[lips.Mouth | None, Array | None],
+    hiding: Sequence[Indices] = (),
 ) -> _Layout:
     texels = rasterise(surface, atlas, size)
     mirrored = None if surface.symmetry is None else mirrored_texels(surface.symmetry, atlas, texels)
     others = np.concatenate((np.zeros((0, 3), np.int32), *hiding))
     skin = albedo.of(surface.triangles[: len(surface.triangles) - surface.num_closing], texels.num_vertices)
-    return _Layout(surface, others, atlas, texels, shade_of(surface), mirrored, mouth, skin)
+    mouth, below = regions
+    return _Layout(surface, others, atlas, texels, shade_of(surface), mirrored, mouth, skin, below)
