@@ -26,6 +26,15 @@ def sphere(subdivisions=2, radius=80.0):
     return np.asarray(solid.vertices), np.asarray(solid.faces)
 
 
+def test_a_grid_has_two_triangles_a_cell_that_face_who_sees_its_rows_run_down():
+    columns, rows = np.meshgrid(np.arange(4.0), np.arange(3.0))  # y points down, z away from who looks
+    vertices = np.stack((columns, rows, 0 * rows), axis=-1).reshape(-1, 3)
+    triangles = mesh.grid_triangles(np.arange(12).reshape(3, 4))
+    assert triangles.shape == (12, 3)
+    np.testing.assert_allclose(mesh.triangle_normals(vertices, triangles), np.tile([0, 0, -1.0], (12, 1)))
+    np.testing.assert_allclose(mesh.vertex_areas(vertices, triangles).sum(), 6)
+
+
 def test_a_mesh_keeps_what_it_is_given():
     made = mesh.Mesh(SQUARE.tolist(), SQUARE_TRIANGLES, {"corner": np.int64(2)})
     assert made.vertices.dtype == np.float64

@@ -182,6 +182,15 @@ def trimmed(vertices: Array, triangles: Indices) -> tuple[Array, Indices]:
     return vertices[used], new_index[triangles]
 
 
+def grid_triangles(index: Indices) -> Indices:
+    """``[2 (L - 1) (C - 1), 3]``: two for each cell between rows and columns of vertices ``index`` ``[L, C]``.
+
+    They are wound outwards where, seen from outside, rows run down and columns to the right.
+    """
+    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
+    return np.concatenate([np.stack(corners, axis=-1).reshape(-1, 3) for corners in ((a, c, b), (b, c, d))])
+
+
 def edges(triangles: Indices) -> Indices:
     """Undirected edges of a mesh, each once.
 

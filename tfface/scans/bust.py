@@ -48,7 +48,5 @@ def torso(head: npt.NDArray[np.floating], chin: npt.NDArray[np.floating]) -> mes
         rings.append(np.stack((middle[0] + x, np.full_like(x, chin[1] + height), middle[2] + z), axis=-1))
     vertices = np.concatenate(rings)
     index = np.arange(len(vertices)).reshape(len(rings), _SEGMENTS)
-    a, b = index[:-1], np.roll(index[:-1], -1, axis=1)
-    c, d = index[1:], np.roll(index[1:], -1, axis=1)
-    triangles = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, c, b), (b, c, d))])
+    triangles = mesh.grid_triangles(np.concatenate((index, index[:, :1]), axis=1))
     return mesh.Mesh(vertices.astype(np.float32), triangles.astype(np.int32))

@@ -13,7 +13,7 @@ import scipy.interpolate
 import scipy.ndimage
 
 from tfface import schema
-from tfface.geometry import rotation
+from tfface.geometry import mesh, rotation
 from tfface.geometry.interpolation import smoothstep
 from tfface.people.photographer import headwear, occluders
 from tfface.people.photographer.head_model import HeadModel, Part
@@ -230,9 +230,7 @@ def _tie(body: _Body) -> occluders.Solid:
 
 def _surface(points: Numbers) -> occluders.Solid:
     """Triangles between the rows and columns of points ``[L, C, 3]``."""
-    index = np.arange(points[..., 0].size).reshape(points.shape[:2])
-    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    triangles = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, c, b), (b, c, d))])
+    triangles = mesh.grid_triangles(np.arange(points[..., 0].size).reshape(points.shape[:2]))
     return points.reshape(-1, 3), triangles.astype(np.int32)
 
 

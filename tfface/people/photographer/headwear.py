@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from tfface import schema
-from tfface.geometry import raycast
+from tfface.geometry import mesh, raycast
 from tfface.geometry.interpolation import smoothstep
 from tfface.people.photographer import masks
 from tfface.people.photographer.head_model import HeadModel, Part
@@ -94,8 +94,7 @@ def grid_of(head: HeadModel) -> Grid:
     points = np.einsum("rcb,rcbk->rck", weights, vertices[corners])
     size = len(levels), _COLUMNS + 1
     index = np.arange(size[0] * size[1]).reshape(size)
-    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    triangles = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, c, b), (b, c, d))])
+    triangles = mesh.grid_triangles(index)
     across, along = np.meshgrid(np.linspace(0, STRANDS[1] - 1, size[1]), np.linspace(0, STRANDS[0] - 1, size[0]))
     return Grid(
         corners,
@@ -191,8 +190,7 @@ def _sample_cap(grid: Grid, skin: Array, rng: np.random.Generator) -> Headwear:
     out = rim + (steps * reach)[..., None] * ahead
     out[..., 1] += 10 * angle**2 * steps
     index = np.arange(out[..., 0].size).reshape(out.shape[:2]) + len(crown.vertices)
-    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    triangles = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, c, b), (b, c, d))])
+    triangles = mesh.grid_triangles(index)
     vertices = out.reshape(-1, 3)
     return Headwear(
         np.concatenate((crown.vertices, vertices)).astype(np.float32),
