@@ -20,22 +20,22 @@ import tfface
 from tfface import schema
 from tfface.evaluation.subjects import Subjects
 from tfface.models import FaceModel
-from tfface.training import objectives
+from tfface.training.point_truth import PointTruth
 
 CUT = 4.0
 
 
 def errors(subjects: Subjects, model: FaceModel) -> np.ndarray:
     """Of every view, in deviations ``[S, V, Q, 2]``, less what an affine map explains."""
-    surface, found = model.surface_points, []
-    if surface is None:
+    if model.surface_points is None:
         raise ValueError("model: expected one that finds points, got one without")
+    truth, found = PointTruth(model.surface_points, model.morphable_model), []
     for batch in subjects.batches(model.image_size):
         count, views = batch[schema.IMAGES.key].shape[:2]
         images = tf.reshape(batch[schema.IMAGES.key], (count * views, 1, *batch[schema.IMAGES.key].shape[2:]))
         intrinsics = tf.reshape(batch[schema.INTRINSICS.key], (count * views, 1, 3, 3))
         outputs = model({schema.IMAGES.key: tf.cast(images, tf.float32), schema.INTRINSICS.key: intrinsics})
-        true = objectives.true_points(batch, surface).numpy()
+        true = truth(batch).numpy()
         points = np.reshape(outputs[schema.POINTS.key], true.shape)
         deviations = np.reshape(outputs[schema.DEVIATIONS.key], true.shape[:3])
         found.append(((points - true) / deviations[..., None], deviations, true))

@@ -12,6 +12,7 @@ import pytest
 import trimesh
 
 from tfface.face import Expressions, Head, arkit
+from tfface.face.eyes import eye_shell
 from tfface.reconstruction.outputs import avatar, avatar_building, avatar_glb, head_parts, seated_eyes, texture
 
 NAMES = ("jawOpen", "mouthSmile_L", "mouthSmile_R", "eyeBlink_L", "eyeBlink_R")
@@ -107,7 +108,7 @@ def test_the_skin_takes_its_colours_from_the_photographs():
 
 def test_a_lid_that_would_pass_through_an_eyeball_is_laid_upon_it():
     head = person().face_model.head
-    shell = head_parts.eye_shell(head)
+    shell = eye_shell(head)
     for eye in seated_eyes.sides(built().vertices, shell):
         centre, radius = seated_eyes.sphere(built().vertices[eye].astype(float))
         assert radius < 14.0

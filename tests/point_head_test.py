@@ -17,6 +17,7 @@ from tfface.models import FaceModel, point_head
 from tfface.models.heads import Setting
 from tfface.serving import litert, signatures
 from tfface.training import objectives
+from tfface.training.point_truth import PointTruth
 
 pytestmark = pytest.mark.usefixtures("keras_session")
 
@@ -138,7 +139,7 @@ def _scenes(surface, batch=3, views=2):
         "expressions_known": known,
     }
     batch_ = {key: tf.constant(value, tf.float32) for key, value in given.items()}
-    return batch_, objectives.true_points(batch_, surface)
+    return batch_, PointTruth(surface, SMALL)(batch_)
 
 
 def test_true_points_are_projections_of_the_posed_face():
@@ -191,7 +192,8 @@ def test_a_step_minimises_the_sum_and_eq_2_alone_without_points():
     outputs = {key: batch[key] for key in ("vertices", "quaternions")} | {"translations": batch["translations"] + 1.0}
     step = tf.constant(0)
     eq_2 = objectives.reprojection(batch, outputs)
-    joint = objectives.training_objective("single_view", surface=surface)
+    truth = PointTruth(surface, SMALL)
+    joint = objectives.training_objective("single_view", truth=truth)
     np.testing.assert_array_equal(joint(batch, outputs, step), eq_2)
     outputs |= {"points": true + 0.3, "deviations": tf.ones_like(true[..., 0])}
     expected = losses.with_likeliest_deviation(eq_2, batch["view_mask"]) + 0.09 * np.array([2.0, 2.0, 1.0])
@@ -199,7 +201,7 @@ def test_a_step_minimises_the_sum_and_eq_2_alone_without_points():
     measured = objectives.means(
         {
             key: float(value)
-            for key, value in objectives.measures(batch, outputs, objectives.reprojection, surface).items()
+            for key, value in objectives.measures(batch, outputs, objectives.reprojection, truth).items()
         }
     )
     np.testing.assert_allclose(measured["points_px"], 0.3 * np.sqrt(2), rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Points that are fixed on the surface of a 3DMM, and those that networks look for in photographs."""
+"""Points that are fixed on the surface of a 3DMM, or of its head, and those that networks look for in photographs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface import schema
+from tfface.face import eyes
 from tfface.face.morphable_model import MorphableModel
 
 Array = npt.NDArray[np.floating]
@@ -22,7 +23,7 @@ class SurfacePoints:
 
     Attributes:
       names: ``[Q]``, each once.
-      vertices: ``[Q, 3]``, indices of the 3DMM's vertices.
+      vertices: ``[Q, 3]``, indices of the 3DMM's P vertices; P + v is vertex v of its head.
       weights: ``[Q, 3]`` float64, whose rows sum to 1.
       offsets: ``[Q, 3]``, mm, model frame: where each point lies, from that mean of vertices; None for on it.
       mirror: ``[Q]``, index of the mirror image of each point, which is that of its mirror image; None if not known.
@@ -80,7 +81,8 @@ class SurfacePoints:
 
         Returns:
           The landmarks of `schema.IBUG68` in their order, each vertex once, then the others by falling distance, named
-          ``vertex_<index>``. With a mirror image each, if the 3DMM is symmetric.
+          ``vertex_<index>``, then the middles of the irises (`eyes.iris_vertices`) of a 3DMM whose head has eyes that
+          turn. With a mirror image each, if the 3DMM is symmetric.
         """
         images = np.arange(face_model.num_vertices) if face_model.symmetry is None else face_model.symmetry
         names = {face_model.landmarks[name]: name for name in schema.IBUG68[::-1] if name in face_model.landmarks}
@@ -105,24 +107,53 @@ class SurfacePoints:
             take(pair)
             chosen += pair
         place = {vertex: number for number, vertex in enumerate(chosen)}
-        mirror = None if face_model.symmetry is None else np.array([place[int(images[v])] for v in chosen], np.int64)
-        return cls(tuple(names.get(v, f"vertex_{v}") for v in chosen), *_at_vertices(chosen), mirror)
+        mirror = [place[int(images[vertex])] for vertex in chosen]
+        irises = eyes.iris_vertices(face_model.head, face_model.landmarks)
+        mirror += [len(chosen) + number for number in range(len(irises))][::-1]
+        inside = [face_model.num_vertices + vertex for vertex in irises.values()]
+        return cls(
+            (*(names.get(v, f"vertex_{v}") for v in chosen), *irises),
+            *_at_vertices(chosen + inside),
+            None if face_model.symmetry is None else np.array(mirror, np.int64),
+        )
 
-    def positions(self, vertices: Array) -> Array:
-        """The points ``[..., Q, 3]`` float64 of a surface ``[..., P, 3]``, mm, model frame."""
-        points = self.of(vertices)
+    def without_irises(self) -> "SurfacePoints":
+        """Those of `spread` that are on the face."""
+        kept = slice(len([name for name in self.names if name not in eyes.IRIS_NAMES]))
+        mirror = None if self.mirror is None else self.mirror[kept]
+        return SurfacePoints(self.names[kept], self.vertices[kept], self.weights[kept], mirror)
+
+    def inside(self, num_vertices: int) -> Indices:
+        """Places ``[n]`` of the points of the head, which have no vertex of the face's P."""
+        return np.flatnonzero((self.vertices >= num_vertices).any(axis=1))
+
+    def positions(self, vertices: Array, head: Array | None = None) -> Array:
+        """The points ``[..., Q, 3]`` float64 of a surface, see `of`, mm, model frame."""
+        points = self.of(vertices, head)
         return points if self.offsets is None else points + self.offsets
 
-    def of(self, field: Array) -> Array:
+    def of(self, field: Array, head: Array | None = None) -> Array:
         """A field of the vertices at the points.
 
         Args:
-          field: ``[..., P, 3]``, positions or displacements of the vertices.
+          field: ``[..., P, 3]``, positions or displacements of the face's vertices.
+          head: ``[..., V, 3]``, those of the head's, which points of the head need.
 
         Returns:
           ``[..., Q, 3]`` float64.
+
+        Raises:
+          ValueError: If a point is at a vertex that is not given.
         """
-        return np.einsum("qi,...qic->...qc", self.weights, field[..., self.vertices, :].astype(np.float64))
+        count = field.shape[-2]
+        given = count if head is None else count + head.shape[-2]
+        if self.vertices.size and self.vertices.max() >= given:
+            raise ValueError(f"points: expected vertices below {given}, got {int(self.vertices.max())}")
+        of_face = self.vertices < count
+        corners = field[..., np.where(of_face, self.vertices, 0), :].astype(np.float64)
+        if head is not None:
+            corners[..., ~of_face, :] = head[..., self.vertices[~of_face] - count, :]
+        return np.einsum("qi,...qic->...qc", self.weights, corners)
 
 
 def _at_vertices(vertices: Sequence[int]) -> tuple[Indices, Array]:

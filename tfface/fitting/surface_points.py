@@ -40,15 +40,12 @@ class LinearPoints:
         Raises:
           ValueError: If a point names a vertex that the 3DMM does not have.
         """
-        if len(points) and points.vertices.max() >= face_model.num_vertices:
-            raise ValueError(
-                f"points: expected vertices below {face_model.num_vertices}, got {int(points.vertices.max())}"
-            )
-        moved = face_model.expressions if expressive else None
+        head, moved = face_model.head, face_model.expressions if expressive else None
+        of_head = None if head is None or head.expressions is None else head.expressions.deltas
         return cls(
-            points.positions(face_model.mean),
-            points.of(face_model.scaled_basis),
-            np.zeros((0, len(points), 3)) if moved is None else points.of(moved.deltas),
+            points.positions(face_model.mean, None if head is None else head.mean),
+            points.of(face_model.scaled_basis, None if head is None else head.scaled_basis),
+            np.zeros((0, len(points), 3)) if moved is None else points.of(moved.deltas, of_head),
         )
 
     @functools.cached_property

@@ -236,13 +236,19 @@ class FaceModel:
     def initialize(self, source: "FaceModel") -> list[str]:
         """Copies into this model the weights of the encoder and of every part that `source` has in the same shape.
 
+        Of a head of points, those of the points that both look for.
+
         Returns:
           The names of the parts that were copied; the others keep their weights.
 
         Raises:
           ValueError: If the two do not share encoder or 3DMM.
         """
-        return self._take("initialize", source, lambda _, given: given)
+        taken = self._take("initialize", source, lambda _, given: given)
+        own, given = self.point_head, source.point_head
+        if own is not None and given is not None and point_head.NAME not in taken and point_head.take_over(own, given):
+            taken.append(point_head.NAME)
+        return taken
 
     def average(self, other: "FaceModel") -> list[str]:
         """Takes the mean of this model's weights and another's, part by part, where the shapes are the same.

@@ -22,7 +22,7 @@ DETAIL_BLOCK = "block3"
 """The block of the encoder whose output the head sees in detail: cells of 8 px."""
 
 _CHANNELS = 64
-_LAYER = "found_points"
+_LAYER, _NUMBERS = "found_points", "output"
 
 
 def build(
@@ -59,7 +59,7 @@ def build(
     cells = [keras.layers.Flatten(name=f"flat_{name}")(maps) for name, maps in (("deep", deep), ("detail", detail))]
     hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden")(keras.layers.Concatenate()(cells))
     surface = SurfacePoints.spread(setting.morphable_model)
-    numbers = keras.layers.Dense(3 * len(surface), kernel_initializer="zeros", name="output")(hidden)
+    numbers = keras.layers.Dense(3 * len(surface), kernel_initializer="zeros", name=_NUMBERS)(hidden)
     found = FoundPoints.of(surface, setting, name=_LAYER)(numbers)
     outputs = {key: layers.UnfoldViews(num_views, name=f"{key}_of_views")(value) for key, value in found.items()}
     return keras.Model(inputs, outputs, name=NAME)
@@ -70,6 +70,32 @@ def parts(architecture: Encoder) -> tuple[str, ...]:
     blocks = list(architecture.blocks)
     above = blocks[blocks.index(DETAIL_BLOCK) + 1]
     return architecture.parts[architecture.parts.index(above) :]
+
+
+def take_over(own: keras.Model, given: keras.Model) -> bool:
+    """Copies another head's weights into one that looks for points more or fewer; those that it lacks start anew.
+
+    Returns:
+      Whether the heads see the same, so that weights were copied.
+    """
+    layer: Any = own.get_layer(_LAYER)
+    names, others = layer.names, given.get_layer(_LAYER).names
+    shared = [(names.index(name), place) for place, name in enumerate(others) if name in names]
+    pairs = [
+        (mine, theirs)
+        for mine, theirs in zip(own.trainable_variables, given.trainable_variables, strict=True)
+        if mine.path.split("/")[-2] != _NUMBERS
+    ]
+    if not shared or any(mine.shape != theirs.shape for mine, theirs in pairs):
+        return False
+    for mine, theirs in pairs:
+        mine.assign(theirs)
+    to, taken = np.array(shared).T
+    for mine, theirs in zip(own.get_layer(_NUMBERS).weights, given.get_layer(_NUMBERS).weights, strict=True):
+        of_points = np.reshape(mine, (*mine.shape[:-1], -1, 3))
+        of_points[..., to, :] = np.reshape(theirs, (*theirs.shape[:-1], -1, 3))[..., taken, :]
+        mine.assign(of_points.reshape(mine.shape))
+    return True
 
 
 def surface_points(network: keras.Model) -> SurfacePoints | None:
@@ -119,7 +145,8 @@ class FoundPoints(keras.layers.Layer):
         height, width = setting.image_size
         x, y, log_size = setting.camera.translation_mean
         px_from_mm = np.exp(log_size) * width / decoders.TranslationDecoder.REFERENCE_LENGTH
-        mean = surface.of(setting.morphable_model.mean)[:, :2]
+        mean, head = setting.morphable_model.mean, setting.morphable_model.head
+        mean = surface.positions(mean, None if head is None else head.mean)[:, :2]
         layer.start.assign(np.array([x * width, y * height]) + px_from_mm * mean)
         return layer
 

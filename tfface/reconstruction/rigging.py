@@ -12,6 +12,7 @@ import scipy.spatial
 
 from tfface import files, schema, version
 from tfface.face import Head, MorphableModel, arkit
+from tfface.face.eyes import EYES
 from tfface.face.register import Registration, register_scan
 from tfface.geometry import alignment, mesh
 from tfface.geometry.interpolation import smoothstep
@@ -29,7 +30,7 @@ GLB, JSON = "face.glb", "rig.json"
 _REACH = 45.0
 """mm from the face over which the head passes from the registered shape to that of the coefficients."""
 _NEIGHBOURS = 8
-_FIRM = (head_parts.EYES, head_parts.TEETH, head_parts.GUMS)
+_FIRM = (EYES, head_parts.TEETH, head_parts.GUMS)
 """Regions whose connected parts move as a whole."""
 _ROUNDS = 3
 

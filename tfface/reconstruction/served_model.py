@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 
 from tfface import schema
+from tfface.face import eyes
 from tfface.face.surface_points import SurfacePoints
 from tfface.reconstruction.loaded_model import open_face_model
 from tfface.reconstruction.predictor import Crop, Prediction, batches, predictions, unseen
@@ -58,6 +59,8 @@ class ServedModel:
         self.surface: SurfacePoints | None = None
         if schema.POINTS.key in signature.outputs:
             count = int(signature.outputs[schema.POINTS.key].tensor_shape.dim[-2].size)
+            if surface is not None and len(surface) - len(eyes.IRIS_NAMES) == count:
+                surface = surface.without_irises()  # models of older versions know nothing of them
             if surface is None or len(surface) != count:
                 self._client.close()
                 lie = "no points" if surface is None else f"{len(surface)} points"

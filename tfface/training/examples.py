@@ -15,8 +15,10 @@ from tfface.data import inspection, manifest, pipeline, records
 from tfface.data.posing import Posing
 from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
+from tfface.face.surface_points import SurfacePoints
 from tfface.training.feature_cache import CacheSpec, FeatureCache, Origin, digest_of
 from tfface.training.interruption import StopRequest
+from tfface.training.point_truth import PointTruth
 
 _STATISTICS_SUBJECTS = 512
 _SINGLE_VIEWS_SUBJECTS = 256
@@ -154,6 +156,10 @@ class Examples:
         subjects = pipeline.expressions(self.folder, "train", self._inspected["train"].readable)
         known = np.concatenate(list(subjects.take(_STATISTICS_SUBJECTS).as_numpy_iterator()))
         return models.ExpressionStatistics.measure(known) if len(known) else None
+
+    def point_truth(self) -> PointTruth:
+        """Of the points that a model of these people's 3DMM finds."""
+        return PointTruth(SurfacePoints.spread(self.face_model), self.face_model)
 
     def sample(self, count: int) -> Mapping[str, tf.Tensor] | None:
         """The first validation subjects, to draw, by key of `schema.EXAMPLE`, [count, N, ...]; None if `count` is 0."""

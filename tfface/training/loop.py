@@ -18,9 +18,9 @@ from tqdm import tqdm
 from tfface import schema
 from tfface.data import pipeline
 from tfface.data.record_streams import Worker
-from tfface.models import point_head
 from tfface.training import kernel_gradients, objectives
 from tfface.training.examples import StageBatches
+from tfface.training.point_truth import PointTruth
 from tfface.training.session import Session
 from tfface.training.stages import Stage
 from tfface.training.strategy import on_processors
@@ -42,6 +42,7 @@ class StageTrainer:
         strategy: tf.distribute.Strategy,
         batch_size: int,
         training_objective: objectives.TrainingObjective | None = None,
+        truth: PointTruth | None = None,
     ):
         """Makes a trainer.
 
@@ -53,6 +54,7 @@ class StageTrainer:
           strategy: Where it runs.
           batch_size: Subjects a step, over all replicas.
           training_objective: What a step minimises; `objective` if None.
+          truth: Of the points that it finds, if it finds any.
         """
         self.network = network
         self.objective = objective
@@ -61,7 +63,7 @@ class StageTrainer:
         self.strategy = strategy
         self.batch_size = batch_size
         self._variables = variables
-        self._surface = point_head.surface_points(network)
+        self._truth = truth
         with strategy.scope():
             optimizer.build(variables)
         # Neither has control flow on tensors; to have their sources translated would take longer than to trace them.
@@ -123,7 +125,7 @@ class StageTrainer:
         padded = {key: _at_least_one(tensor) for key, tensor in self._inputs(batch).items()}
         count = tf.shape(batch[schema.VERTICES.key])[0]
         outputs = {key: tensor[:count] for key, tensor in self.network(padded, training=False).items()}
-        return objectives.measures(batch, outputs, self.objective, self._surface)
+        return objectives.measures(batch, outputs, self.objective, self._truth)
 
     def _distributed_measure(self, batch: Any) -> dict[str, tf.Tensor]:
         sums = self.strategy.run(self._replica_measure, args=(batch,))

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfface import losses, metrics, schema
-from tfface.face.surface_points import SurfacePoints
 from tfface.geometry import scene
+from tfface.training.point_truth import PointTruth
 
 Batch = Mapping[str, tf.Tensor]
 Objective = Callable[[Batch, Batch], tf.Tensor]
@@ -50,15 +50,6 @@ def as_mean_posed(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**batch, schema.VERTICES.key: mean.astype(np.float32)}
 
 
-def true_points(batch: Batch, surface: SurfacePoints) -> tf.Tensor:
-    """Where the points of a surface lie in the crops, hidden or not: ``[B, N, Q, 2]``, px, of what each view shows."""
-    shapes = batch[schema.POSED.key] if schema.POSED.key in batch else batch[schema.VERTICES.key]
-    corners = tf.gather(shapes, surface.vertices, axis=-2)
-    points = tf.einsum("qc,...qcx->...qx", tf.constant(surface.weights, tf.float32), corners)
-    poses = (batch[field.key] for field in (schema.QUATERNIONS, schema.TRANSLATIONS, schema.INTRINSICS))
-    return tf.linalg.matrix_transpose(scene.Scene(points, *poses).project_rows())
-
-
 def _known(batch: Batch) -> tf.Tensor:
     """``[B, N]``, 1 where a view exists and what it shows is known."""
     mask = batch[schema.VIEW_MASK.key]
@@ -69,7 +60,7 @@ def training_objective(
     model_kind: str,
     virtual_views: int = 0,
     seed: int = 0,
-    surface: SurfacePoints | None = None,
+    truth: PointTruth | None = None,
     posed: bool = False,
 ) -> TrainingObjective:
     """What a step minimises: the objective of the model kind, or that with virtual cameras.
@@ -83,7 +74,7 @@ def training_objective(
       virtual_views: Virtual cameras for each true one (`losses.virtual_projections`); 0 for none.
       seed: Of the virtual cameras. They are the same for all subjects of a step, so that they depend on seed and step
         alone, not on how a batch is divided.
-      surface: The points that the model finds, if it finds any.
+      truth: Of the points that the model finds, if it finds any.
       posed: Whether a model without expressions is held to the posed shapes.
 
     Raises:
@@ -93,11 +84,9 @@ def training_objective(
 
     def of_step(batch: Batch, outputs: Batch, step: tf.Tensor) -> tf.Tensor:
         found = squared(as_posed(batch) if posed else batch, outputs, step)
-        if surface is None or schema.POINTS.key not in outputs:
+        if truth is None or schema.POINTS.key not in outputs:
             return found
-        points = losses.point_likelihood(
-            true_points(batch, surface), outputs[schema.POINTS.key], outputs[schema.DEVIATIONS.key], _known(batch)
-        )
+        points = losses.point_likelihood(*truth.compared(batch, outputs), _known(batch))
         return losses.with_likeliest_deviation(found, batch[schema.VIEW_MASK.key]) + points
 
     return of_step
@@ -121,13 +110,11 @@ def _with_virtual_views(model_kind: str, virtual_views: int, seed: int) -> Train
     return squared
 
 
-def measures(
-    batch: Batch, outputs: Batch, loss: Objective, surface: SurfacePoints | None = None
-) -> dict[str, tf.Tensor]:
+def measures(batch: Batch, outputs: Batch, loss: Objective, truth: PointTruth | None = None) -> dict[str, tf.Tensor]:
     """The measures of a validation, each a sum over the batch, ``[]``, beside ``count`` (subjects) and ``views``.
 
     ``expression_mm`` is how far the predicted expression displaces the vertices otherwise than the true one, over the
-    views whose expression is known (``known_views``). Of a model that finds the points of a `surface`, ``points_px`` is
+    views whose expression is known (``known_views``). Of a model that finds the points of a `truth`, ``points_px`` is
     how far these lie off, ``points_nats`` is `losses.point_likelihood`, and ``points_calibration`` is 1 if the errors
     are as large as the deviations say, over the same views.
     """
@@ -156,9 +143,8 @@ def measures(
             tensors[schema.POSED.key] - tensors[schema.VERTICES.key][:, None] for tensors in (batch, outputs)
         )
         sums["expression_mm"] = tf.reduce_sum(known * tf.reduce_mean(tf.norm(moved - predicted, axis=-1), axis=-1))
-    if surface is not None and schema.POINTS.key in outputs:
-        true = true_points(batch, surface)
-        points, deviations = outputs[schema.POINTS.key], outputs[schema.DEVIATIONS.key]
+    if truth is not None and schema.POINTS.key in outputs:
+        true, points, deviations = truth.compared(batch, outputs)
         sums["points_px"] = tf.reduce_sum(known * metrics.point_error(true, points))
         sums["points_calibration"] = tf.reduce_sum(known * metrics.calibration(true, points, deviations))
         sums["points_nats"] = tf.reduce_sum(losses.point_likelihood(true, points, deviations, known))

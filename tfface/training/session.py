@@ -13,6 +13,7 @@ from tfface.training.interruption import StopRequest
 from tfface.training.logs import Logger
 from tfface.training.objectives import TrainingObjective
 from tfface.training.options import TrainingOptions
+from tfface.training.point_truth import PointTruth
 from tfface.training.run_directory import Position, RunDirectory
 from tfface.training.stages import Stage
 
@@ -30,6 +31,7 @@ class Session:
       checkpoints: In that folder.
       strategy: Where it computes.
       training_objective: What a step minimises.
+      truth: Of the points that the model finds; None if it finds none.
       worker: (index, number of workers) of this process.
       examples: What it learns from.
       logger: What it tells.
@@ -45,6 +47,7 @@ class Session:
     checkpoints: Checkpoints
     strategy: tf.distribute.Strategy
     training_objective: TrainingObjective
+    truth: PointTruth | None
     worker: Worker
     examples: Examples
     logger: Logger

@@ -16,7 +16,6 @@ from tqdm import tqdm
 import tfface
 from tfface import files, models, starter
 from tfface.data.record_streams import Worker
-from tfface.face.surface_points import SurfacePoints
 from tfface.models import FaceModel, encoders
 from tfface.training import checks, interruption, loop, merging, objectives, precision, ridge, stages
 from tfface.training import strategy as strategies
@@ -92,12 +91,9 @@ def _train(
         overfit_one_batch=options.overfit_one_batch,
         max_unreadable=options.max_unreadable,
     )
+    truth = examples.point_truth() if options.points == POINTS_ON else None
     training_objective = objectives.training_objective(
-        options.model_kind,
-        options.virtual_views,
-        options.seed,
-        SurfacePoints.spread(examples.face_model) if options.points == POINTS_ON else None,
-        checks.held_to_posed(options),
+        options.model_kind, options.virtual_views, options.seed, truth, checks.held_to_posed(options)
     )
     checks.check_points(options, plan, examples)
     checks.check_people_to_merge_by(plan, examples)
@@ -135,6 +131,7 @@ def _train(
         checkpoints=checkpoints,
         strategy=strategy,
         training_objective=training_objective,
+        truth=truth,
         worker=worker,
         examples=examples,
         logger=Logger(run, model, examples.sample(options.pictures)),
@@ -317,6 +314,7 @@ def _run_stage(index: int, session: Session) -> None:
             session.strategy,
             options.batch_size,
             session.training_objective,
+            session.truth,
         )
     if int(position.step.numpy()) > 0:
         checkpoints.restore(model=model, position=position, optimizer=optimizer)

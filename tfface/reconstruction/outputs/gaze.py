@@ -11,6 +11,7 @@ import scipy.signal
 from PIL import Image
 
 from tfface.face import Head
+from tfface.face.eyes import EYES
 from tfface.geometry import camera, rasterise, rotation
 from tfface.reconstruction.outputs import head_parts, seated_eyes
 from tfface.reconstruction.reconstructed_face import View
@@ -55,7 +56,7 @@ def eyeballs(tiled: head_parts.TiledAtlas) -> list[Eyeball]:
     atlas, found = tiled.atlas, []
     for tile, region in enumerate(head_parts.TILES):
         members = np.flatnonzero(atlas.chart == tile)
-        if region == head_parts.EYES and len(members):
+        if region == EYES and len(members):
             middle = (np.array([tile % 2, tile // 2]) + 0.5) / 2
             radius = 2 * np.linalg.norm(atlas.uv[members] - middle, axis=1)
             vertices, first = np.unique(atlas.vertex[members], return_index=True)

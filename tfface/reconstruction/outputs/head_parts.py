@@ -10,6 +10,7 @@ import scipy.spatial
 from PIL import Image, ImageDraw
 
 from tfface.face import Head
+from tfface.face.eyes import EYES, IRISES, eye_shell
 from tfface.geometry import colours
 from tfface.reconstruction.outputs.avatar import Material, Part, split_corners
 from tfface.reconstruction.outputs.output_mesh import mesh_parts
@@ -19,8 +20,8 @@ Array = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 Color = tuple[float, float, float, float]
 
-SKIN, EYES, IRISES, TEETH, GUMS, LASHES = "skin", "eyes", "irises", "teeth", "gums", "lashes"
-"""Names of regions that a head may have (`tfface.face.Head.regions`); without `SKIN`, all of it is skin."""
+SKIN, TEETH, GUMS, LASHES = "skin", "teeth", "gums", "lashes"
+"""Names of regions that a head may have beside its `EYES` (`tfface.face.Head.regions`); without `SKIN`, all is skin."""
 
 OPAQUE = (EYES, TEETH, GUMS)
 """What hides skin behind it."""
@@ -153,12 +154,6 @@ def plain_parts(head: Head) -> tuple[Part, ...]:
         for region, (color, roughness, both_sides) in _PLAIN.items()
         if len(triangles_of(head, region))
     )
-
-
-def eye_shell(head: Head) -> Indices:
-    """Vertices of the eyeballs' outer shells, which have the irises painted on them."""
-    inner = head.regions.get(IRISES, np.zeros(0, np.int64))
-    return np.setdiff1d(head.regions.get(EYES, np.zeros(0, np.int64)), inner)
 
 
 def eyes(head: Head) -> list[Part]:

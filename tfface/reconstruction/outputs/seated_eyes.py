@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfface.face import Head, MorphableModel
+from tfface.face.eyes import eye_shell
 from tfface.reconstruction.outputs import head_parts
 
 Array = npt.NDArray[np.floating]
@@ -43,7 +44,7 @@ def seat(head: Head, vertices: Array, targets: Mapping[str, Array]) -> tuple[Arr
     Returns:
       The vertices with round eyeballs, and the targets, whose lids end upon them at weight 1.
     """
-    shell, seated, moved = head_parts.eye_shell(head), np.array(vertices, np.float64), dict(targets)
+    shell, seated, moved = eye_shell(head), np.array(vertices, np.float64), dict(targets)
     if not len(shell):
         return vertices, moved
     skin = np.unique(head.triangles[head_parts.triangles_of(head, head_parts.SKIN)])
