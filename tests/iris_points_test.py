@@ -62,7 +62,7 @@ PUPILS = [model().num_vertices, model().num_vertices + len(_BALL)]
 
 
 def _batch(coefficients, weights, beyond=0.0) -> dict[str, np.ndarray]:
-    """A batch of one view each, whose deltas are turned; faces are `beyond` mm to the right as far as no mode says so."""
+    """A batch of one view each, whose deltas are turned; faces are `beyond` mm to the right where no mode says so."""
     rng = np.random.default_rng(3)
     q = rng.normal(0, 0.1, (2, len(weights), 4)) + [0, 0, 0, 1]
     turns, poses = q / np.linalg.norm(q, axis=-1, keepdims=True)
