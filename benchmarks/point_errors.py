@@ -4,7 +4,8 @@
 
 For `tfface.fitting.Settings`: the points of a photograph are worth fewer independent ones, and a point errs alike in
 several photographs of a person. The errors are those of the validation split in predicted deviations, cut at four; what
-an affine map of the picture explains in each photograph is taken off, as the pose takes it. Prints a Markdown table.
+an affine map of the picture explains in each photograph is taken off, as the pose takes it. Beside that, how many px of
+the crop points are off. Prints a Markdown table.
 """
 
 import argparse
@@ -19,14 +20,16 @@ from table import Row, markdown
 import tfface
 from tfface import schema
 from tfface.evaluation.subjects import Subjects
+from tfface.face import eyes
 from tfface.models import FaceModel
 from tfface.training.point_truth import PointTruth
 
 CUT = 4.0
+SIDES = "right", "left"
 
 
-def errors(subjects: Subjects, model: FaceModel) -> np.ndarray:
-    """Of every view, in deviations ``[S, V, Q, 2]``, less what an affine map explains."""
+def errors(subjects: Subjects, model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
+    """Of every view, in deviations ``[S, V, Q, 2]``, less what an affine map explains; and in px ``[S, V, Q]``."""
     if model.surface_points is None:
         raise ValueError("model: expected one that finds points, got one without")
     truth, found = PointTruth(model.surface_points, model.morphable_model), []
@@ -40,7 +43,8 @@ def errors(subjects: Subjects, model: FaceModel) -> np.ndarray:
         deviations = np.reshape(outputs[schema.DEVIATIONS.key], true.shape[:3])
         found.append(((points - true) / deviations[..., None], deviations, true))
     distances, deviations, true = (np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True))
-    return without_pose(np.clip(distances, -CUT, CUT), deviations, true)
+    px = np.linalg.norm(distances, axis=-1) * deviations
+    return without_pose(np.clip(distances, -CUT, CUT), deviations, true), px
 
 
 def without_pose(distances: np.ndarray, deviations: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -68,9 +72,17 @@ def common(distances: np.ndarray) -> float:
 def rows(options: argparse.Namespace) -> list[Row]:
     """What is measured."""
     subjects = Subjects.open(options.records, "validation", limit=options.subjects)
-    distances = errors(subjects, FaceModel(tfface.load(options.model)))
+    model = FaceModel(tfface.load(options.model))
+    distances, px = errors(subjects, model)
+    assert model.surface_points is not None
+    names = model.surface_points.names
+    parts = {"all points": slice(None), "eyelids": [names.index(name) for s in SIDES for name in eyes.lids(s)]}
+    irises = [names.index(name) for name in eyes.IRIS_NAMES if name in names]
+    if irises:
+        parts["irises"] = irises
     what = f"{distances.shape[0]} people, {distances.shape[1]} photographs each, {distances.shape[2]} points"
     return [
+        *(Row("point errors", what, f"{part}: {px[..., of].mean():.2f} px") for part, of in parts.items()),
         Row("point errors", what, f"worth {independent(distances):.3g} independent points"),
         Row("point errors", what, f"correlation between photographs of a person {common(distances):.2f}"),
     ]
