@@ -9,6 +9,7 @@ import pytest
 from tfface.face.registration.scan_surface import ScanSurface
 from tfface.geometry import camera, colours, mesh, rasterise, raycast, rotation
 from tfface.people import photographer, smooth_deformation
+from tfface.people.anthropometric import AnthropometricPeople
 from tfface.people.assets import bending, folder, wardrobe
 from tfface.people.photographer import (
     PhotographySettings,
@@ -223,6 +224,18 @@ def test_glasses_sit_before_the_eyes():
         assert not caster.occluded(eyes + (0, 0, -200), np.array([0, 0, 1.0])).any()
         assert frame.vertices[:, 0].min() < eyes[0, 0] < eyes[1, 0] < frame.vertices[:, 0].max()
         assert frame.vertices[:, 2].min() < eyes[:, 2].min()
+
+
+def test_a_mask_stands_off_the_lips_so_that_they_may_move_behind_it():
+    people = AnthropometricPeople(6, seed=4)
+    for index in range(6):
+        vertices = people.head_shape(index)
+        mask = occluders._mask(people.head, vertices, np.random.default_rng(index))
+        caster = raycast.Raycaster(mask.vertices, mask.triangles)
+        lips = vertices[[people.head.landmarks[f"lip_outer_{corner}"] for corner in range(12)]]
+        forward = np.array([0, 0, -1.0])
+        assert caster.occluded(lips, forward).all()
+        assert caster.occluded(lips + 6 * forward, forward).all()
 
 
 def test_wide_framing_turns_farther_and_its_k_is_exact():

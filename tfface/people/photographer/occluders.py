@@ -21,6 +21,8 @@ Solid = tuple[npt.NDArray[np.floating], npt.NDArray[np.int32]]
 
 GLASSES, MASKS, SCARVES, HELD = 0.22, 0.04, 0.06, 0.12
 """Shares of people who wear or hold them."""
+_STANDS_OFF = 6.0
+"""mm from the lips to a mask, which does not move with them."""
 _BEFORE = 3.0
 """mm from the foremost of brows and eyes to the plane of glasses."""
 
@@ -151,7 +153,7 @@ def _mask(head: HeadModel, vertices: Array, rng: np.random.Generator) -> Headwea
     x, z = grid.landmarks.axis
     radius = ((skin - (x, 0, z)) * grid.outward * (1, 0, 1)).sum(axis=-1)
     stretched = scipy.ndimage.gaussian_filter(scipy.ndimage.maximum_filter(radius, (5, 5)), 1.0) - radius
-    height = headwear.lift(depth, 2 + np.maximum(stretched, 0), 2.0)
+    height = headwear.lift(depth, _STANDS_OFF + np.maximum(stretched, 0), 2.0)
     return dataclasses.replace(headwear.shell(grid, skin, height, Part.CLOTH, colour), part=Part.THING)
 
 
