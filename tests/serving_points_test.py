@@ -11,9 +11,11 @@ from PIL import Image
 
 import tfface
 from tfface.data import preprocess
+from tfface.face import eyes
+from tfface.face.surface_points import SurfacePoints
 from tfface.models import FaceModel
 from tfface.photographs.landmark_sources import AUTO, NETWORK
-from tfface.reconstruction import adjusting
+from tfface.reconstruction import adjusting, served_model
 from tfface.reconstruction.loaded_model import LoadedModel
 from tfface.reconstruction.predictor import Crop
 from tfface.reconstruction.served_model import ServedModel
@@ -83,6 +85,21 @@ def test_the_3dmm_alone_tells_where_points_lie(running, source, model, tmp_path)
     FaceModel(model).morphable_model.save(tmp_path / "face_model.h5")
     with ServedModel(running, serving_tiny.MODEL, str(tmp_path / "face_model.h5"), 2) as served:
         np.testing.assert_array_equal(served.surface.vertices, LoadedModel(str(source), 2).surface.vertices)
+
+
+def test_a_model_from_before_irises_is_told_by_the_number_of_its_points(running, source, monkeypatch):
+    """The 3DMM's head has eyes: a model of today finds their irises too, last."""
+    face_model, surface = served_model.open_face_model(str(source))
+    with_irises = SurfacePoints(
+        (*surface.names, *eyes.IRIS_NAMES),
+        np.concatenate((surface.vertices, np.full((2, 3), face_model.num_vertices))),
+        np.concatenate((surface.weights, np.eye(3)[:2])),
+        np.concatenate((surface.mirror, [len(surface) + 1, len(surface)])),
+    )
+    monkeypatch.setattr(served_model, "open_face_model", lambda _: (face_model, with_irises))
+    with ServedModel(running, serving_tiny.MODEL, str(source), 2) as served:
+        assert served.surface.names == surface.names
+        np.testing.assert_array_equal(served.surface.mirror, surface.mirror)
 
 
 def test_a_model_without_points_does_not_tell_where_they_lie(running, source):

@@ -125,7 +125,7 @@ class SurfacePoints:
 
     def inside(self, num_vertices: int) -> Indices:
         """Places ``[n]`` of the points of the head, which have no vertex of the face's P."""
-        return np.flatnonzero((self.vertices >= num_vertices).any(axis=1))
+        return np.flatnonzero((self.vertices >= num_vertices).all(axis=1))
 
     def positions(self, vertices: Array, head: Array | None = None) -> Array:
         """The points ``[..., Q, 3]`` float64 of a surface, see `of`, mm, model frame."""

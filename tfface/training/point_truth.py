@@ -37,17 +37,15 @@ class PointTruth:
         if not len(inside) or head is None or head.expressions is None:
             self._neutral = None
             return
-        # Face and head have arrays of their own: an index of a point of the head is P and its vertex.
-        of_face = np.zeros((1, face_model.num_vertices, 3))
+        at_head = surface.vertices[inside] - face_model.num_vertices
         mean, modes, moves = (
-            surface.of(np.broadcast_to(of_face, (len(field), *of_face.shape[1:])), field)[:, inside].reshape(
-                len(field), -1
-            )
+            np.einsum("qi,fqic->fqc", surface.weights[inside], field[:, at_head]).reshape(len(field), -1)
             for field in (head.mean[None], head.scaled_basis, head.expressions.deltas)
         )
         lids = np.stack([_lids(face_model, surface.names[place]) for place in inside])
         of_lids = np.einsum("np,kpc->knc", lids, face_model.scaled_basis).reshape(len(modes), -1)
         encoding = (face_model.basis / np.sqrt(face_model.eigenvalues)[:, None, None]).reshape(len(modes), -1)
+        # As the lids move, less what the modes say of these, and more what they say of the irises.
         by_face = np.einsum("np,cd->ncpd", lids, np.eye(3)).reshape(3 * len(inside), -1)
         by_face += (modes - of_lids).T @ encoding
         self._neutral = tf.constant(mean[0] - by_face @ face_model.mean.reshape(-1), tf.float32)
