@@ -70,9 +70,28 @@ def test_points_are_learnt_between_two_solutions_of_the_other_heads(records, tmp
     assert model.network.output["points"].shape[1:] == (1, len(model.surface_points), 2)
 
 
+def test_points_alone_are_added_to_a_trained_model_and_nothing_else_changes(records, tmp_path):
+    start = training_run.train(_options(records, tmp_path / "start", stages=("ridge", "block4:2:1e-3"), points="off"))
+    path = training_run.train(
+        _options(records, tmp_path / "run", stages=("points:8:1e-3",), initialize_from=start, validate_every=4)
+    )
+    given, got = FaceModel(tfface.load(start)), FaceModel(tfface.load(path))
+    for one, other in ((given.encoder, got.encoder), (given.regressor.network, got.regressor.network)):
+        for mine, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    history = RunDirectory(str(tmp_path / "run")).history()
+    assert [line["stage"] for line in history] == ["points:8:0.001"] * 2
+    assert history[1]["points_nats"] < history[0]["points_nats"]
+    assert history[1]["loss"] == history[0]["loss"]
+    last = tfface.load(str(tmp_path / "run" / "last.keras"))
+    for mine, theirs in zip(got.network.get_weights(), last.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"stages": ("points:1",), "points": "off"}, "stages: points expects .*points=on, got off"),
         ({"stages": ("ridge", "heads:2")}, "learnt in stages of block4, block3, block2, all"),
         ({"stages": ("block5:1", "block4:1")}, "none but heads and ridge, got block5:1"),
         ({"stages": ("block4:1",), "expressions": "none"}, "expressions=auto expected, got none"),

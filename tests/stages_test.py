@@ -7,20 +7,34 @@ from tfface.training import stages
 
 
 def test_parse():
-    assert stages.parse(["ridge", "heads:10:1e-3", " block5:20 ", "all:5", "merge"], 1e-4) == [
+    assert stages.parse(["ridge", "heads:10:1e-3", " block5:20 ", "all:5", "merge", "points:7:1e-3"], 1e-4) == [
         stages.Stage("heads", 0, 0.0),
         stages.Stage("heads", 10, 1e-3),
         stages.Stage("block5", 20, 1e-4),
         stages.Stage("all", 5, 1e-4),
         stages.Stage("heads", 0, 0.0, merges=True),
+        stages.Stage("block4", 7, 1e-3, points=True),
     ]
 
 
 def test_a_stage_names_itself_as_it_was_given():
-    texts = ["ridge", "heads:10:0.001"]
+    texts = ["ridge", "heads:10:0.001", "points:10:0.001"]
     plan = stages.parse(texts, 1e-4)
     assert [str(stage) for stage in plan] == texts
-    assert [stage.solved for stage in plan] == [True, False]
+    assert [stage.solved for stage in plan] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("texts", "chosen"),
+    [
+        (["ridge", "block4:1", "heads:1"], [False, True, False]),
+        (["points:1", "points:2", "ridge"], [True, False, True]),
+        (["block4:1", "points:1", "block4:1"], [True, True, True]),
+    ],
+)
+def test_models_of_other_points_are_chosen_from_anew(texts, chosen):
+    plan = stages.parse(texts, 1e-4)
+    assert [stages.chosen_otherwise(plan, index) for index in range(len(plan))] == chosen
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,10 @@ from tfface.training.options import EXPRESSIONS_AUTO, EXPRESSIONS_POSED, POINTS_
 def check_points(options: TrainingOptions, plan: Sequence[stages.Stage], examples: Examples) -> None:
     """Refuses what a head of points cannot be trained with."""
     if options.points != POINTS_ON:
+        if any(stage.points for stage in plan):
+            raise ValueError(
+                f"stages: {stages.POINTS} expects a model that finds points: points=on, got {options.points}"
+            )
         return
     if options.model_kind == "shape_only":
         raise ValueError("points: expected off for a model of shape alone, which knows no views; got on")

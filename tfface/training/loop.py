@@ -169,7 +169,7 @@ def run_stage(trainer: StageTrainer, stage: Stage, batches: StageBatches, sessio
             if done % options.validate_every == 0 or done == stage.steps:
                 _validate(trainer, held_out, stage, session)
                 if options.patience and int(position.without_better.numpy()) >= options.patience:
-                    tqdm.write(f"{stage.part}: no better {options.best_by} in {options.patience} validations, going on")
+                    tqdm.write(f"{stage.name}: no better model in {options.patience} validations, going on")
                     break
             if (done % options.checkpoint_every == 0 and done < stage.steps) or session.stop.requested:
                 checkpoints.save(int(position.total_steps.numpy()))
@@ -193,7 +193,7 @@ def _validate(trainer: StageTrainer, held_out: Any, stage: Stage, session: Sessi
     training_loss = float(position.training_loss.numpy())
     known = {} if math.isnan(training_loss) else {"training_loss": training_loss}
     session.logger.validation(int(position.total_steps.numpy()), str(stage), {**known, **measured})
-    if position.is_best(measured[options.best_by]):
+    if position.is_best(measured["points_nats" if stage.points else options.best_by]):
         session.run.save_model(session.model, "best")
 
 
@@ -201,7 +201,7 @@ def _bar(stage: Stage, start: int, shown: bool) -> tqdm:
     return tqdm(
         total=stage.steps,
         initial=start,
-        desc=f"{stage.part} (lr {stage.learning_rate:g})",
+        desc=f"{stage.name} (lr {stage.learning_rate:g})",
         unit="step",
         dynamic_ncols=True,
         disable=not shown,

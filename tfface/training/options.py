@@ -85,9 +85,9 @@ class TrainingOptions(Options):
     stages: Sequence[str] = option(
         ("all:20000",),
         "What to train, stage by stage, as part:steps[:learning_rate]. Parts: "
-        f"{', '.join(encoders.parts())} (with a block, all above it); what lies below is frozen and cached. "
-        "ridge, without steps, solves the heads anew in closed form; merge, of a model that takes so many views and no "
-        "fewer, the merge block, on the validation split.",
+        f"{', '.join(encoders.parts())} (with a block, all above it); what lies below is frozen and cached; "
+        "points is the head of points alone. ridge, without steps, solves the heads anew in closed form; merge, of a "
+        "model that takes so many views and no fewer, the merge block, on the validation split.",
     )
     learning_rate: float = option(1e-4, "Adam's learning rate, for stages that name none.", lower=0)
     weight_decay: float = option(

@@ -49,7 +49,7 @@ def train(options: TrainingOptions, flagfile: str = "") -> str:
       StoppedError: After SIGTERM; the position is saved.
       WorkerLostError: If another worker does not answer any more.
     """
-    plan = stages.parse(options.stages, options.learning_rate)
+    plan = stages.parse(options.stages, options.learning_rate, options.encoder)
     checks.check_ridge(options, plan)
     checks.check_merge(options, plan)
     worker = strategies.worker(options.strategy)
@@ -308,7 +308,7 @@ def _run_stage(index: int, session: Session) -> None:
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
             network,
-            _taught_variables(network, FaceModel(model), examples),
+            _taught_variables(network, FaceModel(model), examples, stage),
             objectives.objective(options.model_kind, checks.held_to_posed(options)),
             optimizer,
             session.strategy,
@@ -318,7 +318,7 @@ def _run_stage(index: int, session: Session) -> None:
         )
     if int(position.step.numpy()) > 0:
         checkpoints.restore(model=model, position=position, optimizer=optimizer)
-    elif _learns_points_first(index, session):  # a better shape without points is no better model
+    elif options.points == POINTS_ON and stages.chosen_otherwise(session.plan, index):
         position.forget_best()
     checkpoints.track(model=model, position=position, optimizer=optimizer)
     if stage.solved:
@@ -329,14 +329,11 @@ def _run_stage(index: int, session: Session) -> None:
     checkpoints.save(int(position.total_steps.numpy()))
 
 
-def _learns_points_first(index: int, session: Session) -> bool:
-    """Whether a head of points has learnt nothing before a stage, and learns in it."""
-    parts = [stage.part for stage in session.plan[: index + 1]]
-    return session.options.points == POINTS_ON and parts[-1] != encoders.HEADS and set(parts[:-1]) <= {encoders.HEADS}
-
-
-def _taught_variables(network: keras.Model, model: FaceModel, examples: Examples) -> list[Any]:
+def _taught_variables(network: keras.Model, model: FaceModel, examples: Examples, stage: stages.Stage) -> list[Any]:
     """What a stage trains: a head stays as it is where the records do not hold what it says."""
+    if stage.points:
+        assert model.point_head is not None
+        return model.point_head.trainable_variables
     untaught = {
         id(variable)
         for head in model.regressor.heads
