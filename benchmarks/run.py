@@ -155,6 +155,7 @@ BENCHMARKS = (
     Benchmark("scale", "scale.py", quick=("--subjects", "50", "100", "--vertices=100"), takes=("folder",)),
     Benchmark("rendering", "rendering.py", quick=("--subjects=2",), rows=_rendering),
     Benchmark("point errors", "point_errors.py", quick=("--subjects=8",), needs=("records",), takes=("model",)),
+    Benchmark("gaze", "gaze.py", needs=("photographs",), takes=("model",)),
     Benchmark("true size", "true_size.py", quick=("--people=2",), takes=("model",)),
     Benchmark("poses of cameras", "camera_poses.py", quick=("--people=1",), takes=("model",)),
     Benchmark("detectors", "detectors.py", quick=("--people=40",)),
@@ -197,6 +198,7 @@ NEEDS = {
     "model": "a trained single view model (.keras)",
     "records": "a folder of records, of whose validation split the points are measured",
     "image": "a photograph with a face",
+    "photographs": "a folder of photographs with faces; MediaPipe's landmarker is named by FACE_LANDMARKER_TASK",
 }
 """What this command may be given, by option; what needs one that is not given is left out."""
 
