@@ -1,10 +1,10 @@
-"""Where eyes look in photographs, against MediaPipe's irises: the network's points of the irises, and the adjusted head's.
+"""Where eyes look in photographs, against MediaPipe's irises: the network's iris points, and the adjusted head's irises.
 
     python benchmarks/gaze.py --photographs=DIR --face_landmarker=FILE [--model=starter]
 
-Frontal faces (yaws within 30 degrees) of all pictures of a folder, the largest face of each. How far the middles of both
-irises lie from MediaPipe's, as a share of the distance between the corners of an eye; beside them eyes that look straight
-ahead, which is what a model without irises among its points would say. Prints a Markdown table.
+Frontal faces (yaws within 30 degrees) of all pictures of a folder, the largest face of each. How far the middles of the
+irises lie from MediaPipe's, as a share of the distance between the corners of an eye; beside them eyes that look ahead,
+which is what a model without irises among its points would say. Prints a Markdown table.
 """
 
 import argparse
