@@ -1,4 +1,4 @@
-"""Where eyes look in photographs, against MediaPipe's irises: the network's iris points, and those of the adjusted head.
+"""Where eyes look in photographs, against MediaPipe: iris points of the network, and irises of the adjusted head.
 
     python benchmarks/gaze.py --photographs=DIR --face_landmarker=FILE [--model=starter]
 
