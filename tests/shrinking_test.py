@@ -47,6 +47,17 @@ def test_units_that_lead_to_nothing_go_and_nothing_changes(kind):
     assert FaceModel(small).shape_decoder.digest == FaceModel(model).shape_decoder.digest
 
 
+def test_a_model_starts_from_one_whose_units_were_removed_and_says_the_same():
+    model = model_with_idle_units("single_view")
+    small, again = shrinking.prune(model, 0.0), tiny.build("single_view")
+    assert sorted(FaceModel(again).initialize(FaceModel(small))) == sorted(FaceModel(small)._parts())
+    expected = predictions(model)
+    for key, value in predictions(again).items():
+        np.testing.assert_allclose(value, expected[key], rtol=1e-5, atol=1e-4, err_msg=key)
+    assert hidden_units(shrinking.prune(again, 0.0)) == hidden_units(small), "units beyond those begin unheard"
+    assert "shape_mlp" not in FaceModel(small).initialize(FaceModel(model)), "it has no room for all units"
+
+
 def test_the_smallest_units_go_first():
     model = model_with_idle_units("single_view")
     output = layers_of(model, SHAPE)[2]

@@ -9,7 +9,7 @@ import keras
 from tfface import schema
 from tfface.face import MorphableModel
 from tfface.face.surface_points import SurfacePoints
-from tfface.models import kinds, layers, merge, point_head, regressor
+from tfface.models import kinds, layers, merge, mlp, point_head, regressor
 from tfface.models.encoders import ENCODERS, HEADS, Encoder
 from tfface.models.heads import EXPRESSION, ROTATION, SHAPE, TRANSLATION, CameraStatistics, ExpressionStatistics
 from tfface.models.shape_decoder import MorphableModelDecoder
@@ -236,7 +236,8 @@ class FaceModel:
     def initialize(self, source: "FaceModel") -> list[str]:
         """Copies into this model the weights of the encoder and of every part that `source` has in the same shape.
 
-        Of a head of points, those of the points that both look for.
+        Of an MLP with fewer hidden units, such as `shrinking.prune` leaves, the units that it has; of a head of points,
+        what it says of the points that both look for.
 
         Returns:
           The names of the parts that were copied; the others keep their weights.
@@ -245,9 +246,12 @@ class FaceModel:
           ValueError: If the two do not share encoder or 3DMM.
         """
         taken = self._take("initialize", source, lambda _, given: given)
-        own, given = self.point_head, source.point_head
-        if own is not None and given is not None and point_head.NAME not in taken and point_head.take_over(own, given):
-            taken.append(point_head.NAME)
+        mlps = {head.mlp for head in self.regressor.heads}
+        own, given = self._parts(), source._parts()
+        for name in (name for name in own if name in given and name not in taken):
+            copy_of = mlp.take_over if name in mlps else point_head.take_over if name == point_head.NAME else None
+            if copy_of is not None and copy_of(own[name], given[name]):
+                taken.append(name)
         return taken
 
     def average(self, other: "FaceModel") -> list[str]:

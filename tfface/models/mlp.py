@@ -70,6 +70,27 @@ def set_linear(mlp: keras.Model, kernel: np.ndarray, bias: np.ndarray, deviation
     output.set_weights([output_kernel, output_bias])
 
 
+def take_over(own: keras.Model, given: keras.Model) -> bool:
+    """Makes an MLP say what one of fewer hidden units says; the units that it has beyond these begin unheard.
+
+    Returns:
+      Whether it could; not if it sees or says something else, or has fewer hidden units.
+    """
+    (scale, hidden, output), (_, small, _) = layers(own), layers(given)
+    width, units = own.input.shape, own.output.shape
+    if (width, units) != (given.input.shape, given.output.shape) or hidden.units < small.units:
+        return False
+    scale_weights, hidden_weights, output_weights = (layer.get_weights() for layer in layers(given))
+    kernel, bias = (np.array(weight) for weight in hidden.get_weights())
+    heard = np.zeros((hidden.units, output.units), np.float32)
+    kernel[:, : small.units], bias[: small.units] = hidden_weights
+    heard[: small.units] = output_weights[0]
+    scale.set_weights(scale_weights)
+    hidden.set_weights([kernel, bias])
+    output.set_weights([heard, output_weights[1]])
+    return True
+
+
 def units_that_matter(mlp: keras.Model, share: float) -> np.ndarray:
     """Indices of the hidden units that stay when those of the least effect go, ascending; at least one.
 
