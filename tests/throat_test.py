@@ -58,12 +58,18 @@ def test_without_cheeks_to_compare_with_everything_stays(scene):
     assert kept((found, regions * (1, 0)), (0.95, 0.95, 0.95)) == 1
 
 
-def test_the_throat_begins_below_the_chin():
-    below = throat.throat_of(MODEL, MODEL.mean + np.array([0, 30, 0], np.float32))
-    chin = MODEL.mean[MODEL.landmarks["jaw_8"], 1]
-    assert below is not None
-    assert (below[MODEL.mean[:, 1] + 30 < chin + 5] == 0).all()
-    assert (below[MODEL.mean[:, 1] + 30 > chin + 19] == 1).all()
-    assert (below == 1).any()
-    without = {name: vertex for name, vertex in MODEL.landmarks.items() if name != "jaw_8"}
-    assert throat.throat_of(dataclasses.replace(MODEL, landmarks=without), MODEL.mean) is None
+def test_the_throat_begins_below_the_jaw_which_rises_from_the_chin_to_its_angles():
+    chin, angle = (MODEL.mean[MODEL.landmarks[name]].astype(np.float64) for name in ("jaw_8", "jaw_4"))
+    angle[2] = (angle[2] + MODEL.mean[MODEL.landmarks["jaw_12"], 2]) / 2
+    angle[1] = (angle[1] + MODEL.mean[MODEL.landmarks["jaw_12"], 1]) / 2
+    assert angle[2] > chin[2] + 2
+    assert angle[1] < chin[1] - 5
+    middle = (chin + angle) / 2
+    for jaw in (chin, angle, middle, angle + (0, 0, 40)):
+        points = np.array([jaw + (0, 5, 0), jaw + (0, 12, 0), jaw + (0, 19, 0)])
+        below = throat.throat_of(MODEL, points)
+        assert below is not None
+        np.testing.assert_allclose(below, [0, 0.5, 1], atol=0.01)
+    for name in ("jaw_8", "jaw_4", "jaw_12"):
+        without = {other: vertex for other, vertex in MODEL.landmarks.items() if other != name}
+        assert throat.throat_of(dataclasses.replace(MODEL, landmarks=without), MODEL.mean) is None

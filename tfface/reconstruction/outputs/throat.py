@@ -16,9 +16,9 @@ from tfface.reconstruction.outputs.texels import Texels
 
 Array = npt.NDArray[np.floating]
 
-_CHIN = "jaw_8"
+_CHIN, _ANGLES = "jaw_8", ("jaw_4", "jaw_12")
 _BELOW = 6.0, 18.0
-"""mm below the chin, between which the throat begins."""
+"""mm below the jaw, between which the throat begins."""
 _HUE = 0.16, 0.30
 """Differences of the logarithms of colours, without their mean, between which skin passes into cloth."""
 _LIGHT = 0.22, 0.40
@@ -34,16 +34,21 @@ _FEWEST = 50
 
 
 def throat_of(face_model: MorphableModel, vertices: Array) -> Array | None:
-    """``[P]`` float32: 1 at vertices ``[P, 3]`` of the throat, 0 above the chin; None if the 3DMM lacks the landmark.
+    """``[P]`` float32: 1 at vertices ``[P, 3]`` of the throat, 0 above the jaw; None if the 3DMM lacks its landmarks.
+
+    The jaw rises from the chin to its angles, and so does what a collar covers beside the neck.
 
     Args:
       face_model: The 3DMM.
       vertices: Of its mean face or its mean head, mm, model frame, in which y points down.
     """
-    if _CHIN not in face_model.landmarks:
+    if not {_CHIN, *_ANGLES} <= set(face_model.landmarks):
         return None
-    chin = float(face_model.mean[face_model.landmarks[_CHIN], 1])
-    return smoothstep(*_BELOW, vertices[:, 1] - chin).astype(np.float32)
+    chin = face_model.mean[face_model.landmarks[_CHIN]]
+    angle = face_model.mean[[face_model.landmarks[name] for name in _ANGLES]].mean(axis=0)
+    share = np.clip((vertices[:, 2] - chin[2]) / max(float(angle[2] - chin[2]), 1.0), 0, 1)
+    jaw = chin[1] + share * (angle[1] - chin[1])
+    return smoothstep(*_BELOW, vertices[:, 1] - jaw).astype(np.float32)
 
 
 def without_clothes(samples: Samples, texels: Texels, regions: Array) -> Samples:
