@@ -38,7 +38,8 @@ def test_it_finds_shape_pose_expression_and_points(predictor):
     assert face_model.expressions is not None
     assert len(face_model.expressions) == 53
     assert face_model.head is not None
-    assert len(predictor.surface) == 368
+    assert len(predictor.surface) == 370
+    assert predictor.surface.names[-2:] == ("iris_right", "iris_left")
     assert models.FaceModel(tfface.load("starter")).shape_decoder.digest == face_model.digest()
 
 
