@@ -59,11 +59,9 @@ model: $(MODEL)/starter.keras $(MODEL)/starter.reliability.npz  ## the package's
 $(MODEL)/starter.keras: $(MODEL)/training/starter/last.keras
 	"$(BIN)/python" -m tfface.shrink --model=$< --prune=1e-4 --out=$@
 
-# On the validation split of the people that its heads have learnt from, with the 3DMM in the model's half precision.
+# On the validation split of both kinds of people: those whom it sees well, and those whom it sees badly.
 $(MODEL)/starter.reliability.npz: $(MODEL)/starter.keras
-	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_people.cfg $(ICT) --only_splits=validation \
-	  --face_model=$< --output=$(MODEL)/held_out
-	"$(BIN)/python" -m tfface.calibrate_estimates --model=$< --records=$(MODEL)/held_out
+	"$(BIN)/python" -m tfface.calibrate_estimates --model=$< --records=$(MODEL)/both
 
 $(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/both/manifest.json
 	"$(BIN)/python" -m tfface.train --flagfile=$<

@@ -50,7 +50,10 @@ def test_every_photograph_is_asked_for_as_a_reconstruction_asks(records, path, m
     expected = Reliability.measured(subjects.face_model.encode(subjects.truth.vertices), said)
     read = reliability.beside(path, 4)
     assert read.people == len(said)
+    assert read.doubted is None
     for name, value in vars(expected).items():
+        if name == "doubted":
+            continue
         np.testing.assert_allclose(getattr(read, name), value, rtol=5e-3, atol=1e-3, err_msg=name)
     told = capsys.readouterr().out
     assert f"{len(said)} people" in told

@@ -1,5 +1,7 @@
 """What several estimates of a person say together: against a conditional normal distribution written out in full."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,68 @@ class Network:
         return gain @ (estimates - self.offset).reshape(-1), np.eye(K) - gain @ stacked
 
 
+def same(read, known):
+    for name, value in vars(known).items():
+        if name != "doubted":
+            np.testing.assert_allclose(getattr(read, name), value, rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+def seen_well_and_badly(count, views=3):
+    """People whom a network sees well, of the doubt 0 or so, and as many whom it sees badly, of the doubt 1."""
+    networks = Network(), Network()
+    networks[1].slope, networks[1].own = 0.3 * networks[1].slope, 4 * networks[1].own
+    people = [network.people(count // 2, views, seed) for seed, network in enumerate(networks, start=4)]
+    truth, estimates = (np.concatenate(arrays) for arrays in zip(*people, strict=True))
+    rng = np.random.default_rng(9)
+    doubts = np.repeat([0.0, 1.0], count // 2)[:, None] + rng.normal(0, 0.05, (len(truth), views))
+    return truth, estimates, doubts
+
+
+def test_people_whom_a_network_sees_badly_have_moments_of_their_own():
+    truth, estimates, doubts = seen_well_and_badly(4000)
+    graded, plain = Reliability.measured(truth, estimates, doubts=doubts), Reliability.measured(truth, estimates)
+    well, badly = graded.levels
+    same(well, dataclasses.replace(Reliability.measured(truth[:2000], estimates[:2000]), doubt=well.doubt))
+    same(badly, dataclasses.replace(Reliability.measured(truth[2000:], estimates[2000:]), doubt=badly.doubt))
+    assert [well.doubt, badly.doubt] == pytest.approx([0, 1], abs=0.01)
+    others = seen_well_and_badly(400)
+    errors = [
+        np.mean(
+            [np.square(known.prior(own, its).mean - person).sum() for person, own, its in zip(*others, strict=True)]
+        )
+        for known in (graded, plain)
+    ]
+    assert errors[0] < 0.95 * errors[1]
+    for doubt, expected in ((-3.0, well), (5.0, badly)):
+        np.testing.assert_allclose(graded.prior(estimates[0], [doubt] * 3).mean, expected.prior(estimates[0]).mean)
+    half = graded.at((well.doubt + badly.doubt) / 2)
+    np.testing.assert_allclose(half.alone, (well.alone + badly.alone) / 2)
+    np.testing.assert_allclose(graded.prior(estimates[0]).mean, half.prior(estimates[0]).mean)
+    assert Reliability.measured(*others[:2], doubts=others[2]).doubted is not None
+    assert Reliability.measured(*(array[::3] for array in others[:2]), doubts=others[2][::3]).doubted is None, "too few"
+
+
+def test_a_file_holds_both_levels(tmp_path):
+    truth, estimates, doubts = seen_well_and_badly(400)
+    known = Reliability.measured(truth, estimates, doubts=doubts)
+    path = tmp_path / "face.reliability.npz"
+    known.save(path)
+    for read, written in zip(Reliability.load(path).levels, known.levels, strict=True):
+        same(read, written)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    for harm in ({"doubted_doubt": np.array(-9.0)}, {"doubted_alone": np.zeros((2, 2))}):
+        np.savez(path, **(arrays | harm))
+        with pytest.raises(ValueError, match=r"face\.reliability\.npz: .*doubted"):
+            Reliability.load(path)
+
+
+def test_doubts_do_not_depend_on_the_size_of_a_crop():
+    deviations = np.array([[1.0, 2.0, 4.0], [2.0, 2.0, 2.0]])
+    np.testing.assert_allclose(reliability.doubts(deviations, 64), np.log([2 / 64, 2 / 64]))
+    np.testing.assert_allclose(reliability.doubts(3 * deviations, 192), reliability.doubts(deviations, 64))
+
+
 @pytest.mark.parametrize("views", [1, 2, 5])
 def test_a_prior_is_the_person_given_all_estimates(views):
     network = Network()
@@ -53,7 +117,7 @@ def test_what_is_measured_is_what_the_network_does():
     network = Network()
     measured = Reliability.measured(*network.people(40000, 3), shrinkage=0)
     for name, value in vars(network.known()).items():
-        if name != "people":
+        if name not in {"people", "doubted"}:
             np.testing.assert_allclose(getattr(measured, name), value, atol=0.03, err_msg=name)
     assert measured.people == 40000
 
@@ -118,8 +182,8 @@ def test_a_file_lies_beside_the_model_and_holds_the_same(tmp_path):
     known.save(reliability.file_beside(model))
     assert [path.name for path in tmp_path.iterdir()] == ["face.reliability.npz"]
     read = reliability.beside(model, K)
-    for name, value in vars(known).items():
-        np.testing.assert_allclose(getattr(read, name), value, rtol=1e-3, atol=1e-6, err_msg=name)
+    same(read, known)
+    assert read.doubted is None
     assert len(reliability.sha256_beside(model)) == 64
     with pytest.raises(ValueError, match=r"face\.reliability\.npz: of 4 coefficients, but the model has 5"):
         reliability.beside(model, 5)

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
         measured.save(out)
     except (OSError, ValueError) as error:
         config.fail(EstimateOptions, error)
-    print(f"{measured.people} people; of the shape's variance the model explains")
+    print(f"{sum(level.people for level in measured.levels)} people; of the shape's variance the model explains")
     for views in estimate_reliability.TOLD:
         mean, joined = estimate_reliability.explained(measured, views)
         print(f"  {views} photographs: their mean {100 * mean:.0f} %, joined {100 * joined:.0f} %")

@@ -116,6 +116,12 @@ def _asked(call: Callable[[Any], Any], batch: Mapping[str, Any]) -> _Answers:
     return tuple(array.reshape(count, most, *array.shape[1:]) for array in arrays)
 
 
+def _doubts(evaluation: Evaluation, seen: Predictions) -> np.ndarray:
+    """How little the model trusts what it sees in every view [S, V]."""
+    size = float(np.mean(evaluation.subjects.contents.image_size))
+    return reliability.doubts(seen.per_view[schema.DEVIATIONS.key][:, :, 0], size)
+
+
 def _joined(evaluation: Evaluation, name: str, seen: Predictions, views: Views) -> list[Row]:
     """The row of what a model of known reliability says of the views [S, N] together, without points."""
     subjects, count = evaluation.subjects, views.shape[1]
@@ -124,8 +130,8 @@ def _joined(evaluation: Evaluation, name: str, seen: Predictions, views: Views) 
         return []
     told = {"joined": seen.origin.model, "reliability": reliability.sha256_beside(evaluation.paths[name])}
     said = [
-        known.prior(of_views[chosen[chosen >= 0]]).mean
-        for of_views, chosen in zip(seen.coefficients, views, strict=True)
+        known.prior(of_views[chosen[chosen >= 0]], doubted[chosen[chosen >= 0]]).mean
+        for of_views, doubted, chosen in zip(seen.coefficients, _doubts(evaluation, seen), views, strict=True)
     ]
     predictions = Predictions(
         subjects.origin(json.dumps(told, sort_keys=True)),
@@ -181,7 +187,7 @@ def _adjusted(
         truth.intrinsics[subject, chosen],
         face_model,
         surface,
-        fitting.identity_prior(seen.coefficients[subject, chosen], known),
+        fitting.identity_prior(seen.coefficients[subject, chosen], known, _doubts(evaluation, seen)[subject, chosen]),
         settings=fitting.NETWORK_POINTS,
     )
     of_views = []

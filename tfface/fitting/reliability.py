@@ -10,10 +10,14 @@ trained on, the person is the linear least-mean-square estimate from all N, with
     C = cov(z, p_i),   G = (cov(p_i, p_j) + (cov(p_i) - cov(p_i, p_j)) / N)^-1
 
 where p is the mean of the estimates p_i. What photographs of one person get wrong alike, cov(p_i, p_j), stays.
+
+Some photographs it sees badly: through hair, in hard light, blurred. A network that finds points says so by their
+deviations, and moments are measured on people whom it doubts less and on those whom it doubts more than the median.
 """
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,8 +33,22 @@ SUFFIX = ".reliability.npz"
 SHRINKAGE = 0.5
 _LEAST_VARIANCE = 0.01
 """Of the person's along any direction, however many photographs there are."""
+_FEWEST = 200
+"""People who are told apart by doubt: each half has moments of its own."""
 _MAX_BYTES = 1 << 26
-_MATRICES = "truth", "with_truth", "alone", "together"
+_VECTORS, _MATRICES = ("estimate_mean", "truth_mean"), ("truth", "with_truth", "alone", "together")
+_DOUBTED = "doubted_"
+"""Before the names of the moments of those who are doubted more, in a file."""
+
+
+def doubts(deviations: npt.ArrayLike, size: float) -> Array:
+    """How little a network trusts what it sees in photographs: ``[...]``, mean logarithm of the points' deviations.
+
+    Args:
+      deviations: ``[..., Q]``, px.
+      size: Of the crop, px.
+    """
+    return np.mean(np.log(np.asarray(deviations, np.float64) / size), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,6 +63,8 @@ class Reliability:
       alone: ``[K, K]``, covariance of the estimates.
       together: ``[K, K]``, covariance of the estimates from two photographs of a person.
       people: Whom they were measured on.
+      doubt: Mean of their `doubts`; 0 of a network that finds no points.
+      doubted: The same of people who were doubted more; None if they are not told apart.
     """
 
     estimate_mean: Array
@@ -54,15 +74,24 @@ class Reliability:
     alone: Array
     together: Array
     people: int
+    doubt: float = 0.0
+    doubted: "Reliability | None" = None
 
     @classmethod
-    def measured(cls, truth: npt.ArrayLike, estimates: npt.ArrayLike, shrinkage: float = SHRINKAGE) -> "Reliability":
+    def measured(
+        cls,
+        truth: npt.ArrayLike,
+        estimates: npt.ArrayLike,
+        shrinkage: float = SHRINKAGE,
+        doubts: npt.ArrayLike | None = None,
+    ) -> "Reliability":
         """Measures on people whom the network was not trained on.
 
         Args:
           truth: ``[M, K]``, true coefficients.
           estimates: ``[M, V, K]``, of each photograph; NaN where a person has no more. Some have two.
           shrinkage: 0 keeps the covariances between different coefficients, 1 drops them: few people give noisy ones.
+          doubts: ``[M, V]``, of each photograph; people are told apart by them if there are `_FEWEST` or more.
 
         Raises:
           ValueError: If shapes do not agree, or nobody has two photographs.
@@ -73,6 +102,12 @@ class Reliability:
                 f"estimates: expected the shape [M, V, K] beside a truth [M, K], got {list(said.shape)} beside "
                 f"{list(true.shape)}"
             )
+        if doubts is not None and len(true) >= _FEWEST:
+            of_people = np.nanmean(np.asarray(doubts, np.float64), axis=1)
+            more = of_people > np.median(of_people)
+            low, high = (cls.measured(true[part], said[part], shrinkage) for part in (~more, more))
+            above = dataclasses.replace(high, doubt=float(of_people[more].mean()))
+            return dataclasses.replace(low, doubt=float(of_people[~more].mean()), doubted=above)
         there: npt.NDArray[np.bool_] = np.asarray(np.isfinite(said).all(axis=-1))
         counts = there.sum(axis=1)
         if not (counts >= 2).any():
@@ -95,8 +130,28 @@ class Reliability:
             len(person),
         )
 
-    def prior(self, estimates: npt.ArrayLike) -> IdentityPrior:
+    @property
+    def levels(self) -> tuple["Reliability", ...]:
+        """By rising doubt."""
+        return (self,) if self.doubted is None else (dataclasses.replace(self, doubted=None), self.doubted)
+
+    def at(self, doubt: float) -> "Reliability":
+        """The moments of people who are doubted so much: between those of both levels, beyond them the nearer one's."""
+        if self.doubted is None:
+            return self
+        share = float(np.clip((doubt - self.doubt) / (self.doubted.doubt - self.doubt), 0, 1))
+        low, high = self.levels
+        mixed: dict[str, Any] = {
+            name: (1 - share) * getattr(low, name) + share * getattr(high, name) for name in (*_VECTORS, *_MATRICES)
+        }
+        return Reliability(**mixed, people=low.people + high.people, doubt=doubt)
+
+    def prior(self, estimates: npt.ArrayLike, doubts: npt.ArrayLike | None = None) -> IdentityPrior:
         """The person that N estimates ``[N, K]`` speak of, one of each photograph.
+
+        Args:
+          estimates: The estimates.
+          doubts: ``[N]``, of the photographs; without them, people are taken to be doubted as the mean.
 
         Raises:
           ValueError: If there are none, or of another number of coefficients.
@@ -104,6 +159,9 @@ class Reliability:
         said = np.asarray(estimates, np.float64)
         if said.ndim != 2 or not len(said) or said.shape[1] != len(self.truth_mean):
             raise ValueError(f"estimates: expected the shape [N, {len(self.truth_mean)}], got {list(said.shape)}")
+        if self.doubted is not None:
+            doubt = (self.doubt + self.doubted.doubt) / 2 if doubts is None else float(np.mean(np.asarray(doubts)))
+            return self.at(doubt).prior(said)
         of_mean = self.together + (self.alone - self.together) / len(said)
         gain = np.linalg.solve(of_mean, self.with_truth).T
         covariance = self.truth - gain @ self.with_truth
@@ -115,9 +173,11 @@ class Reliability:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the moments in half precision, as a NumPy archive."""
-        content: dict[str, Any] = {"people": np.array(self.people)}
-        for name in ("estimate_mean", "truth_mean", *_MATRICES):
-            content[name] = np.asarray(getattr(self, name), np.float16)
+        content: dict[str, Any] = {}
+        for prefix, level in zip(("", _DOUBTED), self.levels, strict=False):
+            content |= {f"{prefix}people": np.array(level.people), f"{prefix}doubt": np.array(level.doubt)}
+            for name in (*_VECTORS, *_MATRICES):
+                content[f"{prefix}{name}"] = np.asarray(getattr(level, name), np.float16)
         with files.written(path) as beside:
             np.savez(beside, **content)
 
@@ -130,22 +190,36 @@ class Reliability:
           ValueError: naming the file, if it holds something else.
         """
         arrays = files.read_arrays(path, _MAX_BYTES)
-        try:
-            people = int(arrays.pop("people"))
-            count = len(arrays["truth_mean"])
-            shapes = dict.fromkeys(_MATRICES, (count, count)) | {"estimate_mean": (count,), "truth_mean": (count,)}
-            read = {name: arrays[name].astype(np.float64) for name in shapes}
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: expected moments of a network's estimates: {error!r}") from error
-        for name, shape in shapes.items():
-            if read[name].shape != shape or not np.isfinite(read[name]).all():
-                raise ValueError(
-                    f"{path}: {name}: expected finite numbers of the shape {list(shape)}, got {list(read[name].shape)}"
-                )
-        least = np.linalg.eigvalsh(read["alone"])[:1]
-        if not (least > 0).all():
-            raise ValueError(f"{path}: alone: expected a covariance of positive variances, got one of {least[0]:.3g}")
-        return cls(**read, people=people)
+        read = _level(path, arrays, "")
+        if not any(name.startswith(_DOUBTED) for name in arrays):
+            return read
+        above = _level(path, arrays, _DOUBTED)
+        if len(above.truth_mean) != len(read.truth_mean) or not above.doubt > read.doubt:
+            raise ValueError(f"{path}: expected moments of people who are doubted more, of as many coefficients")
+        return dataclasses.replace(read, doubted=above)
+
+
+def _level(path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> Reliability:
+    """The moments whose names begin with `prefix`."""
+    try:
+        people, doubt = int(arrays[f"{prefix}people"]), float(arrays.get(f"{prefix}doubt", 0.0))
+        count = len(arrays[f"{prefix}truth_mean"])
+        shapes = dict.fromkeys(_MATRICES, (count, count)) | dict.fromkeys(_VECTORS, (count,))
+        read: dict[str, Any] = {name: arrays[f"{prefix}{name}"].astype(np.float64) for name in shapes}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected moments of a network's estimates: {error!r}") from error
+    for name, shape in shapes.items():
+        if read[name].shape != shape or not np.isfinite(read[name]).all():
+            raise ValueError(
+                f"{path}: {prefix}{name}: expected finite numbers of the shape {list(shape)}, got "
+                f"{list(read[name].shape)}"
+            )
+    least = np.linalg.eigvalsh(read["alone"])[:1]
+    if not (least > 0).all():
+        raise ValueError(
+            f"{path}: {prefix}alone: expected a covariance of positive variances, got one of {least[0]:.3g}"
+        )
+    return Reliability(**read, people=people, doubt=doubt)
 
 
 def file_beside(model: str | os.PathLike[str]) -> str:
@@ -178,13 +252,15 @@ def beside(model: str | os.PathLike[str], num_modes: int) -> Reliability | None:
     return read
 
 
-def identity_prior(estimates: npt.ArrayLike, reliability: Reliability | None) -> IdentityPrior:
-    """What a network's estimates ``[N, K]``, one of each photograph, say of the person.
+def identity_prior(
+    estimates: npt.ArrayLike, reliability: Reliability | None, doubts: npt.ArrayLike | None = None
+) -> IdentityPrior:
+    """What a network's estimates ``[N, K]``, one of each photograph of so many `doubts` ``[N]``, say of the person.
 
     Where nobody has measured how reliable they are, it is their mean, each coefficient with the variance
     `NETWORK_ERROR_VARIANCE`.
     """
     if reliability is not None:
-        return reliability.prior(estimates)
+        return reliability.prior(estimates, doubts)
     mean = np.mean(np.asarray(estimates, np.float64), axis=0)
     return IdentityPrior.of_estimate(mean, NETWORK_ERROR_VARIANCE * np.eye(len(mean)))

@@ -169,12 +169,18 @@ def _by_single_view(
         alone = [next(predicted) for _ in of_person]
         estimate = _mean([((view,), one) for view, one in enumerate(alone)])
         if reliability is not None:
-            prior = reliability.prior(np.stack([one.coefficients for one in alone]))
+            prior = reliability.prior(np.stack([one.coefficients for one in alone]), _doubts(alone, model.size))
             coefficients = prior.mean.astype(np.float32)
             vertices = model.face_model.decode(coefficients)
             estimate = dataclasses.replace(estimate, coefficients=coefficients, vertices=vertices, prior=prior)
         estimates.append(estimate)
     return estimates
+
+
+def _doubts(predictions: Sequence[Prediction], size: int) -> np.ndarray | None:
+    """How little the model trusts each of them; None if it finds no points."""
+    said = [one.deviations for one in predictions if one.deviations is not None]
+    return fitting.reliability.doubts(np.concatenate(said), size) if len(said) == len(predictions) else None
 
 
 def _mean(predictions: Sequence[tuple[tuple[int, ...], Prediction]]) -> _Estimate:

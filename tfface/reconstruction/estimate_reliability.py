@@ -5,7 +5,7 @@ from tqdm import tqdm
 
 from tfface import schema
 from tfface.evaluation.subjects import Subjects
-from tfface.fitting import Reliability
+from tfface.fitting import Reliability, reliability
 from tfface.reconstruction.loaded_model import LoadedModel
 from tfface.reconstruction.predictor import Crop
 from tfface.reconstruction.test_time_augmentation import with_test_time_augmentation
@@ -39,26 +39,38 @@ def measure(
         raise ValueError(f"{records}: of another 3DMM than the model {model}")
     asked = with_test_time_augmentation(loaded)
     said: list[np.ndarray] = []
+    doubted: list[np.ndarray] = []
     with tqdm(total=len(subjects.truth.subjects), desc="photographs", unit="person", disable=not progress) as bar:
         for batch in subjects.batches():
             images, cameras, there = (batch[key.key] for key in (schema.IMAGES, schema.INTRINSICS, schema.VIEW_MASK))
             images, there = np.asarray(images).astype(np.uint8), np.asarray(there) > 0
             crops = [[Crop(*pair)] for pair in zip(images[there], np.asarray(cameras)[there], strict=True)]
             estimates = np.full((*there.shape, loaded.face_model.num_modes), np.nan)
-            estimates[there] = [one.coefficients for one in asked.predict(crops)]
+            answers = asked.predict(crops)
+            estimates[there] = [one.coefficients for one in answers]
             said.append(estimates)
+            deviations = [one.deviations[0] for one in answers if one.deviations is not None]
+            if deviations:
+                doubts = np.full(there.shape, np.nan)
+                doubts[there] = reliability.doubts(deviations, loaded.size)
+                doubted.append(doubts)
             bar.update(len(there))
     truth = loaded.face_model.encode(np.asarray(subjects.truth.vertices, np.float64))
-    return Reliability.measured(truth, np.concatenate(said))
+    return Reliability.measured(truth, np.concatenate(said), doubts=np.concatenate(doubted) if doubted else None)
 
 
-def explained(reliability: Reliability, views: int) -> tuple[float, float]:
+def explained(known: Reliability, views: int) -> tuple[float, float]:
     """Shares of the coefficients' variance that so many photographs' estimates explain: their mean, and joined.
 
-    By the moments that were measured, as if people had as many photographs.
+    By the moments that were measured, as if people had as many photographs; mean over the levels of doubt.
     """
-    of_mean = reliability.together + (reliability.alone - reliability.together) / views
-    spread = np.trace(reliability.truth)
-    left = spread - 2 * np.trace(reliability.with_truth) + np.trace(of_mean)
-    joined = np.trace(np.linalg.solve(of_mean, reliability.with_truth) @ reliability.with_truth.T)
+    mean, joined = np.mean([_explained(level, views) for level in known.levels], axis=0)
+    return float(mean), float(joined)
+
+
+def _explained(known: Reliability, views: int) -> tuple[float, float]:
+    of_mean = known.together + (known.alone - known.together) / views
+    spread = np.trace(known.truth)
+    left = spread - 2 * np.trace(known.with_truth) + np.trace(of_mean)
+    joined = np.trace(np.linalg.solve(of_mean, known.with_truth) @ known.with_truth.T)
     return float(1 - left / spread), float(joined / spread)
