@@ -116,10 +116,9 @@ def _asked(call: Callable[[Any], Any], batch: Mapping[str, Any]) -> _Answers:
     return tuple(array.reshape(count, most, *array.shape[1:]) for array in arrays)
 
 
-def _doubts(evaluation: Evaluation, seen: Predictions) -> np.ndarray:
-    """How little the model trusts what it sees in every view [S, V]."""
-    size = float(np.mean(evaluation.subjects.contents.image_size))
-    return reliability.doubts(seen.per_view[schema.DEVIATIONS.key][:, :, 0], size)
+def _doubts(evaluation: Evaluation, deviations: np.ndarray) -> np.ndarray:
+    """How little the model trusts what it sees, from deviations [..., Q] in px of the stored crops: [...]."""
+    return reliability.doubts(deviations, float(np.mean(evaluation.subjects.contents.image_size)))
 
 
 def _joined(evaluation: Evaluation, name: str, seen: Predictions, views: Views) -> list[Row]:
@@ -129,9 +128,10 @@ def _joined(evaluation: Evaluation, name: str, seen: Predictions, views: Views) 
     if known is None:
         return []
     told = {"joined": seen.origin.model, "reliability": reliability.sha256_beside(evaluation.paths[name])}
+    doubts = _doubts(evaluation, seen.per_view[schema.DEVIATIONS.key][:, :, 0])
     said = [
         known.prior(of_views[chosen[chosen >= 0]], doubted[chosen[chosen >= 0]]).mean
-        for of_views, doubted, chosen in zip(seen.coefficients, _doubts(evaluation, seen), views, strict=True)
+        for of_views, doubted, chosen in zip(seen.coefficients, doubts, views, strict=True)
     ]
     predictions = Predictions(
         subjects.origin(json.dumps(told, sort_keys=True)),
@@ -187,7 +187,7 @@ def _adjusted(
         truth.intrinsics[subject, chosen],
         face_model,
         surface,
-        fitting.identity_prior(seen.coefficients[subject, chosen], known, _doubts(evaluation, seen)[subject, chosen]),
+        fitting.identity_prior(seen.coefficients[subject, chosen], known, _doubts(evaluation, deviations)),
         settings=fitting.NETWORK_POINTS,
     )
     of_views = []
