@@ -80,6 +80,7 @@ def test_people_whom_a_network_sees_badly_have_moments_of_their_own():
     np.testing.assert_allclose(graded.prior(estimates[0]).mean, half.prior(estimates[0]).mean)
     assert Reliability.measured(*others[:2], doubts=others[2]).doubted is not None
     assert Reliability.measured(*(array[::3] for array in others[:2]), doubts=others[2][::3]).doubted is None, "too few"
+    assert Reliability.measured(*others[:2], doubts=0 * others[2]).doubted is None, "all the same"
 
 
 def test_a_file_holds_both_levels(tmp_path):

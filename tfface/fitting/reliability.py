@@ -94,7 +94,7 @@ class Reliability:
           doubts: ``[M, V]``, of each photograph; people are told apart by them if there are `_FEWEST` or more.
 
         Raises:
-          ValueError: If shapes do not agree, or nobody has two photographs.
+          ValueError: If shapes do not agree, or nobody has two photographs, in either half.
         """
         true, said = np.asarray(truth, np.float64), np.asarray(estimates, np.float64)
         if true.ndim != 2 or said.ndim != 3 or said.shape[::2] != true.shape:
@@ -103,11 +103,12 @@ class Reliability:
                 f"{list(true.shape)}"
             )
         if doubts is not None and len(true) >= _FEWEST:
-            of_people = np.nanmean(np.asarray(doubts, np.float64), axis=1)
-            more = of_people > np.median(of_people)
-            low, high = (cls.measured(true[part], said[part], shrinkage) for part in (~more, more))
-            above = dataclasses.replace(high, doubt=float(of_people[more].mean()))
-            return dataclasses.replace(low, doubt=float(of_people[~more].mean()), doubted=above)
+            of_people = np.nanmean(np.asarray(doubts, np.float64).reshape(said.shape[:2]), axis=1)
+            more = of_people > np.nanmedian(of_people)
+            if more.any():  # not of a network that says the same of everybody
+                low, high = (cls.measured(true[part], said[part], shrinkage) for part in (~more, more))
+                above = dataclasses.replace(high, doubt=float(of_people[more].mean()))
+                return dataclasses.replace(low, doubt=float(np.nanmean(of_people[~more])), doubted=above)
         there: npt.NDArray[np.bool_] = np.asarray(np.isfinite(said).all(axis=-1))
         counts = there.sum(axis=1)
         if not (counts >= 2).any():
