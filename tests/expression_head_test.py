@@ -16,7 +16,7 @@ from tfface.data import manifest, pipeline, preparation, symmetrise
 from tfface.face import Expressions, Head, MorphableModel
 from tfface.geometry import scene
 from tfface.models import FaceModel, decoders, heads, regressor
-from tfface.training import checks, objectives, ridge, training_run
+from tfface.training import checks, objectives, ridge, stages, training_run
 from tfface.training.examples import Examples, Frozen
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
@@ -281,7 +281,8 @@ def test_neutral_records_leave_the_head_as_it_is(records, single, tmp_path):
     options = _options(records, tmp_path, initialize_from=single)
     model = training_run.build_model(options, neutral)
     regressor = FaceModel(model).regressor
-    taught = {id(variable) for variable in training_run._taught_variables(model, FaceModel(model), neutral)}
+    (stage,) = stages.parse(["heads:1"], 1e-4)
+    taught = {id(variable) for variable in training_run._taught_variables(model, FaceModel(model), neutral, stage)}
     for head in regressor.heads:
         learns = {id(variable) in taught for variable in regressor.mlp(head).trainable_variables}
         assert learns == {head is not heads.EXPRESSION}, head.name
