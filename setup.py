@@ -43,7 +43,6 @@ INSTALL_REQUIRES = [
     "tensorflow-graphics==2021.12.3; python_version < '3.12'",
     "tensorflow-graphics==2020.5.20; python_version >= '3.12'",
     "tensorflow-serving-api>=2.19",
-    "threadpoolctl>=3.5",
     "tqdm>=4.66",
     "trimesh>=4.6.4",
     "wrapt>=1.16",

@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from tfface.face import MorphableModel
 from tfface.fitting import normal_equations, rig_prior
-from tfface.fitting.blas_threads import one_thread
 from tfface.fitting.initial_pose import scaled_orthographic_pose
 from tfface.fitting.normal_equations import Block, Observation, ViewState
 from tfface.fitting.priors import IdentityPrior
@@ -121,8 +120,7 @@ def adjust(
     problem = _Problem(
         LinearPoints.restrict(face_model, surface), observations, prior, settings, _bounds(face_model), rig
     )
-    with one_thread():
-        found = problem.result(*problem.solve(problem.start(start)))
+    found = problem.result(*problem.solve(problem.start(start)))
     # The system's inverse takes the prior for so much surer, and the points for as sure as independent ones.
     return dataclasses.replace(found, identity_covariance=overstated * found.identity_covariance)
 
