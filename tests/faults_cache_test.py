@@ -33,11 +33,15 @@ def _batches(variant: int, part: tuple[int, int], vertices: int) -> Iterator[lis
         yield [{key: rng.random(shape).astype(np.float32) for key, shape in shapes.items()}]
 
 
-def _fill(folder: pathlib.Path) -> None:
+def _network() -> keras.Model:
     crops = keras.Input((8, 8, 3))
     network = keras.Model(crops, keras.layers.Conv2D(2, 3)(crops))
     network.set_weights([np.random.default_rng(0).normal(size=weight.shape) for weight in network.weights])
-    model = fuzz_models_test.model()
+    return network
+
+
+def _fill(folder: pathlib.Path) -> None:
+    network, model = _network(), fuzz_models_test.model()
     batches = functools.partial(_batches, vertices=model.num_vertices)
     feature_cache._BATCHES_A_MARK = 2
     FeatureCache.build(str(folder), SPEC, Origin(network, "crops", batches), model)
@@ -90,3 +94,23 @@ def test_a_whole_cache_is_read_where_nobody_may_write(whole):
     finally:
         for path, status in before.items():
             path.chmod(status.st_mode)
+
+
+def test_a_view_that_a_person_lacks_is_not_computed(tmp_path):
+    """What the network says of an empty picture, its bias, would stand there otherwise."""
+    network, model = _network(), fuzz_models_test.model()
+    people = [
+        {**person, schema.VIEW_MASK.key: np.float32([[1, number % 2]])}
+        for number in range(SUBJECTS)
+        for (person,) in _batches(0, (number, number + 1), model.num_vertices)
+    ]
+
+    def batches(_: int, part: tuple[int, int]) -> Iterator[list[dict[str, np.ndarray]]]:
+        yield from ([person] for person in people[slice(*part)])
+
+    FeatureCache.build(str(tmp_path), SPEC, Origin(network, "crops", batches), model)
+    (held,) = (np.load(path) for path in tmp_path.glob(f"*/{schema.FEATURES.key}.npy"))
+    mask, crops = (np.concatenate([person[key] for person in people]) for key in (schema.VIEW_MASK.key, "crops"))
+    for copy in range(VARIANTS):
+        assert not held[:, copy][mask == 0].any()
+        np.testing.assert_allclose(held[:, copy][mask > 0], network(crops[mask > 0]), rtol=2e-3, atol=2e-3)
