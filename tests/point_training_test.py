@@ -70,7 +70,7 @@ def test_points_are_learnt_between_two_solutions_of_the_other_heads(records, tmp
     assert model.network.output["points"].shape[1:] == (1, len(model.surface_points), 2)
 
 
-def test_points_alone_are_added_to_a_trained_model_and_nothing_else_changes(records, tmp_path):
+def test_points_alone_are_added_to_a_trained_model_and_heads_alone_are_solved_anew(records, tmp_path):
     start = training_run.train(_options(records, tmp_path / "start", stages=("ridge", "block4:2:1e-3"), points="off"))
     path = training_run.train(
         _options(records, tmp_path / "run", stages=("points:8:1e-3",), initialize_from=start, validate_every=4)
@@ -86,6 +86,13 @@ def test_points_alone_are_added_to_a_trained_model_and_nothing_else_changes(reco
     last = tfface.load(str(tmp_path / "run" / "last.keras"))
     for mine, theirs in zip(got.network.get_weights(), last.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+    again = {"stages": ("ridge", "heads:2:1e-3"), "initialize_from": path}
+    heads_alone = FaceModel(tfface.load(training_run.train(_options(records, tmp_path / "heads", **again))))
+    for mine, theirs in zip(heads_alone.point_head.get_weights(), got.point_head.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(ValueError, match=rf"initialize_from: {start}: a model that finds points expected, as stages"):
+        training_run.train(_options(records, tmp_path / "none", **again | {"initialize_from": start}))
 
 
 @pytest.mark.parametrize(

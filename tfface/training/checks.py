@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tfface.models import encoders, kinds, point_head
+from tfface.models import FaceModel, encoders, kinds, point_head
 from tfface.training import merging, stages
 from tfface.training import strategy as strategies
 from tfface.training.examples import Examples
@@ -26,11 +26,25 @@ def check_points(options: TrainingOptions, plan: Sequence[stages.Stage], example
         )
     learning = point_head.parts(encoders.ENCODERS[options.encoder])
     unfit = [str(stage) for stage in plan if stage.part not in (encoders.HEADS, *learning)]
-    if unfit or all(stage.part == encoders.HEADS for stage in plan):
+    if unfit or (_leaves_points(plan) and not options.initialize_from):
         raise ValueError(
             f"points: they are learnt in stages of {', '.join(learning)}: one of these expected, and beside them none "
             f"but {encoders.HEADS} and {stages.RIDGE}, got {', '.join(map(str, plan))}"
         )
+
+
+def check_points_are_there(options: TrainingOptions, plan: Sequence[stages.Stage], source: FaceModel | None) -> None:
+    """Refuses stages that teach no points if the model to start from finds none either."""
+    if options.points == POINTS_ON and _leaves_points(plan) and (source is None or source.point_head is None):
+        raise ValueError(
+            f"initialize_from: {options.initialize_from}: a model that finds points expected, as stages of "
+            f"{', '.join(map(str, plan))} teach none; got one that does not"
+        )
+
+
+def _leaves_points(plan: Sequence[stages.Stage]) -> bool:
+    """Whether no stage teaches points."""
+    return all(stage.part == encoders.HEADS for stage in plan)
 
 
 def held_to_posed(options: TrainingOptions) -> bool:

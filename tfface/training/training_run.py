@@ -106,6 +106,7 @@ def _train(
         if path and not os.path.isfile(path):
             raise FileNotFoundError(f"{name}: no such file: {path}")
     opened = open_starts(options)  # a file that is no model ends the run before anything is timed
+    checks.check_points_are_there(options, plan, opened[0])
     asked, options, seconds = options.encoder_dtype, *_with_precision(options, plan, examples, run, strategy, opened)
     described = describe(
         dataclasses.asdict(options),
