@@ -56,7 +56,7 @@ demo: $(INSTALLED)  ## synthetic people, training, evaluation: table and picture
 model: $(MODEL)/starter.keras $(MODEL)/starter.reliability.npz  ## the package's model, runs/model/starter.keras, and its reliability, from nothing: about 4 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
 	@cat $<.sha256
 
-$(MODEL)/starter.keras: $(MODEL)/training/starter/last.keras
+$(MODEL)/starter.keras: $(MODEL)/training/points/last.keras
 	"$(BIN)/python" -m tfface.shrink --model=$< --prune=1e-4 --out=$@
 
 # On the validation split of both kinds of people: those whom it sees well, and those whom it sees badly.
@@ -70,15 +70,18 @@ $(MODEL)/training/single_view/last.keras: | $(MODEL)/training/painted/last.keras
 $(MODEL)/training/variants/last.keras: | $(MODEL)/training/single_view/last.keras
 $(MODEL)/training/mean/last.keras: | $(MODEL)/training/variants/last.keras
 $(MODEL)/training/joint/last.keras: | $(MODEL)/training/mean/last.keras
-$(MODEL)/training/starter/last.keras: | $(MODEL)/training/joint/last.keras
+$(MODEL)/training/starter/last.keras: | $(MODEL)/training/joint/last.keras $(MODEL)/painted_people/manifest.json
+$(MODEL)/training/points/last.keras: | $(MODEL)/training/starter/last.keras
 
 $(MODEL)/%/manifest.json: | $(INSTALLED)
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_$*.cfg $(ICT) $(OPTIONS)
 
 $(MODEL)/varied/manifest.json: | $(MODEL)/people/manifest.json
 $(MODEL)/both/manifest.json: | $(MODEL)/varied/manifest.json
+$(MODEL)/more_people/manifest.json: | $(MODEL)/people/manifest.json
+$(MODEL)/painted_people/manifest.json: | $(MODEL)/more_people/manifest.json
 
-.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint starter)
+.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint starter points)
 
 # Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
 table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json $(TABLE1)/points_people/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; continues an interrupted run
