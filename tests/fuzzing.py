@@ -66,13 +66,19 @@ def settings(examples: int) -> hypothesis.settings:
     )
 
 
+def _too_late(*_: object) -> None:
+    """Of an alarm that nobody waits for any more; by default it would end the process."""
+
+
 @contextlib.contextmanager
 def bounded(megabytes: float = MEGABYTES) -> Iterator[None]:
     """Fails if what is done inside takes more than `SECONDS` of the processor or more than so much memory."""
-    begun = time.monotonic()
+    begun, waiting = time.monotonic(), True
 
     def out_of_time(*_: object) -> None:
         wall = time.monotonic() - begun
+        if not waiting:
+            return
         if wall < SECONDS / (os.cpu_count() or 1):  # not even all cores together can have spent it: a jump of the clock
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
         else:
@@ -87,9 +93,10 @@ def bounded(megabytes: float = MEGABYTES) -> Iterator[None]:
         yield
         peak = tracemalloc.get_traced_memory()[1]
     finally:
+        waiting = False  # an alarm from here on sets no other one
         tracemalloc.stop()
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        signal.signal(signal.SIGPROF, before if callable(before) else _too_late)
         if collecting:
             gc.enable()
     assert peak < megabytes * 2**20, f"took {peak / 2**20:.0f} MB"
