@@ -10,7 +10,8 @@ far apart, more people help; where they are near to each other, the convolutions
 
 import argparse
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -39,9 +40,14 @@ def examples(records: str, split: str, model: FaceModel) -> Iterator[Example]:
     lower, face_model = tf.function(model.halves(HEADS).lower), model.morphable_model
     basis = face_model.basis.reshape(len(face_model.basis), -1)
     for batch in pipeline.all_views(records, split, batch_size=BATCH, image_size=model.image_size):
-        exists = batch[schema.VIEW_MASK.key].numpy() > 0
+        exists, vertices = batch[schema.VIEW_MASK.key].numpy() > 0, batch[schema.VERTICES.key].numpy()
+        if vertices.shape[1:] != face_model.mean.shape:
+            sys.exit(
+                f"{records}: people with the {len(face_model.mean)} vertices of {model.name}'s 3DMM expected, "
+                f"got {vertices.shape[1]}"
+            )
         features = lower(tf.boolean_mask(batch[schema.IMAGES.key], exists), training=False).numpy()
-        away = batch[schema.VERTICES.key].numpy() - face_model.mean
+        away = vertices - face_model.mean
         shape = away.reshape(len(away), -1) @ basis.T
         yield features.reshape(len(features), -1).astype(np.float32), np.repeat(shape, exists.sum(axis=1), axis=0)
 
@@ -51,38 +57,40 @@ def explained(wanted: np.ndarray, said: np.ndarray) -> float:
     return float(1 - np.square(wanted - said).sum() / np.square(wanted - wanted.mean(axis=0)).sum())
 
 
-def rows(options: argparse.Namespace) -> list[Row]:
-    """What is measured."""
+def rows(options: argparse.Namespace) -> Iterator[Row]:
+    """What is measured. If there are fewer people than asked for, the last row is of all there are."""
     model = FaceModel(tfface.load(options.model))
     held_x, held_y = map(np.concatenate, zip(*examples(options.records, "validation", model), strict=True))
     centre, scale = held_x.mean(axis=0), held_x.std(axis=0) + 1e-3  # of no targets: any photographs would do
-    held_x = (held_x - centre) / scale
-    ridge, people, seen, told = Ridge(held_x.shape[1], held_y.shape[1]), 0, list[Example](), list[Row]()
-    wanted = iter(sorted(options.people))
-    stop = next(wanted, None)
+    held = (held_x - centre) / scale, held_y
+    ridge, people, seen = Ridge(held_x.shape[1], held_y.shape[1]), 0, list[Example]()
+    wanted = sorted(options.people)
     for x, y in examples(options.records, "train", model):
         standardised = (x - centre) / scale
         ridge.add(standardised, y)
         people += BATCH
         if people <= SEEN_AGAIN:
             seen.append((standardised, y))
-        if stop is None or people < stop:
-            continue
-        again_x, again_y = map(np.concatenate, zip(*seen, strict=True))
-        shares = []
-        for penalty in (PENALTIES[0] / 10, PENALTIES[0] / 3, *PENALTIES, 3 * PENALTIES[-1]):
-            kernel, bias, _ = ridge.solve(penalty)
-            known, held_out = explained(again_y, again_x @ kernel + bias), explained(held_y, held_x @ kernel + bias)
-            shares.append((held_out, known, penalty))
-        held_out, known, penalty = max(shares)
-        what = f"{people} people, {ridge.count} photographs, penalty {penalty:g}"
-        told.append(
-            Row("learning curve", what, f"{100 * held_out:.1f} %", "on people it has seen", f"{100 * known:.1f} %")
-        )
-        stop = next(wanted, None)
-        if stop is None:
-            break
-    return told
+        if people >= wanted[0]:
+            yield row(ridge, f"{people} people", seen, held)
+            wanted = [number for number in wanted if number > people]
+            if not wanted:
+                return
+    if seen:
+        yield row(ridge, f"all people, about {people}", seen, held)
+
+
+def row(ridge: Ridge, people: str, seen: Sequence[Example], held: Example) -> Row:
+    """What the best map of these people explains of others and of people whom it has seen."""
+    again_x, again_y = map(np.concatenate, zip(*seen, strict=True))
+    shares = []
+    for penalty in (*PENALTIES, 3 * PENALTIES[-1]):
+        kernel, bias, _ = ridge.solve(penalty)
+        shares.append((explained(held[1], held[0] @ kernel + bias), again_x @ kernel + bias, penalty))
+    held_out, said, penalty = max(shares, key=lambda share: share[0])
+    what = f"{people}, {ridge.count} photographs, penalty {penalty:g}"
+    known = explained(again_y, said)
+    return Row("learning curve", what, f"{100 * held_out:.1f} %", "on people it has seen", f"{100 * known:.1f} %")
 
 
 def main() -> None:
@@ -92,7 +100,7 @@ def main() -> None:
     parser.add_argument("--model", default="starter", help="single view model whose convolutions are asked")
     numbers = {"type": lambda text: [int(number) for number in text.split(",")], "default": list(PEOPLE)}
     parser.add_argument("--people", **numbers, help="how many people, one number after another")
-    print(markdown(rows(parser.parse_args())))
+    print(markdown(list(rows(parser.parse_args()))))
 
 
 if __name__ == "__main__":

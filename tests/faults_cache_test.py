@@ -97,10 +97,10 @@ def test_a_whole_cache_is_read_where_nobody_may_write(whole):
 
 
 def test_a_view_that_a_person_lacks_is_not_computed(tmp_path):
-    """What the network says of an empty picture, its bias, would stand there otherwise."""
+    """What the network says of an empty picture, its bias, would stand there otherwise. The first has no view."""
     network, model = _network(), fuzz_models_test.model()
     people = [
-        {**person, schema.VIEW_MASK.key: np.float32([[1, number % 2]])}
+        {**person, schema.VIEW_MASK.key: np.float32([[number > 0, number % 2]])}
         for number in range(SUBJECTS)
         for (person,) in _batches(0, (number, number + 1), model.num_vertices)
     ]

@@ -334,7 +334,8 @@ def _fill(
     def write(begin: int, copy: int, batch: Mapping[str, Any]) -> None:
         exists = np.asarray(batch[schema.VIEW_MASK.key]) > 0  # where people have fewer views than others, padding costs
         features = np.zeros((*exists.shape, *origin.network.output_shape[1:]), np.float16)
-        features[exists] = forward(tf.cast(tf.boolean_mask(batch[origin.key], exists), views.dtype)).numpy()
+        if exists.any():
+            features[exists] = forward(tf.cast(tf.boolean_mask(batch[origin.key], exists), views.dtype)).numpy()
         arrays[schema.FEATURES.key].write_copy(begin, copy, features)
         for key in _PER_VIEW:
             arrays[key].write_copy(begin, copy, np.asarray(batch[key]))
