@@ -61,7 +61,7 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
     """What is measured. If there are fewer people than asked for, the last row is of all there are."""
     model = FaceModel(tfface.load(options.model))
     held_x, held_y = map(np.concatenate, zip(*examples(options.records, "validation", model), strict=True))
-    centre, scale = held_x.mean(axis=0), held_x.std(axis=0) + 1e-3  # of no targets: any photographs would do
+    centre, scale = held_x.mean(axis=0), held_x.std(axis=0) + 0.01 * held_x.std()  # of no targets
     held = (held_x - centre) / scale, held_y
     ridge, people, seen = Ridge(held_x.shape[1], held_y.shape[1]), 0, list[Example]()
     wanted = sorted(options.people)
