@@ -4,7 +4,8 @@
 
 ICT-FaceKit's people, none of whom a model was trained on, with an expression in each of five photographs. Their cameras
 are turned about each axis and shifted along it by normal errors, and given to the reconstruction, which adjusts the
-network's own points with poses held and with poses refined. Compared are the turns from each photograph to the others,
+network's own points with poses held and with poses refined; then they are right, but for focal lengths that are too
+long or too short by as much in all photographs. Compared are the turns from each photograph to the others,
 in degrees (root mean square), of the cameras that were given and of those that come out; and where the scene's cameras
 see the landmarks of the face in the scene, against where the photographs show them, in per cent of the distance between
 the outer corners of the eyes (median). Prints a Markdown table.
@@ -36,17 +37,37 @@ from tfface.reconstruction.scene import GivenCameras
 
 NAME = "poses of cameras"
 SEED, VIEWS = 777, 5
-ERRORS = ((0.0, 0.0), (0.5, 5.0), (1.0, 10.0), (2.0, 20.0), (4.0, 40.0))
-"""Degrees and mm, about and along each axis."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Errors:
+    """Of given cameras: degrees and mm, about and along each axis; what their focal lengths are multiplied by."""
+
+    degrees: float = 0.0
+    mm: float = 0.0
+    focal: float = 1.0
+
+    def __str__(self) -> str:
+        if self.focal != 1:
+            return f"focal lengths {100 * abs(self.focal - 1):.0f} % too {'long' if self.focal > 1 else 'short'}"
+        return f"cameras off by {self.degrees:g} degrees and {self.mm:g} mm"
+
+
+LEVELS = (
+    *(Errors(degrees, mm) for degrees, mm in ((0.0, 0.0), (0.5, 5.0), (1.0, 10.0), (2.0, 20.0), (4.0, 40.0))),
+    *(Errors(focal=focal) for focal in (0.7, 0.9, 1.1, 1.4)),
+)
 _EXACT = 0.1  # degrees
 _EYES = schema.IBUG68.index("eye_right_0"), schema.IBUG68.index("eye_left_3")
 
 
-def off(one: PosedCamera, degrees: float, mm: float, rng: np.random.Generator) -> PosedCamera:
-    """The camera with errors of its pose."""
-    turn = rotation.matrix_from_vector(np.radians(degrees) * rng.normal(size=3))
+def off(one: PosedCamera, errors: Errors, rng: np.random.Generator) -> PosedCamera:
+    """The camera with these errors."""
+    turn = rotation.matrix_from_vector(np.radians(errors.degrees) * rng.normal(size=3))
     turned = np.asarray(rotation.quaternion_from_matrix(turn @ one.matrix[:, :3]))
-    return dataclasses.replace(one, quaternion=turned, translation=one.translation + mm * rng.normal(size=3))
+    moved = one.translation + errors.mm * rng.normal(size=3)
+    longer = one.intrinsics * np.array([[errors.focal, 1, 1], [1, errors.focal, 1], [1, 1, 1]])
+    return dataclasses.replace(one, intrinsics=longer, quaternion=turned, translation=moved)
 
 
 def turn_errors(cameras: dict[str, PosedCamera], true: dict[str, PosedCamera]) -> list[float]:
@@ -96,8 +117,8 @@ def measure(options: argparse.Namespace) -> str:
     """The table."""
     settings = dataclasses.replace(SETTINGS, num_views=VIEWS)
     people = IctPeople(options.ict_facekit, options.people, seed=SEED, settings=settings)
-    turned: dict[tuple, list[float]] = {}
-    landmarks: dict[tuple, list[float]] = {}
+    turned: dict[tuple[Errors, str], list[float]] = {}
+    landmarks: dict[tuple[Errors, str], list[float]] = {}
     missed = 0
     with tempfile.TemporaryDirectory() as root, contextlib.ExitStack() as stack:
         sizes = Sizes(options.model, stack)
@@ -105,24 +126,24 @@ def measure(options: argparse.Namespace) -> str:
             folder = pathlib.Path(root) / str(index)
             folder.mkdir()
             true, shown = person(people, index, folder)
-            for level in ERRORS:
+            for errors in LEVELS:
                 rng = np.random.default_rng([SEED, index])
-                given = {name: off(one, *level, rng) for name, one in true.items()}
+                given = {name: off(one, errors, rng) for name, one in true.items()}
                 try:
                     for poses, cameras, seen in runs(sizes, folder, given):
-                        turned.setdefault((*level, poses), []).extend(turn_errors(cameras, true))
+                        turned.setdefault((errors, poses), []).extend(turn_errors(cameras, true))
                         for name, px in shown.items():
                             size = np.linalg.norm(px[_EYES[0]] - px[_EYES[1]])
-                            errors = np.linalg.norm(seen[name] - px, axis=1) / size
-                            landmarks.setdefault((*level, poses), []).append(100 * float(errors.mean()))
+                            away = np.linalg.norm(seen[name] - px, axis=1) / size
+                            landmarks.setdefault((errors, poses), []).append(100 * float(away.mean()))
                 except ValueError:  # the detector found no face in a photograph
                     missed += 1
                     break
     people_shown = f"{len(people) - missed} people"
     rows = []
-    for degrees, mm in ERRORS:
-        held, refined = ((degrees, mm, poses) for poses in (HELD, REFINED))
-        described = f"{people_shown}, cameras off by {degrees:g} degrees and {mm:g} mm"
+    for errors in LEVELS:
+        held, refined = ((errors, poses) for poses in (HELD, REFINED))
+        described = f"{people_shown}, {errors}"
         given, found = (float(np.sqrt(np.mean(np.square(turned[key])))) for key in (held, refined))
         ratio = Ratio.once(found / given) if given > _EXACT else None
         rows.append(

@@ -156,6 +156,7 @@ BENCHMARKS = (
     Benchmark("rendering", "rendering.py", quick=("--subjects=2",), rows=_rendering),
     Benchmark("point errors", "point_errors.py", quick=("--subjects=8",), needs=("records",), takes=("model",)),
     Benchmark("learning curve", "learning_curve.py", quick=("--people=25,50",), needs=("records",), takes=("model",)),
+    Benchmark("parts of the error", "error_parts.py", needs=("records",), takes=("model",)),
     Benchmark("gaze", "gaze.py", needs=("photographs",), takes=("model",)),
     Benchmark("true size", "true_size.py", quick=("--people=2",), takes=("model",)),
     Benchmark("poses of cameras", "camera_poses.py", quick=("--people=1",), takes=("model",)),
