@@ -23,6 +23,7 @@ MODEL := runs/model
 ICT := $(if $(ICT_FACEKIT_DIR),,--ict_facekit=runs/ict-facekit --download)
 TABLE1 := runs/ict
 TABLE1_MODELS := single_view single_view_virtual mv_add mv_concat mv_shape_concat mv_mean mv_max mv_attention
+TABLE1_JOINED_MODELS := joined_single_view joined_mv_add joined_mv_concat joined_mv_shape_concat joined_points
 
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 # Many processes are started below: without bytecode each would compile the package anew.
@@ -84,10 +85,13 @@ $(MODEL)/painted_people/manifest.json: | $(MODEL)/more_people/manifest.json
 .SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint starter points)
 
 # Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
-table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/many_views/manifest.json $(TABLE1)/points_people/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): report in runs/ict/study; continues an interrupted run
+table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1_JOINED_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/joined_points/best.reliability.npz $(TABLE1)/many_views/manifest.json $(TABLE1)/points_people/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): reports in runs/ict/study and runs/ict/joined_study; about 5 hours; continues an interrupted run
 	"$(BIN)/python" -m tfface.study --flagfile=configs/table1_study.cfg
+	"$(BIN)/python" -m tfface.study --flagfile=configs/table1_joined_study.cfg
 	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/table1_points.cfg
-	@echo "Report: $(TABLE1)/study/report.md, $(TABLE1)/study/report.html; adjusted to points: $(TABLE1)/points/table.md"
+	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/table1_joined_adjusted.cfg
+	@echo "Report: $(TABLE1)/study/report.html; of four times as many people: $(TABLE1)/joined_study/report.html"
+	@echo "Adjusted to points: $(TABLE1)/points/table.md, $(TABLE1)/joined_adjusted/table.md"
 
 $(TABLE1)/people/manifest.json: | $(INSTALLED)
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/ict_prepare.cfg
@@ -95,14 +99,27 @@ $(TABLE1)/people/manifest.json: | $(INSTALLED)
 $(TABLE1)/many_views/manifest.json: | $(TABLE1)/people/manifest.json
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/table1_many_views.cfg
 
+$(TABLE1)/more_people/manifest.json: | $(TABLE1)/people/manifest.json
+	"$(BIN)/python" -m tfface.prepare --flagfile=configs/table1_more_people.cfg
+
+$(TABLE1)/joined_people/manifest.json: | $(TABLE1)/more_people/manifest.json
+	"$(BIN)/python" -m tfface.prepare --flagfile=configs/table1_joined_people.cfg
+
 $(TABLE1)/points_people/manifest.json: | $(INSTALLED)
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/table1_points_people.cfg
 
-$(TABLE1_MODELS:%=$(TABLE1)/%/last.keras): $(TABLE1)/%/last.keras: configs/table1_%.cfg | $(TABLE1)/people/manifest.json
+$(patsubst %,$(TABLE1)/%/last.keras,$(TABLE1_MODELS) $(TABLE1_JOINED_MODELS)): $(TABLE1)/%/last.keras: configs/table1_%.cfg
 	"$(BIN)/python" -m tfface.train --flagfile=$<
 
+$(TABLE1_MODELS:%=$(TABLE1)/%/last.keras): | $(TABLE1)/people/manifest.json
+$(TABLE1_JOINED_MODELS:%=$(TABLE1)/%/last.keras): | $(TABLE1)/joined_people/manifest.json
 $(patsubst %,$(TABLE1)/%/last.keras,$(filter-out single_view,$(TABLE1_MODELS))): | $(TABLE1)/single_view/last.keras
+$(patsubst %,$(TABLE1)/%/last.keras,$(filter-out joined_single_view,$(TABLE1_JOINED_MODELS))): | $(TABLE1)/joined_single_view/last.keras
 $(TABLE1)/mv_shape_concat/last.keras: | $(TABLE1)/mv_concat/last.keras
+$(TABLE1)/joined_mv_shape_concat/last.keras: | $(TABLE1)/joined_mv_concat/last.keras
+
+$(TABLE1)/joined_points/best.reliability.npz: | $(TABLE1)/joined_points/last.keras
+	"$(BIN)/python" -m tfface.calibrate_estimates --model=$(TABLE1)/joined_points/best.keras --records=$(TABLE1)/people
 
 test: lint typecheck unit  ## everything that must pass before a commit lands
 

@@ -254,7 +254,7 @@ def test_the_entry_points_and_flagfiles_of_the_makefile_exist():
     flagfiles = re.findall(r"--flagfile=(\S+)", makefile)
     assert len([name for name in entries if name not in ("shrink", "calibrate_estimates")]) == len(flagfiles) > 0
     assert set(entries) <= set(ENTRY_POINTS)
-    (studied,) = re.findall(r"^TABLE1_MODELS := (.*)$", makefile, re.MULTILINE)
+    studied, joined = re.findall(r"^TABLE1_(?:JOINED_)?MODELS := (.*)$", makefile, re.MULTILINE)
     to_start_with = set(re.findall(r"\$\(MODEL\)/(?:training/)?(\w+)/(?:last\.keras|manifest\.json)", makefile))
     records, trainings = (
         {"people", "varied", "both", "more_people", "painted_people"},
@@ -263,7 +263,7 @@ def test_the_entry_points_and_flagfiles_of_the_makefile_exist():
     assert to_start_with == records | trainings
     # "$<" and "$*" stand in the rules of every model of the study, and of every step to the package's.
     flagfiles = [name for name in flagfiles if name != "$<" and "$*" not in name]
-    flagfiles += [f"configs/table1_{name}.cfg" for name in studied.split()]
+    flagfiles += [f"configs/table1_{name}.cfg" for name in (studied + " " + joined).split()]
     flagfiles += [f"configs/model_{name}.cfg" for name in to_start_with]
     assert not [name for name in flagfiles if not (ROOT / name).exists()]
 
