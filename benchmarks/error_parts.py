@@ -56,6 +56,8 @@ def answers(options: argparse.Namespace, model: FaceModel) -> Iterator[tuple[Arr
 def rows(options: argparse.Namespace) -> list[Row]:
     """What is measured."""
     model = FaceModel(tfface.load(options.model))
+    if model.num_views != 1:
+        sys.exit(f"{options.model}: a single view model expected, got one of {model.num_views} views")
     face_model = model.morphable_model
     said, truth = map(np.concatenate, zip(*answers(options, model), strict=True))
     best = np.concatenate([face_model.encode(truth[first : first + BATCH]) for first in range(0, len(truth), BATCH)])
