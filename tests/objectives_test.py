@@ -59,3 +59,34 @@ def test_without_virtual_cameras_a_step_minimises_the_objective():
 def test_a_model_without_poses_has_no_virtual_cameras():
     with pytest.raises(ValueError, match="virtual_views: expected 0 for a model without poses, got 2"):
         objectives.training_objective("shape_only", 2)
+
+
+def test_the_shape_counts_beside_eq_2_whatever_the_unit_of_either():
+    eq_2 = objectives.reprojection(TRUE, PREDICTED).numpy()
+    off = np.square(TRUE["vertices"] - PREDICTED["vertices"]).sum(-1).mean(-1)
+    both = objectives.training_objective("multi_view", shapes=True)
+    # Two views of two dimensions, one shape of three: at the likeliest deviation each squared distance costs D / 2.
+    pixels, millimetres = eq_2.sum() / (4 * 4), off.sum() / (3 * 4)
+    expected = eq_2 / (2 * pixels) + 2 * np.log(pixels) + off / (2 * millimetres) + 1.5 * np.log(millimetres)
+    np.testing.assert_allclose(both(TRUE, PREDICTED, tf.constant(1)), expected, rtol=1e-4)
+    np.testing.assert_allclose(expected.sum(), 4 * (2 * (1 + np.log(pixels)) + 1.5 * (1 + np.log(millimetres))))
+
+
+def test_the_shape_beside_eq_2_moves_a_face_that_no_camera_sees_move():
+    # Away from the camera, larger by as much: the same picture, another shape.
+    grown = {**TRUE, schema.VERTICES.key: 1.1 * TRUE[schema.VERTICES.key]}
+    grown[schema.TRANSLATIONS.key] = 1.1 * TRUE[schema.TRANSLATIONS.key]
+    np.testing.assert_allclose(objectives.reprojection(TRUE, grown), np.zeros(4), atol=1e-4)
+    vertices = tf.Variable(grown[schema.VERTICES.key])
+    for shapes in (False, True):
+        with tf.GradientTape() as tape:
+            outputs = {**grown, schema.VERTICES.key: vertices}
+            objective = objectives.training_objective("multi_view", shapes=shapes)
+            loss = tf.reduce_sum(objective(TRUE, outputs, tf.constant(1)))
+        towards_truth = tf.reduce_sum(tape.gradient(loss, vertices) * (vertices - TRUE[schema.VERTICES.key]))
+        assert (float(towards_truth) > 1.0) == shapes
+
+
+def test_a_model_of_shape_alone_has_no_shape_beside_it():
+    with pytest.raises(ValueError, match="shape_likelihood: a model of shape alone"):
+        objectives.training_objective("shape_only", shapes=True)

@@ -178,6 +178,24 @@ def test_multi_view_and_shape_only_start_from_what_came_before(records, finished
     assert set(tfface.load(shape).output) == {schema.COEFFICIENTS.key, schema.VERTICES.key}
 
 
+def test_heads_that_are_held_stay_while_convolutions_learn(records, finished, tmp_path):
+    changes = {"initialize_from": str(finished / "best.keras"), "shape_likelihood": True, "hold_heads": True}
+    training_run.train(_options(records, tmp_path / "held", stages=("block3:2:1e-3",), **changes))
+    before, after = (FaceModel(tfface.load(path / "last.keras")) for path in (finished, tmp_path / "held"))
+    for name, part in before.regressor.parts.items():
+        for one, other in zip(part.get_weights(), after.regressor.parts[name].get_weights(), strict=True):
+            np.testing.assert_array_equal(other, one)
+    images = np.random.default_rng(0).uniform(0, 255, (1, *before.encoder.input.shape[1:])).astype(np.float32)
+    assert np.abs(before.encoder.predict(images) - after.encoder.predict(images)).max() > 0
+    # The heads learn in stages of their own.
+    training_run.train(_options(records, tmp_path / "free", stages=("heads:2:1e-3",), **changes))
+    free = FaceModel(tfface.load(tmp_path / "free" / "last.keras"))
+    assert any(
+        (one != other).any()
+        for one, other in zip(before.regressor.network.get_weights(), free.regressor.network.get_weights(), strict=True)
+    )
+
+
 def test_a_network_can_fit_one_batch(records, tmp_path):
     options = {"overfit_one_batch": True, "validate_every": 50, "checkpoint_every": 1000, "pictures": 0}
     options |= {"encoder_output": "block5_pool"}

@@ -100,7 +100,7 @@ def virtual_projections(
 
 
 MIN_DEVIATION = 0.05
-"""px. No point counts as known more surely: likelihoods stay finite at a perfect fit."""
+"""px, or mm of shapes. Nothing counts as known more surely: likelihoods stay finite at a perfect fit."""
 
 
 def point_likelihood(
@@ -125,27 +125,29 @@ def point_likelihood(
     return _sum_over_views(tf.reduce_mean(likelihoods, axis=-1), view_mask)
 
 
-def with_likeliest_deviation(squared: tf.Tensor, view_mask: tf.Tensor) -> tf.Tensor:
-    """Eq. 2 as a negative log likelihood, to be added to `point_likelihood` with no weight.
+def with_likeliest_deviation(squared: tf.Tensor, counts: tf.Tensor, dimensions: int = 2) -> tf.Tensor:
+    """A squared distance as a negative log likelihood, to be added to others with no weight.
 
-    Eq. 2 is that likelihood with one deviation sigma for all vertices of all views, but for a factor and a constant.
-    The likeliest one is what the batch has, ``sigma^2 = sum_b L_b / (2 sum_b N_b)`` with L_b what Eq. 2 says of the N_b
-    views of subject b; there the batch's mean becomes, a view, ``1 + log(sigma^2)``, whose gradient is that of Eq. 2
-    divided by ``2 sigma^2``: the direction of a step is that of Eq. 2, and its length does not depend on the unit of
-    the errors, as it does not in `point_likelihood`.
+    Eq. 2 is such a likelihood with one deviation sigma for all vertices of all views, but for a factor and a constant;
+    `vertex_mse` is one with one deviation for all vertices of all people. The likeliest one is what the batch has,
+    ``sigma^2 = sum_b L_b / (D sum_b N_b)`` with L_b what the loss says of the N_b distances of subject b, in D
+    dimensions; there the batch's mean becomes, a distance, ``D / 2 (1 + log(sigma^2))``, whose gradient is that of the
+    loss divided by ``2 sigma^2``: the direction of a step is that of the loss, and its length does not depend on the
+    unit of the errors, as it does not in `point_likelihood`.
 
     Args:
-      squared: ``[B]``, px^2, of `reprojection` or `virtual_projections`.
-      view_mask: ``[B, N]``, 1 where a view exists.
+      squared: ``[B]``, px^2 of `reprojection` or `virtual_projections`, or mm^2 of `vertex_mse`.
+      counts: ``[B]``, of how many squared distances each is the sum: the views of Eq. 2, 1 of a shape.
+      dimensions: Of the space in which they lie: 2 of a picture, 3 of a shape.
 
     Returns:
-      ``[B]``, nats a vertex, summed over the views. The deviation is of the examples given: of a replica's.
+      ``[B]``, nats a vertex, summed over the views. The deviation is of the examples given: of a replica's. It counts
+      as no less than `MIN_DEVIATION`, px or mm.
     """
-    views = tf.reduce_sum(view_mask, axis=-1)
-    variance = tf.reduce_sum(squared) / tf.maximum(2 * tf.reduce_sum(views), 1.0)
+    variance = tf.reduce_sum(squared) / tf.maximum(dimensions * tf.reduce_sum(counts), 1.0)
     # Its own derivative is zero at the likeliest deviation.
     variance = tf.stop_gradient(tf.maximum(variance, MIN_DEVIATION**2))
-    return squared / (2 * variance) + views * tf.math.log(variance)
+    return squared / (2 * variance) + dimensions / 2 * counts * tf.math.log(variance)
 
 
 def vertex_mse(vertices: tf.Tensor, predicted_vertices: tf.Tensor) -> tf.Tensor:

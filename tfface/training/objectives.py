@@ -62,6 +62,7 @@ def training_objective(
     seed: int = 0,
     truth: PointTruth | None = None,
     posed: bool = False,
+    shapes: bool = False,
 ) -> TrainingObjective:
     """What a step minimises: the objective of the model kind, or that with virtual cameras.
 
@@ -76,18 +77,28 @@ def training_objective(
         alone, not on how a batch is divided.
       truth: Of the points that the model finds, if it finds any.
       posed: Whether a model without expressions is held to the posed shapes.
+      shapes: Whether the neutral shape counts beside Eq. 2: `losses.vertex_mse`, a likelihood too and added without a
+        weight. Eq. 2 sees little of what lies along the rays of its cameras, and what poses can make up for.
 
     Raises:
-      ValueError: If a model without poses is to have virtual cameras.
+      ValueError: If a model without poses is to have virtual cameras, or shapes beside the shape that it has.
     """
+    if shapes and model_kind == "shape_only":
+        raise ValueError("shape_likelihood: a model of shape alone is held to nothing else as it is; expected off")
     squared = _with_virtual_views(model_kind, virtual_views, seed) if virtual_views else _plain(model_kind)
 
     def of_step(batch: Batch, outputs: Batch, step: tf.Tensor) -> tf.Tensor:
         found = squared(as_posed(batch) if posed else batch, outputs, step)
-        if truth is None or schema.POINTS.key not in outputs:
+        likelihoods = []
+        if truth is not None and schema.POINTS.key in outputs:
+            likelihoods.append(losses.point_likelihood(*truth.compared(batch, outputs), _known(batch)))
+        if shapes:
+            off = shape(batch, outputs)
+            likelihoods.append(losses.with_likeliest_deviation(off, tf.ones_like(off), dimensions=3))
+        if not likelihoods:
             return found
-        points = losses.point_likelihood(*truth.compared(batch, outputs), _known(batch))
-        return losses.with_likeliest_deviation(found, batch[schema.VIEW_MASK.key]) + points
+        views = tf.reduce_sum(batch[schema.VIEW_MASK.key], axis=-1)
+        return tf.add_n([losses.with_likeliest_deviation(found, views), *likelihoods])
 
     return of_step
 

@@ -99,6 +99,15 @@ class TrainingOptions(Options):
         lower=0,
         upper=64,
     )
+    shape_likelihood: bool = option(
+        False,
+        "Hold the model to the true shape beside the reprojection, both as likelihoods, without a weight: Eq. 2 alone "
+        "sees little of what lies along the rays.",
+    )
+    hold_heads: bool = option(
+        False,
+        "In stages that train convolutions, leave MLPs and merge block as they are; another ridge is to follow.",
+    )
     schedule: str = option("constant", "Learning rate over a stage, behind the warm-up.", choices=SCHEDULES)
     warmup_steps: int = option(0, "Steps over which a stage's learning rate rises from 0.", lower=0)
     max_unreadable: float = option(

@@ -93,7 +93,12 @@ def _train(
     )
     truth = examples.point_truth() if options.points == POINTS_ON else None
     training_objective = objectives.training_objective(
-        options.model_kind, options.virtual_views, options.seed, truth, checks.held_to_posed(options)
+        options.model_kind,
+        options.virtual_views,
+        options.seed,
+        truth,
+        checks.held_to_posed(options),
+        options.shape_likelihood,
     )
     checks.check_points(options, plan, examples)
     checks.check_people_to_merge_by(plan, examples)
@@ -309,7 +314,7 @@ def _run_stage(index: int, session: Session) -> None:
         optimizer = make_optimizer(schedule, options.weight_decay)
         trainer = loop.StageTrainer(
             network,
-            _taught_variables(network, FaceModel(model), examples, stage),
+            _taught_variables(network, FaceModel(model), examples, stage, options.hold_heads),
             objectives.objective(options.model_kind, checks.held_to_posed(options)),
             optimizer,
             session.strategy,
@@ -330,8 +335,10 @@ def _run_stage(index: int, session: Session) -> None:
     checkpoints.save(int(position.total_steps.numpy()))
 
 
-def _taught_variables(network: keras.Model, model: FaceModel, examples: Examples, stage: stages.Stage) -> list[Any]:
-    """What a stage trains: a head stays as it is where the records do not hold what it says."""
+def _taught_variables(
+    network: keras.Model, model: FaceModel, examples: Examples, stage: stages.Stage, hold_heads: bool
+) -> list[Any]:
+    """What a stage trains: a head stays as it is where the records do not hold what it says, or it is to be held."""
     if stage.points:
         assert model.point_head is not None
         return model.point_head.trainable_variables
@@ -341,6 +348,8 @@ def _taught_variables(network: keras.Model, model: FaceModel, examples: Examples
         if head.output.key not in examples.keys
         for variable in model.regressor.mlp(head).trainable_variables
     }
+    if hold_heads and stage.part != encoders.HEADS:
+        untaught |= {id(variable) for variable in model.regressor.network.trainable_variables}
     return [variable for variable in network.trainable_variables if id(variable) not in untaught]
 
 
