@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tfface import files
 from tfface.fitting import NETWORK_ERROR_VARIANCE, Reliability, identity_prior, reliability
 
 K = 4
@@ -43,7 +44,7 @@ class Network:
 
 def same(read, known):
     for name, value in vars(known).items():
-        if name != "doubted":
+        if name not in ("doubted", "model"):
             np.testing.assert_allclose(getattr(read, name), value, rtol=1e-3, atol=1e-6, err_msg=name)
 
 
@@ -118,7 +119,7 @@ def test_what_is_measured_is_what_the_network_does():
     network = Network()
     measured = Reliability.measured(*network.people(40000, 3), shrinkage=0)
     for name, value in vars(network.known()).items():
-        if name not in {"people", "doubted"}:
+        if name not in {"people", "doubted", "model"}:
             np.testing.assert_allclose(getattr(measured, name), value, atol=0.03, err_msg=name)
     assert measured.people == 40000
 
@@ -188,6 +189,17 @@ def test_a_file_lies_beside_the_model_and_holds_the_same(tmp_path):
     assert len(reliability.sha256_beside(model)) == 64
     with pytest.raises(ValueError, match=r"face\.reliability\.npz: of 4 coefficients, but the model has 5"):
         reliability.beside(model, 5)
+
+
+def test_moments_of_another_version_of_a_model_are_refused(tmp_path):
+    model = tmp_path / "face.keras"
+    model.write_bytes(b"first")
+    known = dataclasses.replace(Reliability.measured(*Network().people(30, 2)), model=files.sha256(model))
+    known.save(reliability.file_beside(model))
+    assert reliability.beside(model, K).model == known.model
+    model.write_bytes(b"trained anew")
+    with pytest.raises(ValueError, match=r"face\.reliability\.npz: expected what was measured of .*face\.keras, got"):
+        reliability.beside(model, K)
 
 
 @pytest.mark.parametrize("harm", ["text", "lacks", "shape", "finite", "singular"])

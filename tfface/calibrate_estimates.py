@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
     """Measures as the flags say."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    from tfface import starter
+    from tfface import files, starter
     from tfface.fitting import reliability
     from tfface.reconstruction import estimate_reliability
 
@@ -42,10 +42,11 @@ def main(argv: list[str]) -> None:
         given = config.values(EstimateOptions)
         path = starter.file_of(given.model)
         out = given.out or reliability.file_beside(path)
+        checksum = files.sha256(path)
         measured = estimate_reliability.measure(
             path, given.records, given.split, limit=given.limit, batch_size=given.batch_size
         )
-        measured.save(out)
+        dataclasses.replace(measured, model=checksum).save(out)
     except (OSError, ValueError) as error:
         config.fail(EstimateOptions, error)
     print(f"{sum(level.people for level in measured.levels)} people; of the shape's variance the model explains")

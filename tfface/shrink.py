@@ -45,15 +45,15 @@ def main(argv: list[str]) -> None:
     try:
         given = config.values(ShrinkingOptions)
         model = tfface.load(given.model)
+        known = reliability.beside(starter.file_of(given.model), FaceModel(model).morphable_model.num_modes)
         shrinking.save_half(shrinking.prune(model, given.prune), given.out)
         pictures = parity.examples(model, _PICTURES)
         crops, intrinsics = pictures[schema.IMAGES.key], pictures[schema.INTRINSICS.key]
         whole, small = (parity.predict(one, crops, intrinsics) for one in (model, tfface.load(given.out)))
         differences = parity.differences(small, whole)
         checksum = fetching.write_checksum(given.out)
-        known = reliability.beside(starter.file_of(given.model), FaceModel(model).morphable_model.num_modes)
         if known is not None:
-            known.save(reliability.file_beside(given.out))
+            dataclasses.replace(known, model=checksum).save(reliability.file_beside(given.out))
     except (ValueError, OSError) as error:
         config.fail(ShrinkingOptions, error)
     for name, difference in differences.items():

@@ -37,6 +37,7 @@ _FEWEST = 200
 """People who are told apart by doubt: each half has moments of its own."""
 _MAX_BYTES = 1 << 26
 _VECTORS, _MATRICES = ("estimate_mean", "truth_mean"), ("truth", "with_truth", "alone", "together")
+_MODEL = "model"
 _DOUBTED = "doubted_"
 """Before the names of the moments of those who are doubted more, in a file."""
 
@@ -65,6 +66,7 @@ class Reliability:
       people: Whom they were measured on.
       doubt: Mean of their `doubts`; 0 of a network that finds no points.
       doubted: The same of people who were doubted more; None if they are not told apart.
+      model: SHA-256 of the network's file; empty if nobody has said.
     """
 
     estimate_mean: Array
@@ -76,6 +78,7 @@ class Reliability:
     people: int
     doubt: float = 0.0
     doubted: "Reliability | None" = None
+    model: str = ""
 
     @classmethod
     def measured(
@@ -174,7 +177,7 @@ class Reliability:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the moments in half precision, as a NumPy archive."""
-        content: dict[str, Any] = {}
+        content: dict[str, Any] = {_MODEL: np.array(self.model)}
         for prefix, level in zip(("", _DOUBTED), self.levels, strict=False):
             content |= {f"{prefix}people": np.array(level.people), f"{prefix}doubt": np.array(level.doubt)}
             for name in (*_VECTORS, *_MATRICES):
@@ -191,7 +194,7 @@ class Reliability:
           ValueError: naming the file, if it holds something else.
         """
         arrays = files.read_arrays(path, _MAX_BYTES)
-        read = _level(path, arrays, "")
+        read = dataclasses.replace(_level(path, arrays, ""), model=str(arrays.get(_MODEL, "")))
         if not any(name.startswith(_DOUBTED) for name in arrays):
             return read
         above = _level(path, arrays, _DOUBTED)
@@ -242,7 +245,8 @@ def beside(model: str | os.PathLike[str], num_modes: int) -> Reliability | None:
       num_modes: K, of its 3DMM.
 
     Raises:
-      ValueError: naming the file beside it, if that holds something else, or is of another number of coefficients.
+      ValueError: naming the file beside it, if that holds something else, or is of another number of coefficients or of
+        another model, as that of one that has been trained anew since.
     """
     path = file_beside(model)
     if not os.path.exists(path):
@@ -250,6 +254,11 @@ def beside(model: str | os.PathLike[str], num_modes: int) -> Reliability | None:
     read = Reliability.load(path)
     if len(read.truth_mean) != num_modes:
         raise ValueError(f"{path}: of {len(read.truth_mean)} coefficients, but the model has {num_modes}")
+    if read.model and read.model != files.sha256(model):
+        raise ValueError(
+            f"{path}: expected what was measured of {os.fspath(model)}, got that of another model or of an older "
+            "version; measure anew (tfface.calibrate_estimates), or remove it"
+        )
     return read
 
 
