@@ -187,6 +187,10 @@ def test_heads_that_are_held_stay_while_convolutions_learn(records, finished, tm
             np.testing.assert_array_equal(other, one)
     images = np.random.default_rng(0).uniform(0, 255, (1, *before.encoder.input.shape[1:])).astype(np.float32)
     assert np.abs(before.encoder.predict(images) - after.encoder.predict(images)).max() > 0
+    with pytest.raises(ValueError, match=r"hold_heads: .* ridge before the first .* got block3:2:0\.001"):
+        training_run.train(
+            _options(records, tmp_path / "none", stages=("block3:2:1e-3",), **(changes | {"initialize_from": None}))
+        )
     # The heads learn in stages of their own.
     training_run.train(_options(records, tmp_path / "free", stages=("heads:2:1e-3",), **changes))
     free = FaceModel(tfface.load(tmp_path / "free" / "last.keras"))

@@ -81,6 +81,17 @@ def check_ridge(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
         raise ValueError("head_start, stages: ridge is solved on one machine, it does not go with several workers")
 
 
+def check_held(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
+    """Refuses to hold heads that know nothing: no gradient passes an output that starts at zero."""
+    first = next((index for index, stage in enumerate(plan) if stage.part != encoders.HEADS), None)
+    if not options.hold_heads or first is None or options.initialize_from or first > 0:
+        return
+    raise ValueError(
+        f"hold_heads: heads that have been solved or trained expected, {stages.RIDGE} before the first stage of "
+        f"convolutions or initialize_from; got {', '.join(map(str, plan))}"
+    )
+
+
 def check_merge(options: TrainingOptions, plan: Sequence[stages.Stage]) -> None:
     """Refuses a merge block that cannot be solved in closed form."""
     if not any(stage.merges for stage in plan):

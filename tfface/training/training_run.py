@@ -52,6 +52,7 @@ def train(options: TrainingOptions, flagfile: str = "") -> str:
     plan = stages.parse(options.stages, options.learning_rate, options.encoder)
     checks.check_ridge(options, plan)
     checks.check_merge(options, plan)
+    checks.check_held(options, plan)
     worker = strategies.worker(options.strategy)
     run = RunDirectory(options.output, chief=worker[0] == 0)
     with run.held(), interruption.StopRequest() as stop:
