@@ -87,6 +87,7 @@ def test_the_shape_beside_eq_2_moves_a_face_that_no_camera_sees_move():
         assert (float(towards_truth) > 1.0) == shapes
 
 
-def test_a_model_of_shape_alone_has_no_shape_beside_it():
-    with pytest.raises(ValueError, match="shape_likelihood: a model of shape alone"):
-        objectives.training_objective("shape_only", shapes=True)
+@pytest.mark.parametrize(("kind", "posed"), [("shape_only", False), ("single_view", True)])
+def test_what_is_held_to_a_shape_has_no_other_beside_it(kind, posed):
+    with pytest.raises(ValueError, match=r"shape_likelihood: off expected of a model that is held to .* anyway"):
+        objectives.training_objective(kind, posed=posed, shapes=True)

@@ -81,10 +81,12 @@ def training_objective(
         weight. Eq. 2 sees little of what lies along the rays of its cameras, and what poses can make up for.
 
     Raises:
-      ValueError: If a model without poses is to have virtual cameras, or shapes beside the shape that it has.
+      ValueError: If a model without poses is to have virtual cameras, or the neutral shape is to count beside that of
+        a model of shape alone, or beside posed ones.
     """
-    if shapes and model_kind == "shape_only":
-        raise ValueError("shape_likelihood: a model of shape alone is held to nothing else as it is; expected off")
+    if shapes and (model_kind == "shape_only" or posed):
+        held = "what each view shows, expressions=posed," if posed else "its shape alone"
+        raise ValueError(f"shape_likelihood: off expected of a model that is held to {held} anyway, got on")
     squared = _with_virtual_views(model_kind, virtual_views, seed) if virtual_views else _plain(model_kind)
 
     def of_step(batch: Batch, outputs: Batch, step: tf.Tensor) -> tf.Tensor:
