@@ -337,7 +337,7 @@ def _run_stage(index: int, session: Session) -> None:
 
 
 def _taught_variables(
-    network: keras.Model, model: FaceModel, examples: Examples, stage: stages.Stage, hold_heads: bool
+    network: keras.Model, model: FaceModel, examples: Examples, stage: stages.Stage, hold_heads: bool = False
 ) -> list[Any]:
     """What a stage trains: a head stays as it is where the records do not hold what it says, or it is to be held."""
     if stage.points:
