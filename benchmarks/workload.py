@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfface import models, schema
 from tfface.face import MorphableModel
-from tfface.training import loop, objectives, stages, training_run
+from tfface.training import loop, objectives, stage_run, stages
 
 NUM_MODES = 64
 
@@ -58,7 +58,7 @@ def trainer(
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     with strategy.scope():
         model = models.single_view(face_model, image_size=image_size, encoder_dtype=dtype)
-        optimizer = training_run.make_optimizer(stages.learning_rate(1e-5, 1), 0.0)
+        optimizer = stage_run.make_optimizer(stages.learning_rate(1e-5, 1), 0.0)
         variables = model.trainable_variables
         return model, loop.StageTrainer(model, variables, objectives.reprojection, optimizer, strategy, batch_size)
 

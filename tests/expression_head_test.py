@@ -16,7 +16,7 @@ from tfface.data import manifest, pipeline, preparation, symmetrise
 from tfface.face import Expressions, Head, MorphableModel
 from tfface.geometry import scene
 from tfface.models import FaceModel, decoders, heads, regressor
-from tfface.training import checks, objectives, ridge, stages, training_run
+from tfface.training import checks, objectives, ridge, stage_run, stages, training_run
 from tfface.training.examples import Examples, Frozen
 from tfface.training.options import TrainingOptions
 from tfface.training.run_directory import RunDirectory
@@ -282,7 +282,7 @@ def test_neutral_records_leave_the_head_as_it_is(records, single, tmp_path):
     model = training_run.build_model(options, neutral)
     regressor = FaceModel(model).regressor
     (stage,) = stages.parse(["heads:1"], 1e-4)
-    taught = {id(variable) for variable in training_run._taught_variables(model, FaceModel(model), neutral, stage)}
+    taught = {id(variable) for variable in stage_run.taught_variables(model, FaceModel(model), neutral, stage)}
     for head in regressor.heads:
         learns = {id(variable) in taught for variable in regressor.mlp(head).trainable_variables}
         assert learns == {head is not heads.EXPRESSION}, head.name

@@ -17,7 +17,7 @@ import tfface
 from tfface import files, schema, starter
 from tfface.data import pipeline
 from tfface.models import FaceModel
-from tfface.training import loop, stages, training_run
+from tfface.training import loop, stage_run, stages, training_run
 from tfface.training import strategy as strategies
 from tfface.training.examples import Examples, Frozen
 from tfface.training.options import TrainingOptions
@@ -77,9 +77,12 @@ def _interrupt() -> None:
     raise InterruptedRunError
 
 
-def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(records, tmp_path, monkeypatch):
+@pytest.mark.parametrize("held", [False, True])
+def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(held, records, finished, tmp_path, monkeypatch):
     changes = {"stages": ("block3:4:1e-3", "all:3:1e-4"), "schedule": "cosine", "warmup_steps": 1}
     changes |= {"dropout": 0.3, "weight_decay": 0.1, "virtual_views": 2, "pictures": 0}
+    if held:
+        changes |= {"initialize_from": str(finished / "best.keras"), "hold_heads": True, "shape_likelihood": True}
     with monkeypatch.context() as patched:
         # What a run that is killed in the second stage leaves.
         _before_step(patched, 7, lambda: shutil.copytree(tmp_path / "whole", tmp_path / "broken"))
@@ -228,12 +231,12 @@ def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_newer_flags(reco
 def test_weight_decay_shrinks_kernels_but_neither_biases_nor_scales():
     network = keras.Sequential([keras.Input((3,)), keras.layers.LayerNormalization(), keras.layers.Dense(2)])
     network.set_weights([np.ones(weight.shape) for weight in network.weights])
-    optimizer = training_run.make_optimizer(stages.learning_rate(0.1, 10), weight_decay=0.5)
+    optimizer = stage_run.make_optimizer(stages.learning_rate(0.1, 10), weight_decay=0.5)
     optimizer.build(network.trainable_variables)
     optimizer.apply([tf.zeros(weight.shape) for weight in network.trainable_weights], network.trainable_weights)
     for weight in network.trainable_weights:
         np.testing.assert_allclose(weight, 0.95 if weight.name == "kernel" else 1.0, rtol=1e-6, err_msg=weight.path)
-    assert training_run.make_optimizer(stages.learning_rate(0.1, 10), 0.0).weight_decay is None
+    assert stage_run.make_optimizer(stages.learning_rate(0.1, 10), 0.0).weight_decay is None
 
 
 def test_the_first_loss_that_is_not_finite_is_named(records, tmp_path, monkeypatch):
@@ -329,7 +332,7 @@ class TestFeatureCache:
 
     def test_one_pass_serves_two_cuts(self, examples, model, tmp_path, monkeypatch):
         face_model = FaceModel(model)
-        frozen = training_run._frozen(face_model, ["block2", "block3", "heads"])
+        frozen = stage_run.frozen_below(face_model, ["block2", "block3", "heads"])
         read = []
         all_views = pipeline.all_views
         monkeypatch.setattr(pipeline, "all_views", lambda *args, **more: read.append(args) or all_views(*args, **more))

@@ -138,8 +138,8 @@ def _at_least_one(batch: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.concat([batch, tf.zeros(shape, batch.dtype)], axis=0), [None, *batch.shape[1:]])
 
 
-def run_stage(trainer: StageTrainer, stage: Stage, batches: StageBatches, session: Session) -> None:
-    """Runs a stage from its position to its end, or until `patience` validations brought nothing better.
+def take_steps(trainer: StageTrainer, stage: Stage, batches: StageBatches, session: Session) -> None:
+    """Takes the steps of a stage from its position to its end, or until `patience` validations brought nothing better.
 
     Raises:
       NonFiniteLossError: At the first loss that is not finite; names the step.
