@@ -188,6 +188,7 @@ def test_a_copy_in_half_precision_has_the_digest_of_its_original_and_what_is_mad
     copy.save(tmp_path / "copy.h5")
     assert MorphableModel.load(tmp_path / "copy.h5").digest() == face.digest()
     assert copy.truncate(2).digest() not in {face.digest(), face.truncate(2).digest()}
+    assert copy.in_half_precision().digest() == face.digest()
 
 
 def test_save_and_load(tmp_path):

@@ -90,6 +90,15 @@ def test_a_file_of_half_precision_opens_like_any_other(tmp_path):
         np.testing.assert_allclose(value, expected[key], atol=0.01 * max(1, np.abs(expected[key]).max()), err_msg=key)
 
 
+def test_what_is_trained_on_a_small_files_3dmm_and_made_small_itself_knows_the_records_of_both(tmp_path):
+    face = tiny.face_model()
+    for name in ("first", "second"):
+        model = tiny.randomized(tiny.build("single_view", face=face))
+        shrinking.save_half(model, tmp_path / f"{name}.keras")
+        face = FaceModel(tfface.load(tmp_path / f"{name}.keras")).morphable_model
+        assert face.digest() == FaceModel(model).morphable_model.digest() == tiny.face_model().digest()
+
+
 def test_weights_beyond_half_precision_are_refused_and_the_old_file_stays(tmp_path):
     model = model_with_idle_units("single_view")
     output = layers_of(model, SHAPE)[2]

@@ -200,6 +200,11 @@ class MorphableModel:
         Regions, texture layout, head and `metadata` do not, so that what is trained on the face alone knows its 3DMM.
         A copy in half precision (`in_half_precision`) has that of its original: its coefficients mean the same.
         """
+        own = self._own_digest()
+        return str(self.metadata.get(_COPIES, {}).get(own, own))
+
+    def _own_digest(self) -> str:
+        """The digest of what is here, of a copy in half precision too."""
         digest = hashlib.sha256(f"tfface 3DMM, conventions {CONVENTIONS_VERSION}".encode())
         symmetric = () if self.symmetry is None else self.symmetry
         for array, dtype in (
@@ -216,8 +221,7 @@ class MorphableModel:
         if self.expressions is not None:
             digest.update(json.dumps([self.expressions.kind, *self.expressions.names]).encode())
             digest.update(np.ascontiguousarray(self.expressions.deltas, "<f4").tobytes())
-        own = digest.hexdigest()
-        return str(self.metadata.get(_COPIES, {}).get(own, own))
+        return digest.hexdigest()
 
     def in_half_precision(self) -> "MorphableModel":
         """A copy, without its head, whose basis and deltas float16 can hold: it is off by some micrometres."""
@@ -225,7 +229,7 @@ class MorphableModel:
         if expressions is not None:
             expressions = dataclasses.replace(expressions, deltas=expressions.deltas.astype(np.float16))
         copy = dataclasses.replace(self, basis=self.basis.astype(np.float16), expressions=expressions, head=None)
-        return dataclasses.replace(copy, metadata={**copy.metadata, _COPIES: {copy.digest(): self.digest()}})
+        return dataclasses.replace(copy, metadata={**copy.metadata, _COPIES: {copy._own_digest(): self.digest()}})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as HDF5 in the layout of statismo, as BFM 2017 and 2019 have it; see `tfface.face.statismo`.

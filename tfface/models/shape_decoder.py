@@ -28,7 +28,7 @@ class MorphableModelDecoder(Decoder):
       digest: Hash of the 3DMM, to compare with the one that records were made with.
       conventions_version: `schema.CONVENTIONS_VERSION` at the time of training.
       parts: What else the 3DMM has: the description of `carried_parts.pack`, under ``arrays`` with shapes and types;
-        ``metadata`` of a copy in half precision (`MorphableModel.in_half_precision`).
+        its ``metadata``, by which a copy in half precision knows its original (`MorphableModel.in_half_precision`).
     """
 
     def __init__(
@@ -75,6 +75,8 @@ class MorphableModelDecoder(Decoder):
         described, arrays = carried_parts.pack(face_model)
         if arrays:
             described["arrays"] = {name: [list(array.shape), array.dtype.name] for name, array in arrays.items()}
+        if face_model.metadata:
+            described["metadata"] = dict(face_model.metadata)
         layer = cls(
             num_vertices=face_model.num_vertices,
             num_modes=face_model.num_modes,
