@@ -54,10 +54,10 @@ demo: $(INSTALLED)  ## synthetic people, training, evaluation: table and picture
 	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/demo_evaluate.cfg
 	@echo "Table: $(DEMO)/table.md    Picture: $(DEMO)/examples.png"
 
-model: $(MODEL)/starter.keras $(MODEL)/starter.reliability.npz  ## the package's model, runs/model/starter.keras, and its reliability, from nothing: about 4 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
+model: $(MODEL)/starter.keras $(MODEL)/starter.reliability.npz  ## the package's model, runs/model/starter.keras, and its reliability, from nothing: about 5 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
 	@cat $<.sha256
 
-$(MODEL)/starter.keras: $(MODEL)/training/points/last.keras
+$(MODEL)/starter.keras: $(MODEL)/training/starter/last.keras
 	"$(BIN)/python" -m tfface.shrink --model=$< --prune=1e-4 --out=$@
 
 # On the validation split of both kinds of people: those whom it sees well, and those whom it sees badly.
@@ -71,8 +71,8 @@ $(MODEL)/training/single_view/last.keras: | $(MODEL)/training/painted/last.keras
 $(MODEL)/training/variants/last.keras: | $(MODEL)/training/single_view/last.keras
 $(MODEL)/training/mean/last.keras: | $(MODEL)/training/variants/last.keras
 $(MODEL)/training/joint/last.keras: | $(MODEL)/training/mean/last.keras
-$(MODEL)/training/starter/last.keras: | $(MODEL)/training/joint/last.keras $(MODEL)/painted_people/manifest.json
-$(MODEL)/training/points/last.keras: | $(MODEL)/training/starter/last.keras
+$(MODEL)/training/shapes/last.keras: | $(MODEL)/training/joint/last.keras $(MODEL)/all_people/manifest.json
+$(MODEL)/training/starter/last.keras: | $(MODEL)/training/shapes/last.keras $(MODEL)/painted_people/manifest.json
 
 $(MODEL)/%/manifest.json: | $(INSTALLED)
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_$*.cfg $(ICT) $(OPTIONS)
@@ -80,9 +80,11 @@ $(MODEL)/%/manifest.json: | $(INSTALLED)
 $(MODEL)/varied/manifest.json: | $(MODEL)/people/manifest.json
 $(MODEL)/both/manifest.json: | $(MODEL)/varied/manifest.json
 $(MODEL)/more_people/manifest.json: | $(MODEL)/people/manifest.json
-$(MODEL)/painted_people/manifest.json: | $(MODEL)/more_people/manifest.json
+$(MODEL)/other_shapes/manifest.json: | $(MODEL)/people/manifest.json
+$(MODEL)/painted_people/manifest.json: | $(MODEL)/more_people/manifest.json $(MODEL)/other_shapes/manifest.json
+$(MODEL)/all_people/manifest.json: | $(MODEL)/painted_people/manifest.json $(MODEL)/varied/manifest.json
 
-.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint starter points)
+.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint shapes starter)
 
 # Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
 table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1_JOINED_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/joined_points/best.reliability.npz $(TABLE1)/many_views/manifest.json $(TABLE1)/points_people/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): reports in runs/ict/study and runs/ict/joined_study; about 5 hours; continues an interrupted run
