@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--occluders", choices=("plain", "varied"), default="plain")
     parser.add_argument("--framing", choices=("plain", "wide"), default="plain")
     parser.add_argument("--variation", type=float, default=0.0)
+    parser.add_argument("--spread", type=float, default=1.0)
     parser.add_argument("--subjects", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--image_size", type=int, default=192)
@@ -78,6 +79,7 @@ def main() -> None:
             "directory": arguments.ict_facekit,
             "appearance": arguments.appearance,
             "variation": arguments.variation,
+            "spread": arguments.spread,
         }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     _sheet(people.open_source(arguments.people, **options), arguments.image_size, arguments.columns).save(

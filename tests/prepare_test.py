@@ -61,6 +61,8 @@ def test_the_means_of_a_population_can_be_moved():
         ({"measures": ["head_breadth_eu_eu"]}, "measures: expected name=standard deviations, got 'head_breadth_eu_eu'"),
         ({"measures": ["length=1"]}, "measures: expected names out of head_length_g_op, .*, got 'length'"),
         ({"people": "capture", "measures": ["neck_breadth=1"]}, "measures: expected none with people=capture"),
+        ({"people": "capture", "variation": 1.0}, "variation: expected 0 with people=capture, got 1.0"),
+        ({"people": "makehuman", "spread": 2.0}, "spread: expected 1 with people=makehuman, got 2.0"),
         ({"people": "ict"}, "people=ict: --ict_facekit or the variable ICT_FACEKIT_DIR"),
     ],
 )

@@ -73,6 +73,13 @@ class PreparationOptions(LooksOptions):
         lower=0,
         upper=4,
     )
+    spread: float = option(
+        1.0,
+        "People of --people=ict are up to so many times as far from the mean face as ICT-FaceKit's are: each draws a "
+        "number from 1 to this one.",
+        lower=1,
+        upper=3,
+    )
     modes: int = option(64, "Modes of the 3DMM (fewer if there are fewer training subjects).", lower=1)
     only_splits: Sequence[str] = option(
         (), "Which splits to photograph; all by default. The others stay empty.", choices=SPLITS
@@ -175,6 +182,13 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
         raise ValueError(f"measures: expected none with people={options.people}, got {','.join(options.measures)}")
     if options.expressions != "none" and options.people not in ("ict", "makehuman"):
         raise ValueError(f"expressions: expected none with people={options.people}, got {options.expressions}")
+    beyond: dict[str, Any] = {}
+    for name, none, given in (("variation", 0, options.variation), ("spread", 1, options.spread)):
+        if given == none:
+            continue
+        if options.people != "ict":
+            raise ValueError(f"{name}: expected {none} with people={options.people}, got {given}")
+        beyond[name] = given
     if options.people == "capture":
         if not options.capture_dir:
             raise ValueError("people=capture: the flag --capture_dir must name the capture folder")
@@ -197,10 +211,8 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
     if options.expressions != "none":
         arguments["settings"] = dataclasses.replace(arguments["settings"], expressions=options.expressions)
         described["expressions"] = options.expressions
-    if options.variation:
-        if options.people != "ict":
-            raise ValueError(f"variation: expected 0 with people={options.people}, got {options.variation}")
-        arguments["variation"] = described["variation"] = options.variation
+    arguments |= beyond
+    described |= beyond
     if options.people == "model":
         if not options.face_model:
             raise ValueError("people=model: the flag --face_model must name the 3DMM that people are drawn from")

@@ -42,6 +42,8 @@ __all__ = [
 
 MAX_VARIATION = 4.0
 """mm, beyond which faces are none."""
+MAX_SPREAD = 3.0
+"""Times as far from the mean face as ICT-FaceKit's people, beyond which faces are none."""
 
 
 def checkout(named: str | None) -> str:
@@ -82,6 +84,7 @@ class IctPeople:
         cache_dir: str | os.PathLike[str] | None = None,
         appearance: str | os.PathLike[str] | None = None,
         variation: float = 0.0,
+        spread: float = 1.0,
     ):
         """Opens the data; the first time, this reads the modes' files and takes about ten seconds for all of them.
 
@@ -95,6 +98,7 @@ class IctPeople:
           appearance: a folder of MakeHuman's assets, from which people get skins, eyes, brows and hair; painted ones if
             None. The first time, they are brought onto the head, which takes about half a minute.
           variation: mm, root mean square of a smooth deformation that everybody's face has beside the modes.
+          spread: coefficients are multiplied by a number that everybody draws from U(1, spread).
 
         Raises:
           ValueError: if files are missing or not those of ICT-FaceKit or MakeHuman, or a number is out of range.
@@ -117,6 +121,9 @@ class IctPeople:
         if not 0 <= variation <= MAX_VARIATION:
             raise ValueError(f"variation: expected 0..{MAX_VARIATION} mm, got {variation}")
         self._variation = variation
+        if not 1 <= spread <= MAX_SPREAD:
+            raise ValueError(f"spread: expected 1..{MAX_SPREAD}, got {spread}")
+        self._spread = spread
         self._assets: str | None = None
         if appearance is not None:
             from tfface.people.assets import baking  # needs the extra `scans`, which nothing else here does
@@ -151,6 +158,8 @@ class IctPeople:
         drawn = rng.standard_normal(self._num_modes)
         while (outside := np.abs(drawn) > self.TRUNCATION).any():
             drawn[outside] = rng.standard_normal(int(outside.sum()))
+        if self._spread > 1:
+            drawn *= rng.uniform(1, self._spread)
         return drawn.astype(np.float32)
 
     def shape(self, index: int) -> npt.NDArray[np.float32]:
