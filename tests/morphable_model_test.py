@@ -191,6 +191,12 @@ def test_a_copy_in_half_precision_has_the_digest_of_its_original_and_what_is_mad
     assert copy.in_half_precision().digest() == face.digest()
 
 
+def test_metadata_that_no_file_can_hold_are_refused_at_once():
+    assert model(metadata={"share": 0.5, "of": ("a", "b")}).metadata == {"share": 0.5, "of": ["a", "b"]}
+    with pytest.raises(ValueError, match="metadata must be of JSON types: .* ndarray is not JSON serializable"):
+        model(metadata={"mean": np.zeros(3)})
+
+
 def test_save_and_load(tmp_path):
     for face in (model(), model(1, symmetry=None, landmarks={}, metadata={})):
         face.save(tmp_path / "model.h5")

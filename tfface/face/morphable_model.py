@@ -93,7 +93,10 @@ class MorphableModel:
         ):
             object.__setattr__(self, name, None if array is None else read_only(array))
         object.__setattr__(self, "landmarks", template.landmarks)
-        object.__setattr__(self, "metadata", dict(self.metadata))
+        try:  # as a file will have it, so that what cannot be saved is refused before anything is trained with it
+            object.__setattr__(self, "metadata", json.loads(json.dumps(dict(self.metadata))))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"metadata must be of JSON types: {error}") from error
         object.__setattr__(self, "regions", checked_regions(self.regions, template.num_vertices))
         if self.expressions is not None and self.expressions.deltas.shape[1] != template.num_vertices:
             raise ValueError(
