@@ -3,6 +3,7 @@
 `docs/faults.md` lists the cases. `make test` kills once; TFFACE_KILLS=10 does so ten times.
 """
 
+import dataclasses
 import functools
 import pathlib
 import signal
@@ -17,10 +18,13 @@ import training_process
 
 from tfface import schema
 from tfface.training import feature_cache
-from tfface.training.feature_cache import CacheSpec, FeatureCache, Origin
+from tfface.training.cache_spec import CacheSpec, Origin
+from tfface.training.feature_cache import FeatureCache
 
 SUBJECTS, VIEWS, VARIANTS = 60, 2, 2
-SPEC = CacheSpec("records", "train", "encoder", SUBJECTS, VIEWS, VARIANTS, mirror=False, augment="none", seed=0)
+SPEC = CacheSpec(
+    "records", "train", "encoder", SUBJECTS, VIEWS, SUBJECTS * VIEWS, VARIANTS, mirror=False, augment="none", seed=0
+)
 STEPS = ("posix_fallocate", "link", "pwrite", "replace")
 """What the filling of a cache does to its files."""
 
@@ -44,7 +48,7 @@ def _fill(folder: pathlib.Path) -> None:
     network, model = _network(), fuzz_models_test.model()
     batches = functools.partial(_batches, vertices=model.num_vertices)
     feature_cache._BATCHES_A_MARK = 2
-    FeatureCache.build(str(folder), SPEC, Origin(network, "crops", batches), model)
+    FeatureCache.build(str(folder), SPEC, np.ones((SUBJECTS, VIEWS), bool), Origin(network, "crops", batches), model)
 
 
 def _dying(folder: pathlib.Path, number: int) -> None:
@@ -96,11 +100,12 @@ def test_a_whole_cache_is_read_where_nobody_may_write(whole):
             path.chmod(status.st_mode)
 
 
-def test_a_view_that_a_person_lacks_is_not_computed(tmp_path):
-    """What the network says of an empty picture, its bias, would stand there otherwise. The first has no view."""
+def test_a_view_that_a_person_lacks_is_neither_computed_nor_kept(tmp_path):
+    """The first has no view, every second only one."""
     network, model = _network(), fuzz_models_test.model()
+    exists = np.array([[number > 0, number % 2 == 1] for number in range(SUBJECTS)])
     people = [
-        {**person, schema.VIEW_MASK.key: np.float32([[number > 0, number % 2]])}
+        {**person, schema.VIEW_MASK.key: np.float32(exists[number : number + 1])}
         for number in range(SUBJECTS)
         for (person,) in _batches(0, (number, number + 1), model.num_vertices)
     ]
@@ -108,9 +113,25 @@ def test_a_view_that_a_person_lacks_is_not_computed(tmp_path):
     def batches(_: int, part: tuple[int, int]) -> Iterator[list[dict[str, np.ndarray]]]:
         yield from ([person] for person in people[slice(*part)])
 
-    FeatureCache.build(str(tmp_path), SPEC, Origin(network, "crops", batches), model)
+    spec, origin = dataclasses.replace(SPEC, photographs=int(exists.sum())), Origin(network, "crops", batches)
+    cache = FeatureCache.build(str(tmp_path), spec, exists, origin, model)
     (held,) = (np.load(path) for path in tmp_path.glob(f"*/{schema.FEATURES.key}.npy"))
-    mask, crops = (np.concatenate([person[key] for person in people]) for key in (schema.VIEW_MASK.key, "crops"))
+    crops = np.concatenate([person["crops"] for person in people])
+    expected = np.zeros((SUBJECTS, VIEWS, *network.output_shape[1:]), np.float32)
+    expected[exists] = network(crops[exists])
     for copy in range(VARIANTS):
-        assert not held[:, copy][mask == 0].any()
-        np.testing.assert_allclose(held[:, copy][mask > 0], network(crops[mask > 0]), rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(held[:, copy], expected[exists], rtol=2e-3, atol=2e-3)
+    (evaluated,) = cache.evaluation(VIEWS, SUBJECTS)
+    features, mask = (evaluated[key.key].numpy() for key in (schema.FEATURES, schema.VIEW_MASK))
+    np.testing.assert_array_equal(mask.sum(axis=1), exists.sum(axis=1))
+    seen = (features * mask[..., None, None, None]).sum(axis=1)
+    np.testing.assert_allclose(seen, expected.sum(axis=1), rtol=2e-3, atol=5e-3)  # in order of yaw
+    above = keras.Input(network.output_shape[1:])
+    of_cache = cache.origin(keras.Model(above, keras.layers.Flatten()(above))).batches(0, (0, SUBJECTS))
+    again = np.concatenate([batch[schema.FEATURES.key] for (batch,) in of_cache])
+    np.testing.assert_allclose(again, expected, rtol=2e-3, atol=2e-3)
+    others = dataclasses.replace(spec, records="others")
+    with pytest.raises(ValueError, match="cache: subjects 2 to 2 have other photographs than before"):
+        FeatureCache.build(str(tmp_path), others, exists[:, ::-1], origin, model)
+    with pytest.raises(ValueError, match=r"exists: expected 120 photographs of 60 subjects in 2 views, got 89"):
+        FeatureCache.build(str(tmp_path), SPEC, exists, origin, model)

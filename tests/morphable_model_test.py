@@ -193,7 +193,7 @@ def test_a_copy_in_half_precision_has_the_digest_of_its_original_and_what_is_mad
 
 def test_metadata_that_no_file_can_hold_are_refused_at_once():
     assert model(metadata={"share": 0.5, "of": ("a", "b")}).metadata == {"share": 0.5, "of": ["a", "b"]}
-    with pytest.raises(ValueError, match="metadata must be of JSON types: .* ndarray is not JSON serializable"):
+    with pytest.raises(ValueError, match=r"metadata must be of JSON types: .* ndarray is not JSON serializable"):
         model(metadata={"mean": np.zeros(3)})
 
 

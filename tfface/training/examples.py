@@ -16,7 +16,8 @@ from tfface.data.posing import Posing
 from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
 from tfface.face.surface_points import SurfacePoints
-from tfface.training.feature_cache import CacheSpec, FeatureCache, Origin, digest_of
+from tfface.training.cache_spec import CacheSpec, Origin, digest_of
+from tfface.training.feature_cache import FeatureCache
 from tfface.training.interruption import StopRequest
 from tfface.training.point_truth import PointTruth
 
@@ -138,7 +139,7 @@ class Examples:
     def cached_crops(self, variants: int) -> int:
         """Crops whose features the caches of a stage hold."""
         copies = {"train": variants * (2 if self._mirror else 1), "validation": 1}
-        return self.manifest.max_views * sum(self._inspected[split].subjects * many for split, many in copies.items())
+        return sum(int(self._inspected[split].readable.sum()) * many for split, many in copies.items())
 
     def camera_statistics(self) -> models.CameraStatistics:
         """Standardisation of the pose heads, from the first few hundred training subjects."""
@@ -257,12 +258,15 @@ class Examples:
         self, split: str, frozen: Frozen, cache_dir: str, variants: int, mirror: bool, together: Mapping[str, Any]
     ) -> FeatureCache:
         augmentation = self._augmentation if variants > 1 else "none"
+        readable = self._inspected[split].readable
+        exists = readable[readable.any(axis=1)]
         spec = CacheSpec(
             records=self.digest,
             split=split,
             encoder=digest_of(frozen.lower),
-            subjects=self._inspected[split].subjects,
+            subjects=len(exists),
             views=self.manifest.max_views,
+            photographs=int(exists.sum()),
             variants=variants,
             mirror=mirror,
             augment=augmentation,
@@ -280,7 +284,7 @@ class Examples:
                 variation=pipeline.Variation(self._seed, augmentation=varied),
                 variant=variant,
                 subjects=part,
-                readable=self._inspected[split].readable,
+                readable=readable,
             )
             mirror_weights = None if self.posing is None else self.posing.mirror_matrix
             return pipeline.with_mirror_images(batches, self.face_model.symmetry if mirror else None, mirror_weights)
@@ -289,7 +293,7 @@ class Examples:
             origin = self._cache(split, frozen.base, cache_dir, variants, mirror, together).origin(frozen.above_base)
         else:
             origin = Origin(frozen.lower, schema.IMAGES.key, versions)
-        return FeatureCache.build(cache_dir, spec, origin, self.face_model, **together)
+        return FeatureCache.build(cache_dir, spec, exists, origin, self.face_model, **together)
 
 
 def _endless(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -1,17 +1,14 @@
 """What the frozen part of a network puts out, computed once, kept on disk, and served as batches.
 
 A cache holds, for every subject of a split, `copies` versions of each view: the crop as it is, augmented variants of
-it, and the mirror image of each. Features are float16 (bfloat16 activations fit into it), poses and intrinsics go with
-each copy. The shape and, of people who move, the weights of the views stand once a subject; batches mirror them and
-pose the shape.
+it, and the mirror image of each. Features are float16 (bfloat16 activations fit into it), those of all photographs in a
+row; poses and intrinsics go with each copy. The shape and, of people who move, the weights of the views stand once a
+subject; batches mirror them and pose the shape.
 """
 
 import contextlib
-import dataclasses
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -25,27 +22,8 @@ from tfface.data.posing import Posing
 from tfface.data.record_streams import Worker
 from tfface.face import MorphableModel
 from tfface.training.array_files import Progress, RowWriter, create_array, open_array
+from tfface.training.cache_spec import CacheSpec, Origin, Versions
 from tfface.training.interruption import StopRequest
-
-Versions = Sequence[Mapping[str, Any]]
-"""The same subjects, all of their views, as they are and, in a cache that mirrors, their mirror images."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """What a cache is computed from: the crops of records, or a cache at a lower cut (`FeatureCache.origin`).
-
-    Attributes:
-      network: From there to the features of the cache, a view at a time.
-      key: Of what the network takes, in the batches.
-      batches: (variant, (begin, end)) -> batches of the subjects of that part of the split, in order: keys of
-        `schema.EXAMPLE` with `key`, [B, V, ...].
-    """
-
-    network: keras.Model
-    key: str
-    batches: Callable[[int, tuple[int, int]], Iterable[Versions]]
-
 
 _SUBJECTS_A_BATCH = 16
 
@@ -61,39 +39,8 @@ _PER_VIEW = {
 _OF_COPY = (schema.FEATURES.key, *_PER_VIEW)
 """What stands once a copy; all else stands once a subject."""
 
-
-@dataclasses.dataclass(frozen=True)
-class CacheSpec:
-    """What a cache holds; its hash names the folder, so a cache is found again only for the same work."""
-
-    records: str
-    """Hash of the records."""
-    split: str
-    encoder: str
-    """Hash of the frozen weights, see `digest_of`."""
-    subjects: int
-    views: int
-    variants: int
-    mirror: bool
-    augment: str
-    seed: int
-    expressions: int = 0
-    """E; 0 for records of neutral people."""
-
-    @property
-    def copies(self) -> int:
-        """Versions of each view."""
-        return self.variants * (2 if self.mirror else 1)
-
-    def copies_of(self, variant: int) -> range:
-        """The copies of a variant: as it is, and its mirror image."""
-        return range(variant, self.copies, self.variants)
-
-    @property
-    def name(self) -> str:
-        """Folder name."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return f"{self.split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+_ABSENT = -1
+"""Where a view has no photograph."""
 
 
 def _per_subject(spec: CacheSpec, face_model: MorphableModel) -> dict[str, tuple[int, ...]]:
@@ -106,15 +53,6 @@ def _per_subject(spec: CacheSpec, face_model: MorphableModel) -> dict[str, tuple
     return shapes
 
 
-def digest_of(network: keras.Model) -> str:
-    """Hash of a network's weights, shapes and precision."""
-    described = [network.input_shape, network.output_shape, network.output.dtype]
-    digest = hashlib.sha256(json.dumps(described).encode())
-    for weight in network.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
-
-
 class FeatureCache:
     """Cached features of one split; build it with `FeatureCache.build`."""
 
@@ -122,11 +60,13 @@ class FeatureCache:
         self,
         spec: CacheSpec,
         arrays: Mapping[str, np.memmap],
+        places: np.ndarray,
         symmetry: np.ndarray | None,
         posing: Posing | None = None,
     ):
         self.spec = spec
         self._arrays = arrays
+        self._places = places
         self._symmetry = symmetry
         self._posing = posing
 
@@ -135,6 +75,7 @@ class FeatureCache:
         cls,
         folder: str,
         spec: CacheSpec,
+        exists: np.ndarray,
         origin: Origin,
         face_model: MorphableModel,
         *,
@@ -148,6 +89,7 @@ class FeatureCache:
         Args:
           folder: Where caches live; this one goes into ``<folder>/<spec.name>``. All workers must see the same one.
           spec: What to hold.
+          exists: ``[S, V]`` bool, which views the subjects have.
           origin: What to compute it from.
           face_model: Says how many vertices a shape has and how they mirror.
           posing: How weights pose the people; without it, batches leave out what `spec` holds of expressions.
@@ -157,16 +99,18 @@ class FeatureCache:
 
         Raises:
           ValueError: If a file of the cache is damaged, the workers do not share the folder, or mirrored copies are
-            asked for and the 3DMM does not say how a shape mirrors.
+            asked for and the 3DMM does not say how a shape mirrors; or `origin` has other photographs than `exists`.
           OSError: If the disk has no room for it.
           StoppedError: If the run was asked to stop.
         """
         if spec.mirror and face_model.symmetry is None:
             raise ValueError("symmetry: a 3DMM with a symmetry expected, to mirror its shapes; got one without")
+        places = _places(exists, spec)
         path = os.path.join(folder, spec.name)
         os.makedirs(path, exist_ok=True)
+        features = (spec.photographs, spec.copies, *origin.network.output_shape[1:])
         leading = (spec.subjects, spec.copies, spec.views)
-        layout = {schema.FEATURES.key: ((*leading, *origin.network.output_shape[1:]), "float16")}
+        layout: dict[str, tuple[tuple[int, ...], str]] = {schema.FEATURES.key: (features, "float16")}
         layout |= {key: ((*leading, *shape), "float32") for key, shape in _PER_VIEW.items()}
         layout |= {key: ((spec.subjects, *shape), "float32") for key, shape in _per_subject(spec, face_model).items()}
         files = {key: os.path.join(path, f"{key}.npy") for key in layout}
@@ -176,11 +120,12 @@ class FeatureCache:
         if not progress.done.all():
             with contextlib.ExitStack() as stack:
                 rows = {key: stack.enter_context(RowWriter(files[key], *layout[key])) for key in layout}
-                _fill(rows, spec, origin, progress, stop or StopRequest())
+                _fill(rows, spec, places, origin, progress, stop or StopRequest())
         barrier()
         if not Progress(path, spec.subjects, spec.copies, worker).done.all():
             raise ValueError(f"cache: {path}: a part is missing; all workers must share this folder")
-        return cls(spec, {key: open_array(files[key], *layout[key]) for key in layout}, face_model.symmetry, posing)
+        held = {key: open_array(files[key], *layout[key]) for key in layout}
+        return cls(spec, held, places, face_model.symmetry, posing)
 
     def origin(self, network: keras.Model) -> Origin:
         """What a cache at a higher cut can be computed from; `network` leads from these features there."""
@@ -190,7 +135,9 @@ class FeatureCache:
                 rows = slice(first, min(first + _SUBJECTS_A_BATCH, part[1]))
                 people = {key: array[rows] for key, array in self._arrays.items() if key not in _OF_COPY}
                 yield [
-                    {key: self._arrays[key][rows, copy] for key in _OF_COPY} | people
+                    {key: self._arrays[key][rows, copy] for key in _PER_VIEW}
+                    | {schema.FEATURES.key: self._features(self._places[rows], copy)}
+                    | people
                     for copy in self.spec.copies_of(variant)
                 ]
 
@@ -262,6 +209,12 @@ class FeatureCache:
                     vertices = batch.pop(schema.POSED.key)[exists]
                 yield {**{key: array[exists] for key, array in batch.items()}, schema.VERTICES.key: vertices}
 
+    def _features(self, places: np.ndarray, copies: np.ndarray | int) -> np.ndarray:
+        """Of the photographs at `places`; zeros where there is none."""
+        features = self._arrays[schema.FEATURES.key][np.maximum(places, 0), copies]
+        features[places == _ABSENT] = 0
+        return features
+
     def _yaws(self, copies: np.ndarray) -> np.ndarray:
         quaternions = self._arrays[schema.QUATERNIONS.key][np.arange(len(copies)), copies]
         return selection.yaws(quaternions)
@@ -274,7 +227,8 @@ class FeatureCache:
     ) -> dict[str, np.ndarray]:
         rows, columns = subjects[:, None], copies[:, None]
         exists, views = views >= 0, np.maximum(views, 0)
-        taken = {key: self._arrays[key][rows, columns, views] for key in _OF_COPY}
+        taken = {key: self._arrays[key][rows, columns, views] for key in _PER_VIEW}
+        taken[schema.FEATURES.key] = self._features(self._places[rows, views], columns)
         taken[schema.VIEW_MASK.key] = taken[schema.VIEW_MASK.key] * exists
         person = {schema.VERTICES.key: np.array(self._arrays[schema.VERTICES.key][subjects])}
         if self._posing is not None:
@@ -295,7 +249,8 @@ class FeatureCache:
 
     def _dataset(self, batches: Callable[[], Iterator[Any]], num_views: int) -> tf.data.Dataset:
         vertices = self._arrays[schema.VERTICES.key].shape[1:]
-        of_view = {key: self._arrays[key].shape[3:] for key in _OF_COPY}
+        of_view = {key: self._arrays[key].shape[3:] for key in _PER_VIEW}
+        of_view[schema.FEATURES.key] = self._arrays[schema.FEATURES.key].shape[2:]
         of_person = {schema.VERTICES.key: vertices}
         if self._posing is not None:
             of_view |= {schema.EXPRESSIONS.key: (self.spec.expressions,), schema.EXPRESSIONS_KNOWN.key: ()}
@@ -311,8 +266,23 @@ class FeatureCache:
         return tf.data.Dataset.from_generator(batches, output_signature=signature).with_options(options).prefetch(4)
 
 
+def _places(exists: np.ndarray, spec: CacheSpec) -> np.ndarray:
+    """Where each view's features stand, ``[S, V]``, among those of all photographs."""
+    if exists.shape != (spec.subjects, spec.views) or exists.sum() != spec.photographs:
+        raise ValueError(
+            f"exists: expected {spec.photographs} photographs of {spec.subjects} subjects in {spec.views} views, got "
+            f"{exists.sum()} in the shape {list(exists.shape)}"
+        )
+    return np.where(exists, np.cumsum(exists).reshape(exists.shape) - 1, _ABSENT)
+
+
 def _fill(
-    arrays: Mapping[str, RowWriter], spec: CacheSpec, origin: Origin, progress: Progress, stop: StopRequest
+    arrays: Mapping[str, RowWriter],
+    spec: CacheSpec,
+    places: np.ndarray,
+    origin: Origin,
+    progress: Progress,
+    stop: StopRequest,
 ) -> None:
     views = tf.TensorSpec((None, *origin.network.input_shape[1:]), origin.network.input.dtype)
     forward = tf.function(
@@ -332,11 +302,13 @@ def _fill(
     )
 
     def write(begin: int, copy: int, batch: Mapping[str, Any]) -> None:
-        exists = np.asarray(batch[schema.VIEW_MASK.key]) > 0  # where people have fewer views than others, padding costs
-        features = np.zeros((*exists.shape, *origin.network.output_shape[1:]), np.float16)
+        exists = np.asarray(batch[schema.VIEW_MASK.key]) > 0
+        of_batch = places[begin : begin + len(exists)]
+        if not np.array_equal(exists, of_batch != _ABSENT):
+            raise ValueError(f"cache: subjects {begin} to {begin + len(exists) - 1} have other photographs than before")
         if exists.any():
-            features[exists] = forward(tf.cast(tf.boolean_mask(batch[origin.key], exists), views.dtype)).numpy()
-        arrays[schema.FEATURES.key].write_copy(begin, copy, features)
+            features = forward(tf.cast(tf.boolean_mask(batch[origin.key], exists), views.dtype)).numpy()
+            arrays[schema.FEATURES.key].write_copy(int(of_batch[exists][0]), copy, features)
         for key in _PER_VIEW:
             arrays[key].write_copy(begin, copy, np.asarray(batch[key]))
         if copy == 0:
