@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,7 +15,7 @@ import tiny_people
 from tfface import files, schema
 from tfface.data import inspection, manifest
 from tfface.face import MorphableModel
-from tfface.training.examples import Examples
+from tfface.training.examples import Examples, Frozen
 
 Change = Callable[[str, dict], None]
 """Changes a record (subject, features by name) in place."""
@@ -105,6 +106,19 @@ class TestUnreadablePhotographs:
             resumed = next(iter(examples.stream(step)))
             for key, value in resumed.items():
                 np.testing.assert_array_equal(value, batches[step][key])
+
+    def test_have_no_place_in_a_cache(self, damaged, tmp_path):
+        folder, *_ = damaged
+        examples = open_examples(folder, max_unreadable=0.1)
+        crops = keras.Input((*examples.image_size, 3))
+        lower = keras.Model(crops, keras.layers.AveragePooling2D(8)(crops))
+        batches = examples.cached(Frozen(lower), str(tmp_path), 1).stream(0, (0, 1)).take(12)
+        (held,) = tmp_path.glob(f"train-*/{schema.FEATURES.key}.npy")
+        assert len(np.load(held)) == 38  # of 41
+        for batch in batches:
+            assert (batch[schema.VIEW_MASK.key].numpy() == 1).all()
+            assert batch[schema.FEATURES.key].numpy().max(axis=(2, 3, 4)).min() > 0
+        assert examples.cached_crops(1) == 38 + manifest.read(folder).views["validation"]
 
     def test_are_an_error_above_a_share(self, damaged):
         with pytest.raises(

@@ -259,7 +259,9 @@ class Examples:
     ) -> FeatureCache:
         augmentation = self._augmentation if variants > 1 else "none"
         readable = self._inspected[split].readable
-        exists = readable[readable.any(axis=1)]
+        counts = readable.sum(axis=1)
+        # Whoever has lost photographs has the others in the first places, and whoever has none is not seen.
+        exists = np.arange(self.manifest.max_views) < counts[counts > 0, None]
         spec = CacheSpec(
             records=self.digest,
             split=split,
