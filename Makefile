@@ -57,12 +57,12 @@ demo: $(INSTALLED)  ## synthetic people, training, evaluation: table and picture
 model: $(MODEL)/starter.keras $(MODEL)/starter.reliability.npz  ## the package's model, runs/model/starter.keras, and its reliability, from nothing: about 6.5 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
 	@cat $<.sha256
 
-$(MODEL)/starter.keras: $(MODEL)/training/points/last.keras
+$(MODEL)/starter.keras: $(MODEL)/training/starter/last.keras
 	"$(BIN)/python" -m tfface.shrink --model=$< --prune=1e-4 --out=$@
 
 # On the validation split of both kinds of people: those whom it sees well, and those whom it sees badly.
-$(MODEL)/starter.reliability.npz: $(MODEL)/starter.keras | $(MODEL)/measured/manifest.json
-	"$(BIN)/python" -m tfface.calibrate_estimates --model=$< --records=$(MODEL)/measured
+$(MODEL)/starter.reliability.npz: $(MODEL)/starter.keras
+	"$(BIN)/python" -m tfface.calibrate_estimates --model=$< --records=$(MODEL)/both
 
 $(MODEL)/training/%/last.keras: configs/model_%.cfg | $(MODEL)/both/manifest.json
 	"$(BIN)/python" -m tfface.train --flagfile=$<
@@ -74,8 +74,8 @@ $(MODEL)/training/joint/last.keras: | $(MODEL)/training/mean/last.keras
 $(MODEL)/training/shapes/last.keras: | $(MODEL)/training/joint/last.keras $(MODEL)/all_people/manifest.json
 $(MODEL)/training/solved/last.keras: | $(MODEL)/training/shapes/last.keras $(MODEL)/painted_people/manifest.json
 $(MODEL)/training/wide/last.keras: | $(MODEL)/training/solved/last.keras $(MODEL)/wide_people/manifest.json
-$(MODEL)/training/starter/last.keras: | $(MODEL)/training/wide/last.keras $(MODEL)/all_painted/manifest.json
-$(MODEL)/training/points/last.keras: | $(MODEL)/training/starter/last.keras
+$(MODEL)/training/points/last.keras: | $(MODEL)/training/wide/last.keras
+$(MODEL)/training/starter/last.keras: | $(MODEL)/training/points/last.keras $(MODEL)/painted_people/manifest.json
 
 $(MODEL)/%/manifest.json: | $(INSTALLED)
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_$*.cfg $(ICT) $(OPTIONS)
@@ -85,13 +85,11 @@ $(MODEL)/both/manifest.json: | $(MODEL)/varied/manifest.json
 $(MODEL)/more_people/manifest.json: | $(MODEL)/people/manifest.json
 $(MODEL)/other_shapes/manifest.json: | $(MODEL)/people/manifest.json
 $(MODEL)/painted_people/manifest.json: | $(MODEL)/more_people/manifest.json $(MODEL)/other_shapes/manifest.json
-$(MODEL)/far_people/manifest.json $(MODEL)/far_validation/manifest.json: | $(MODEL)/people/manifest.json
+$(MODEL)/far_people/manifest.json: | $(MODEL)/people/manifest.json
 $(MODEL)/wide_people/manifest.json: | $(MODEL)/all_people/manifest.json $(MODEL)/far_people/manifest.json
-$(MODEL)/all_painted/manifest.json: | $(MODEL)/painted_people/manifest.json $(MODEL)/far_people/manifest.json
-$(MODEL)/measured/manifest.json: | $(MODEL)/varied/manifest.json $(MODEL)/far_validation/manifest.json
 $(MODEL)/all_people/manifest.json: | $(MODEL)/painted_people/manifest.json $(MODEL)/varied/manifest.json
 
-.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint shapes solved wide starter points)
+.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint shapes solved wide points starter)
 
 # Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
 table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1_JOINED_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/joined_points/best.reliability.npz $(TABLE1)/many_views/manifest.json $(TABLE1)/points_people/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): reports in runs/ict/study and runs/ict/joined_study; about 5 hours; continues an interrupted run
