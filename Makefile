@@ -54,7 +54,7 @@ demo: $(INSTALLED)  ## synthetic people, training, evaluation: table and picture
 	"$(BIN)/python" -m tfface.evaluate --flagfile=configs/demo_evaluate.cfg
 	@echo "Table: $(DEMO)/table.md    Picture: $(DEMO)/examples.png"
 
-model: $(MODEL)/starter.keras $(MODEL)/starter.reliability.npz  ## the package's model, runs/model/starter.keras, and its reliability, from nothing: about 6.5 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
+model: $(MODEL)/starter.keras $(MODEL)/starter.reliability.npz  ## the package's model, runs/model/starter.keras, and its reliability, from nothing: about 5 hours; continues an interrupted run; ICT_FACEKIT_DIR, else fetched; MAKEHUMAN_ASSETS_DIR
 	@cat $<.sha256
 
 $(MODEL)/starter.keras: $(MODEL)/training/starter/last.keras
@@ -72,10 +72,7 @@ $(MODEL)/training/variants/last.keras: | $(MODEL)/training/single_view/last.kera
 $(MODEL)/training/mean/last.keras: | $(MODEL)/training/variants/last.keras
 $(MODEL)/training/joint/last.keras: | $(MODEL)/training/mean/last.keras
 $(MODEL)/training/shapes/last.keras: | $(MODEL)/training/joint/last.keras $(MODEL)/all_people/manifest.json
-$(MODEL)/training/solved/last.keras: | $(MODEL)/training/shapes/last.keras $(MODEL)/painted_people/manifest.json
-$(MODEL)/training/wide/last.keras: | $(MODEL)/training/solved/last.keras $(MODEL)/wide_people/manifest.json
-$(MODEL)/training/points/last.keras: | $(MODEL)/training/wide/last.keras
-$(MODEL)/training/starter/last.keras: | $(MODEL)/training/points/last.keras $(MODEL)/painted_people/manifest.json
+$(MODEL)/training/starter/last.keras: | $(MODEL)/training/shapes/last.keras $(MODEL)/painted_people/manifest.json
 
 $(MODEL)/%/manifest.json: | $(INSTALLED)
 	"$(BIN)/python" -m tfface.prepare --flagfile=configs/model_$*.cfg $(ICT) $(OPTIONS)
@@ -85,11 +82,9 @@ $(MODEL)/both/manifest.json: | $(MODEL)/varied/manifest.json
 $(MODEL)/more_people/manifest.json: | $(MODEL)/people/manifest.json
 $(MODEL)/other_shapes/manifest.json: | $(MODEL)/people/manifest.json
 $(MODEL)/painted_people/manifest.json: | $(MODEL)/more_people/manifest.json $(MODEL)/other_shapes/manifest.json
-$(MODEL)/far_people/manifest.json: | $(MODEL)/people/manifest.json
-$(MODEL)/wide_people/manifest.json: | $(MODEL)/all_people/manifest.json $(MODEL)/far_people/manifest.json
 $(MODEL)/all_people/manifest.json: | $(MODEL)/painted_people/manifest.json $(MODEL)/varied/manifest.json
 
-.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint shapes solved wide points starter)
+.SECONDARY: $(patsubst %,$(MODEL)/training/%/last.keras,painted single_view variants mean joint shapes starter)
 
 # Finished steps are not repeated, and interrupted ones continue. A training that has ended leaves `last.keras`.
 table1: $(TABLE1_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1_JOINED_MODELS:%=$(TABLE1)/%/last.keras) $(TABLE1)/joined_points/best.reliability.npz $(TABLE1)/many_views/manifest.json $(TABLE1)/points_people/manifest.json  ## Table 1 of the paper on ICT-FaceKit's people (ICT_FACEKIT_DIR): reports in runs/ict/study and runs/ict/joined_study; about 5 hours; continues an interrupted run
