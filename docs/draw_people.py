@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from tfface import people
-from tfface.people import photographer
+from tfface.people import ict, photographer
 
 CAPTION = 14
 """px, height of the line below a picture."""
@@ -78,8 +78,7 @@ def main() -> None:
         options |= {
             "directory": arguments.ict_facekit,
             "appearance": arguments.appearance,
-            "variation": arguments.variation,
-            "spread": arguments.spread,
+            "shapes": ict.Shapes(arguments.variation, arguments.spread),
         }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     _sheet(people.open_source(arguments.people, **options), arguments.image_size, arguments.columns).save(

@@ -48,7 +48,7 @@ def _fill(folder: pathlib.Path) -> None:
     network, model = _network(), fuzz_models_test.model()
     batches = functools.partial(_batches, vertices=model.num_vertices)
     feature_cache._BATCHES_A_MARK = 2
-    FeatureCache.build(str(folder), SPEC, np.ones((SUBJECTS, VIEWS), bool), Origin(network, "crops", batches), model)
+    FeatureCache.build(str(folder), SPEC, Origin(network, "crops", batches, np.ones((SUBJECTS, VIEWS), bool)), model)
 
 
 def _dying(folder: pathlib.Path, number: int) -> None:
@@ -113,8 +113,8 @@ def test_a_view_that_a_person_lacks_is_neither_computed_nor_kept(tmp_path):
     def batches(_: int, part: tuple[int, int]) -> Iterator[list[dict[str, np.ndarray]]]:
         yield from ([person] for person in people[slice(*part)])
 
-    spec, origin = dataclasses.replace(SPEC, photographs=int(exists.sum())), Origin(network, "crops", batches)
-    cache = FeatureCache.build(str(tmp_path), spec, exists, origin, model)
+    spec, origin = dataclasses.replace(SPEC, photographs=int(exists.sum())), Origin(network, "crops", batches, exists)
+    cache = FeatureCache.build(str(tmp_path), spec, origin, model)
     (held,) = (np.load(path) for path in tmp_path.glob(f"*/{schema.FEATURES.key}.npy"))
     crops = np.concatenate([person["crops"] for person in people])
     expected = np.zeros((SUBJECTS, VIEWS, *network.output_shape[1:]), np.float32)
@@ -132,6 +132,6 @@ def test_a_view_that_a_person_lacks_is_neither_computed_nor_kept(tmp_path):
     np.testing.assert_allclose(again, expected, rtol=2e-3, atol=2e-3)
     others = dataclasses.replace(spec, records="others")
     with pytest.raises(ValueError, match="cache: subjects 2 to 2 have other photographs than before"):
-        FeatureCache.build(str(tmp_path), others, exists[:, ::-1], origin, model)
+        FeatureCache.build(str(tmp_path), others, dataclasses.replace(origin, exists=exists[:, ::-1]), model)
     with pytest.raises(ValueError, match=r"exists: expected 120 photographs of 60 subjects in 2 views, got 89"):
-        FeatureCache.build(str(tmp_path), SPEC, exists, origin, model)
+        FeatureCache.build(str(tmp_path), SPEC, origin, model)

@@ -97,14 +97,17 @@ def test_coefficients_are_standard_normal_truncated_and_repeatable(ict_facekit_d
 
 
 def test_people_with_spread_lie_as_much_farther_from_the_mean_as_each_draws(ict_facekit_dir, source, tmp_path):
-    near, far = (ict.IctPeople(ict_facekit_dir, 400, num_modes=8, cache_dir=tmp_path, spread=s) for s in (1.0, 2.5))
+    near, far = (
+        ict.IctPeople(ict_facekit_dir, 400, num_modes=8, cache_dir=tmp_path, shapes=ict.Shapes(spread=spread))
+        for spread in (1.0, 2.5)
+    )
     factors = np.stack([far.coefficients(i) / near.coefficients(i) for i in range(400)])
     np.testing.assert_allclose(factors, factors[:, :1].repeat(8, axis=1), rtol=1e-5)  # the same person, farther out
     assert 1 <= factors.min() < 1.02
     assert 2.48 < factors.max() <= 2.5
     assert factors.mean() == pytest.approx(1.75, abs=0.07)
     with pytest.raises(ValueError, match=r"spread: expected 1\.\.3\.0, got 0\.5"):
-        ict.IctPeople(ict_facekit_dir, 4, num_modes=1, cache_dir=tmp_path, spread=0.5)
+        ict.Shapes(spread=0.5)
 
 
 def test_cache_is_written_once_and_used(ict_facekit_dir, tmp_path, monkeypatch):

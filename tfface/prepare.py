@@ -29,7 +29,7 @@ from tfface.data.splits import SPLITS
 from tfface.face import MorphableModel
 from tfface.options import option, required
 from tfface.people import PeopleSource, open_source
-from tfface.people.ict import IctPeople
+from tfface.people.ict import IctPeople, Shapes
 from tfface.people.options import MISSING_EXPRESSIONS, NEUTRAL, LooksOptions
 from tfface.people.photographer.settings import EXPRESSIONS
 
@@ -182,7 +182,7 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
         raise ValueError(f"measures: expected none with people={options.people}, got {','.join(options.measures)}")
     if options.expressions != "none" and options.people not in ("ict", "makehuman"):
         raise ValueError(f"expressions: expected none with people={options.people}, got {options.expressions}")
-    beyond: dict[str, Any] = {}
+    beyond: dict[str, float] = {}
     for name, none, given in (("variation", 0, options.variation), ("spread", 1, options.spread)):
         if given == none:
             continue
@@ -211,8 +211,9 @@ def _open(options: PreparationOptions) -> tuple[PeopleSource, dict[str, Any]]:
     if options.expressions != "none":
         arguments["settings"] = dataclasses.replace(arguments["settings"], expressions=options.expressions)
         described["expressions"] = options.expressions
-    arguments |= beyond
-    described |= beyond
+    if beyond:
+        arguments["shapes"] = Shapes(**beyond)
+        described |= beyond
     if options.people == "model":
         if not options.face_model:
             raise ValueError("people=model: the flag --face_model must name the 3DMM that people are drawn from")

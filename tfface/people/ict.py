@@ -4,6 +4,7 @@ The files, their vertex ranges and landmarks are described in `tfface.face.impor
 and the unit of the source frame.
 """
 
+import dataclasses
 import os
 import pathlib
 
@@ -61,6 +62,32 @@ def checkout(named: str | None) -> str:
     return folder
 
 
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """How faces differ from what ICT-FaceKit's statistics say.
+
+    Attributes:
+      variation: mm, root mean square of a smooth deformation that everybody's face has beside the modes.
+      spread: Coefficients are multiplied by a number that everybody draws from U(1, spread).
+
+    Raises:
+      ValueError: If one is out of range.
+    """
+
+    variation: float = 0.0
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.variation <= MAX_VARIATION:
+            raise ValueError(f"variation: expected 0..{MAX_VARIATION} mm, got {self.variation}")
+        if not 1 <= self.spread <= MAX_SPREAD:
+            raise ValueError(f"spread: expected 1..{MAX_SPREAD}, got {self.spread}")
+
+
+AS_MEASURED = Shapes()
+"""ICT-FaceKit's statistics as they are."""
+
+
 class IctPeople:
     """A population with the identity statistics of ICT-FaceKit, photographed by `tfface.people.photographer`.
 
@@ -83,8 +110,7 @@ class IctPeople:
         num_modes: int = NUM_MODES,
         cache_dir: str | os.PathLike[str] | None = None,
         appearance: str | os.PathLike[str] | None = None,
-        variation: float = 0.0,
-        spread: float = 1.0,
+        shapes: Shapes = AS_MEASURED,
     ):
         """Opens the data; the first time, this reads the modes' files and takes about ten seconds for all of them.
 
@@ -97,8 +123,7 @@ class IctPeople:
           cache_dir: where the modes are kept in one file, `files.cache_folder` if None.
           appearance: a folder of MakeHuman's assets, from which people get skins, eyes, brows and hair; painted ones if
             None. The first time, they are brought onto the head, which takes about half a minute.
-          variation: mm, root mean square of a smooth deformation that everybody's face has beside the modes.
-          spread: coefficients are multiplied by a number that everybody draws from U(1, spread).
+          shapes: how faces differ from what the modes' statistics say.
 
         Raises:
           ValueError: if files are missing or not those of ICT-FaceKit or MakeHuman, or a number is out of range.
@@ -118,12 +143,7 @@ class IctPeople:
         self._num_subjects = num_subjects
         self._seed = seed
         self._num_modes = num_modes
-        if not 0 <= variation <= MAX_VARIATION:
-            raise ValueError(f"variation: expected 0..{MAX_VARIATION} mm, got {variation}")
-        self._variation = variation
-        if not 1 <= spread <= MAX_SPREAD:
-            raise ValueError(f"spread: expected 1..{MAX_SPREAD}, got {spread}")
-        self._spread = spread
+        self._shapes = shapes
         self._assets: str | None = None
         if appearance is not None:
             from tfface.people.assets import baking  # needs the extra `scans`, which nothing else here does
@@ -158,8 +178,8 @@ class IctPeople:
         drawn = rng.standard_normal(self._num_modes)
         while (outside := np.abs(drawn) > self.TRUNCATION).any():
             drawn[outside] = rng.standard_normal(int(outside.sum()))
-        if self._spread > 1:
-            drawn *= rng.uniform(1, self._spread)
+        if self._shapes.spread > 1:
+            drawn *= rng.uniform(1, self._shapes.spread)
         return drawn.astype(np.float32)
 
     def shape(self, index: int) -> npt.NDArray[np.float32]:
@@ -181,7 +201,7 @@ class IctPeople:
 
     def _deformed(self, index: int, num_vertices: int) -> npt.NDArray[np.float32]:
         head = ict_head.deformed(self._modes_file, self.coefficients(index), num_vertices)
-        if not self._variation:
+        if not self._shapes.variation:
             return head
         return head + self._displacement(index)[:num_vertices]
 
@@ -190,7 +210,7 @@ class IctPeople:
         neutral = np.asarray(ict_head.meshes(self._modes_file)[0])
         eyes = np.stack([neutral[ball].mean(axis=0) for ball in ict_head.SHELLS])
         rng = np.random.default_rng([self._seed, index, 2])
-        return smooth_deformation.displacement(neutral, slice(NUM_FACE_VERTICES), eyes, self._variation, rng)
+        return smooth_deformation.displacement(neutral, slice(NUM_FACE_VERTICES), eyes, self._shapes.variation, rng)
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < self._num_subjects:

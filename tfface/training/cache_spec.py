@@ -22,11 +22,13 @@ class Origin:
       key: Of what the network takes, in the batches.
       batches: (variant, (begin, end)) -> batches of the subjects of that part of the split, in order: keys of
         `schema.EXAMPLE` with `key`, [B, V, ...].
+      exists: [S, V] bool, which views the subjects have.
     """
 
     network: keras.Model
     key: str
     batches: Callable[[int, tuple[int, int]], Iterable[Versions]]
+    exists: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)

@@ -294,8 +294,8 @@ class Examples:
         if frozen.base is not None and frozen.above_base is not None:
             origin = self._cache(split, frozen.base, cache_dir, variants, mirror, together).origin(frozen.above_base)
         else:
-            origin = Origin(frozen.lower, schema.IMAGES.key, versions)
-        return FeatureCache.build(cache_dir, spec, exists, origin, self.face_model, **together)
+            origin = Origin(frozen.lower, schema.IMAGES.key, versions, exists)
+        return FeatureCache.build(cache_dir, spec, origin, self.face_model, **together)
 
 
 def _endless(batches: tf.data.Dataset) -> tf.data.Dataset:

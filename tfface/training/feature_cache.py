@@ -75,7 +75,6 @@ class FeatureCache:
         cls,
         folder: str,
         spec: CacheSpec,
-        exists: np.ndarray,
         origin: Origin,
         face_model: MorphableModel,
         *,
@@ -89,7 +88,6 @@ class FeatureCache:
         Args:
           folder: Where caches live; this one goes into ``<folder>/<spec.name>``. All workers must see the same one.
           spec: What to hold.
-          exists: ``[S, V]`` bool, which views the subjects have.
           origin: What to compute it from.
           face_model: Says how many vertices a shape has and how they mirror.
           posing: How weights pose the people; without it, batches leave out what `spec` holds of expressions.
@@ -99,13 +97,13 @@ class FeatureCache:
 
         Raises:
           ValueError: If a file of the cache is damaged, the workers do not share the folder, or mirrored copies are
-            asked for and the 3DMM does not say how a shape mirrors; or `origin` has other photographs than `exists`.
+            asked for and the 3DMM does not say how a shape mirrors; or `origin` has other photographs than it says.
           OSError: If the disk has no room for it.
           StoppedError: If the run was asked to stop.
         """
         if spec.mirror and face_model.symmetry is None:
             raise ValueError("symmetry: a 3DMM with a symmetry expected, to mirror its shapes; got one without")
-        places = _places(exists, spec)
+        places = _places(origin.exists, spec)
         path = os.path.join(folder, spec.name)
         os.makedirs(path, exist_ok=True)
         features = (spec.photographs, spec.copies, *origin.network.output_shape[1:])
@@ -141,7 +139,7 @@ class FeatureCache:
                     for copy in self.spec.copies_of(variant)
                 ]
 
-        return Origin(network, schema.FEATURES.key, batches)
+        return Origin(network, schema.FEATURES.key, batches, self._places != _ABSENT)
 
     def stream(
         self, num_views: int, batch_size: int, seed: int, start_step: int, worker: Worker = (0, 1)
